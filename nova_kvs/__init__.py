@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keep the state of OpenStack Nova in Redis Cluster."""

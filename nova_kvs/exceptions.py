@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one internal error tree, named by what the caller must do next.
+
+Message texts are static, so that each fault is one greppable string; what
+varies is in keyword attributes, which ``str()`` appends. An attribute never
+holds a password or a row's values other than those of a violated key.
+"""
+
+
+class KVSError(Exception):
+    """Base of every error that nova-kvs raises itself."""
+
+    message = "nova-kvs failed"
+
+    def __init__(self, message=None, **details):
+        self.details = details
+        for name, value in details.items():
+            setattr(self, name, value)
+        super().__init__(message or self.message)
+
+    def __str__(self):
+        text = super().__str__()
+        if self.details:
+            text += " (%s)" % ", ".join(
+                "%s=%s" % item for item in self.details.items())
+        return text
+
+
+class ConfigurationError(KVSError):
+    """A URL or an option is wrong: correct it and start again."""
+
+    message = "the nova-kvs configuration is not usable"
+
+
+class ConflictError(KVSError):
+    """Nothing was applied: rerun the whole transaction."""
+
+    message = "another transaction changed a record first"
+
+
+class FloorError(ConflictError):
+    """The version of an insert was used before: repeat above ``floor``."""
+
+    message = "the version of an inserted record was used before"
+
+
+class UndeterminedError(KVSError):
+    """The commit's reply was lost: read its outcome, never rerun blindly."""
+
+    message = "the outcome of a transaction could not be determined"
+
+
+class StoreUnavailableError(KVSError):
+    """Nothing was applied and the store does not answer: report."""
+
+    message = "the key/value store does not answer"
+
+
+class StoreReplyError(KVSError):
+    """The store refused a command: report, an operator must act."""
+
+    message = "the key/value store refused a command"
+
+
+class DuplicateKeyError(KVSError):
+    """A unique key is taken.
+
+    :ivar table: the table's name.
+    :ivar columns: tuple of the key's column names.
+    :ivar values: tuple of the key's values.
+    """
+
+    message = "a record with this unique key exists"
+
+
+class ForeignKeyError(KVSError):
+    """A referenced parent is missing.
+
+    :ivar table: :ivar constraint: :ivar key: :ivar key_table: as in
+        ``oslo_db.exception.DBReferenceError``.
+    """
+
+    message = "a referenced record does not exist"
+
+
+class UnsupportedStatementError(KVSError):
+    """The dialect cannot run this statement: rewrite it or add support."""
+
+    message = "the statement is not supported"
+
+
+class FormatVersionError(KVSError):
+    """The stored format is newer than this code: upgrade nova-kvs."""
+
+    message = "the database was written by a newer nova-kvs"
+
+
+class CorruptRecordError(KVSError):
+    """A stored value does not decode: stop and call the operator."""
+
+    message = "a stored value does not decode"

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Access paths: how rows can be asked for, cheapest first.
+
+Every one of them is answered with a superset of the rows it names.
+"""
+
+import typing
+
+
+class ByPartition(typing.NamedTuple):
+    """All rows of a table in the partitions of these column values."""
+
+    table: str
+    values: tuple
+
+
+class ByKey(typing.NamedTuple):
+    """Rows by primary key: ``keys`` is a tuple of tuples."""
+
+    table: str
+    keys: tuple
+
+
+class ByIndex(typing.NamedTuple):
+    """Rows whose ``columns`` equal one of ``tuples``.
+
+    ``columns`` is a prefix of one of ``Table.indexes``' column tuples.
+    """
+
+    table: str
+    columns: tuple
+    tuples: tuple
+
+
+class ByRange(typing.NamedTuple):
+    """Rows of one index in its order, from ``low`` to ``high``.
+
+    ``prefix`` holds equal values for the index's first columns; ``low``
+    and ``high`` are tuples that bound the next ones, inclusive, or None.
+    """
+
+    table: str
+    index: str
+    prefix: tuple = ()
+    low: tuple | None = None
+    high: tuple | None = None
+    limit: int | None = None
+    reverse: bool = False
+
+
+class FullScan(typing.NamedTuple):
+    """All rows of a table. Counted, and logged at debug."""
+
+    table: str
+
+
+class Record(typing.NamedTuple):
+    """A stored row: what a transaction read of it."""
+
+    table: str
+    key: tuple
+    partition: object
+    version: int
+    #: column name -> value, without the columns that are NULL. Read only.
+    values: dict
