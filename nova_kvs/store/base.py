@@ -45,6 +45,25 @@ class ScriptCall(typing.NamedTuple):
     args: tuple
 
 
+#: Commands that change nothing: they may go to a replica, and a lost reply
+#: to one leaves nothing undetermined.
+READING_COMMANDS = frozenset([
+    b"EXISTS", b"GET", b"HEXISTS", b"HGET", b"HGETALL", b"HKEYS", b"HLEN",
+    b"HMGET", b"HSCAN", b"HSTRLEN", b"PTTL", b"TTL", b"TYPE", b"ZCARD",
+    b"ZCOUNT", b"ZLEXCOUNT", b"ZRANGE", b"ZRANGEBYLEX", b"ZRANGEBYSCORE",
+    b"ZREVRANGEBYLEX", b"ZSCAN", b"ZSCORE"])
+
+
+def is_write(item):
+    """Return whether an item of a batch may change something."""
+    if type(item) is ScriptCall:
+        return item.script.writes
+    name = item.args[0]
+    if isinstance(name, str):
+        name = name.encode()
+    return name.upper() not in READING_COMMANDS
+
+
 @dataclasses.dataclass
 class Stats:
     """What a store has done since it was opened."""
@@ -56,38 +75,64 @@ class Stats:
 
 
 class Store(abc.ABC):
-    """A key/value store. Safe for threads; usable after a fork."""
+    """A key/value store. Safe for threads; usable after a fork.
+
+    It connects when it is first used, and again whenever it must: also
+    after ``close``.
+    """
 
     CHARACTERISTICS: frozenset = frozenset()
 
-    stats: Stats
+    def __init__(self, url, settings):
+        """Prepare a store; nothing is connected yet.
+
+        :param url: nova_kvs.store.url.StoreURL.
+        :param settings: nova_kvs.store.url.Settings that apply to it.
+        """
+        self.url = url
+        self.settings = settings
+        self.stats = Stats()
+
+    @classmethod
+    def identity(cls, url):
+        """Return what of a URL tells one store from another, hashable."""
+        return url.nodes
 
     @abc.abstractmethod
-    def batch(self, items):
+    def batch(self, items, replicas=0, replicas_timeout_ms=0):
         """Send every item, then read every reply: one round trip.
 
         Items of one key keep their order; there is no atomicity between
-        items.
+        items. After a lost connection, in a failover and while a slot
+        moves, an item may be sent, and so run, more than once.
 
         :param items: sequence of Command and ScriptCall.
+        :param replicas: when not 0, every server that got a write is asked,
+            behind the writes on the same connection (WAIT counts only
+            there), to wait for this many of its replicas.
+        :param replicas_timeout_ms: how long each server waits for them.
         :returns: list of replies (bytes, int, None or lists of them), in
-            the order of the items.
+            the order of the items. With ``replicas``, one more element: the
+            number of replicas that acknowledged, on the server with the
+            fewest (``replicas`` itself if nothing in the batch writes).
         :raises nova_kvs.exceptions.UndeterminedError: if a reply was lost
-            and something in the batch writes.
-        :raises nova_kvs.exceptions.StoreUnavailableError: if nothing was
-            applied, or only reads were asked for.
-        :raises nova_kvs.exceptions.StoreReplyError: if the server answered
-            an item with an error.
+            for good, or an item could not be sent any more, and something
+            in the batch that writes may have been applied.
+        :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
+            not answer and nothing was applied.
+        :raises nova_kvs.exceptions.StoreReplyError: if a server answered
+            an item with an error; the other items were still run.
+        :raises nova_kvs.exceptions.ConfigurationError: if the servers are
+            not what the URL and options say (password, TLS, kind).
         """
 
-    @abc.abstractmethod
-    def wait(self, key, replicas, timeout_ms):
-        """Wait until replicas have what was last written to a key's server.
+    def execute(self, commands):
+        """Run commands: ``batch`` of one kind."""
+        return self.batch(commands)
 
-        Must use the connection that wrote (WAIT counts only there).
-
-        :returns: number of replicas that acknowledged.
-        """
+    def run(self, calls):
+        """Run scripts: ``batch`` of one kind."""
+        return self.batch(calls)
 
     @abc.abstractmethod
     def scan(self, pattern, count=1000):
@@ -95,15 +140,23 @@ class Store(abc.ABC):
 
         As SCAN: a key may come twice, one that comes or goes meanwhile may
         be missing.
+
+        :param pattern: bytes, as of Redis's SCAN.
+        :param count: keys looked at in one round trip.
         """
 
     @abc.abstractmethod
     def check(self):
         """Return a dict of facts about the servers, for operators.
 
-        :raises nova_kvs.exceptions.StoreUnavailableError:
+        :returns: ``driver`` and ``servers``: a list of dicts with
+            ``address``, ``role``, ``version``, ``used_memory`` (bytes),
+            ``maxmemory_policy`` and ``appendonly``, each as the server
+            says.
+        :raises nova_kvs.exceptions.StoreUnavailableError: if no server
+            answers.
         """
 
     @abc.abstractmethod
     def close(self):
-        """Give connections back to the system."""
+        """Give idle connections back to the system."""

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every option of nova-kvs: group [nova_kvs] of the service's file.
+
+All but ``user``, ``password`` and ``db_api`` can also be given in the query
+of one database's URL, which wins: ``kvs+redis://host/name?tls=true``.
+"""
+
+from oslo_config import cfg
+
+GROUP = "nova_kvs"
+CONF = cfg.CONF
+
+#: Options of a URL's own place (user, password) or of the whole process.
+NOT_IN_QUERY = frozenset(["user", "password", "db_api"])
+
+OPTS = [
+    cfg.StrOpt(
+        "user",
+        help="Redis ACL user, where the connection URL names none. Without "
+             "a user, the password is that of Redis's default user."),
+    cfg.StrOpt(
+        "password",
+        secret=True,
+        help="Password of the Redis user, where the connection URL has none."),
+    cfg.BoolOpt(
+        "tls",
+        default=False,
+        help="Talk TLS to every server of the store."),
+    cfg.StrOpt(
+        "tls_ca_file",
+        help="File of the certificate authorities (PEM) that may sign the "
+             "servers' certificates. Without it, those that the system "
+             "trusts."),
+    cfg.StrOpt(
+        "tls_cert_file",
+        help="File of the client's certificate (PEM), for servers that ask "
+             "for one (Redis: tls-auth-clients)."),
+    cfg.StrOpt(
+        "tls_key_file",
+        help="File of the private key (PEM) that belongs to tls_cert_file."),
+    cfg.BoolOpt(
+        "tls_check_hostname",
+        default=True,
+        help="Refuse a server whose certificate does not carry the name or "
+             "address that it was reached under. In a cluster that is the "
+             "name or address its nodes announce."),
+    cfg.FloatOpt(
+        "connect_timeout",
+        default=2.0,
+        min=0.01,
+        help="Longest time, in seconds, to open one connection."),
+    cfg.FloatOpt(
+        "socket_timeout",
+        default=4.0,
+        min=0.01,
+        help="Longest time, in seconds, to wait for one server's answer "
+             "before its connection is given up."),
+    cfg.FloatOpt(
+        "request_timeout",
+        default=8.0,
+        min=0.01,
+        help="Longest time, in seconds, that one operation is repeated while "
+             "servers do not answer or a failover is going on. When it is "
+             "over the caller gets a database connection error. It should "
+             "be longer than the cluster needs to promote a replica."),
+    cfg.IntOpt(
+        "pool_size",
+        default=10,
+        min=1,
+        help="Idle connections that a process keeps to each server. More "
+             "are opened when more operations run at once."),
+    cfg.BoolOpt(
+        "read_from_replicas",
+        default=False,
+        help="Send reads to replicas. They may be behind what was just "
+             "written: meant for the URL of [database] slave_connection."),
+    cfg.IntOpt(
+        "commit_replicas",
+        default=0,
+        min=0,
+        help="Number of replicas of each server concerned that must "
+             "acknowledge a commit before it is reported as done. With 0, a "
+             "failover can lose commits of the last moments, since Redis "
+             "replicates asynchronously."),
+    cfg.FloatOpt(
+        "commit_replicas_timeout",
+        default=1.0,
+        min=0.001,
+        help="Longest time, in seconds, to wait for commit_replicas. When "
+             "fewer answered in time the commit is reported as not "
+             "determined."),
+    cfg.FloatOpt(
+        "transaction_lifetime",
+        default=10.0,
+        min=1.0,
+        help="Time, in seconds, after which a transaction that spans "
+             "several partitions counts as abandoned and others roll it "
+             "back. Must be the same in every service."),
+    cfg.FloatOpt(
+        "hint_grace",
+        default=60.0,
+        min=2.0,
+        help="Time, in seconds, that entries of an index across partitions "
+             "outlive the value they were made for. Must be longer than "
+             "transaction_lifetime."),
+    cfg.IntOpt(
+        "id_block_size",
+        default=20,
+        min=1,
+        help="Number of ids of a table that a process takes from the store "
+             "at once. Ids of one block that are not used are lost."),
+    cfg.StrOpt(
+        "db_api",
+        default="kvs",
+        help="Implementation of Nova's database functions to put in front "
+             "of Nova's own, by its name in the entry points of "
+             "'nova.db.api'. 'none' leaves every function to SQLAlchemy."),
+]
+
+
+def register_opts(conf):
+    """Register the group on a configuration object."""
+    conf.register_opts(OPTS, group=GROUP)
+
+
+def list_opts():
+    """Return the options for oslo-config-generator."""
+    return [(GROUP, OPTS)]
+
+
+register_opts(CONF)
