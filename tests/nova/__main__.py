@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command line: ``python -m tests.nova --suite nova-db``."""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import pathlib
+import re
+import sys
+import time
+
+from tests.nova import report
+from tests.nova import runner
+from tests.nova import servers
+from tests.nova import sources
+from tests.nova import suites
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+
+def _parse(arguments):
+    parser = argparse.ArgumentParser(
+        prog='python -m tests.nova',
+        description="Run Nova's and Placement's own tests on nova-kvs.")
+    parser.add_argument('--suite', choices=suites.SUITES, required=True)
+    parser.add_argument(
+        '--backend', choices=('memory', 'redis', 'cluster', 'sqlite'),
+        default='memory',
+        help='what holds the state: the embedded store, redis-server '
+             'processes started here, or SQLite to compare with')
+    parser.add_argument(
+        '--native', choices=('on', 'off'), default='on',
+        help='whether the native functions are used (default: on)')
+    parser.add_argument(
+        '--threading', action='store_true',
+        help='run Nova on native threads instead of eventlet')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count())
+    parser.add_argument(
+        '--resume', action='store_true',
+        help='go on with the run that was interrupted')
+    parser.add_argument('--json', type=pathlib.Path, metavar='FILE',
+                        help='write the results to a file')
+    parser.add_argument(
+        '--state-dir', type=pathlib.Path,
+        default=pathlib.Path(os.environ.get(
+            'TOX_WORK_DIR', REPOSITORY / '.tox')) / 'conformance',
+        help='where sources and journals are kept (default: %(default)s)')
+    parser.add_argument(
+        '--quiet', action='store_true', help='print no tracebacks')
+    parser.add_argument(
+        'filters', nargs='*', metavar='FILTER',
+        help='regular expressions; run only tests whose id matches one')
+    return parser.parse_args(arguments)
+
+
+class Run:
+    """One run of one suite on one backend."""
+
+    def __init__(self, options, backend):
+        self.options = options
+        self.suite = suites.SUITES[options.suite]
+        self.backend = backend
+        options.state_dir.mkdir(parents=True, exist_ok=True)
+        self.tree = sources.source_tree(self.suite.project,
+                                        options.state_dir)
+        self.name = '-'.join((
+            options.suite,
+            sources.installed_version(self.suite.project),
+            'sqlalchemy', importlib.metadata.version('sqlalchemy'),
+            backend, 'native', options.native,
+            'threading' if options.threading else 'eventlet'))
+        self._log = open(options.state_dir / f'{self.name}.log', 'w')
+        self._servers = servers.start(backend)
+
+    def close(self):
+        """Stop the servers, if any were started."""
+        self._servers.close()
+        self._log.close()
+
+    def _worker(self):
+        return runner.Worker(
+            ['--project', self.suite.project,
+             '--backend', self._servers.url(),
+             '--native', self.options.native],
+            [self.tree, REPOSITORY], not self.options.threading, self._log)
+
+    def listing(self):
+        """List the tests of the suite by module."""
+        worker = self._worker()
+        try:
+            return {answer['module']: answer['ids'] for answer in
+                    worker.ask({'list': self.suite.modules(self.tree)})}
+        finally:
+            worker.close()
+
+    def outcomes(self, wanted):
+        """Run the tests that ``wanted`` accepts and return the outcomes."""
+        journal = runner.Journal(
+            self.options.state_dir / f'{self.name}.jsonl',
+            self.options.resume)
+        listing = self.listing()
+        batches = runner.make_batches(
+            listing, suites.batch_key,
+            lambda one: wanted(one) and one not in journal.outcomes)
+        total = len(journal.outcomes) + sum(
+            len(batch.ids) for batch in batches)
+        started = last = time.monotonic()
+
+        def progress():
+            nonlocal last
+            if time.monotonic() - last > 10:
+                last = time.monotonic()
+                failed = sum(one['status'] == 'failed' for one
+                             in list(journal.outcomes.values()))
+                print(f'{len(journal.outcomes)} of {total} done, '
+                      f'{failed} not passed, {last - started:.0f} s',
+                      flush=True)
+
+        try:
+            runner.run(batches, self._worker, self.options.jobs, journal,
+                       progress)
+        finally:
+            journal.close()
+        return [one for one in journal.outcomes.values()
+                if wanted(one['id'])]
+
+
+def _run(options, backend, wanted):
+    one = Run(options, backend)
+    try:
+        return one.name, one.outcomes(wanted)
+    finally:
+        one.close()
+
+
+def main(arguments=None):
+    """Run a suite.
+
+    :returns: the exit status: 0 if nothing failed that is not excluded and
+        nothing passed that is.
+    """
+    options = _parse(arguments)
+    filters = [re.compile(one) for one in options.filters]
+
+    def wanted(test_id):
+        return not filters or any(one.search(test_id) for one in filters)
+
+    excluded = report.exclusions()
+    started = time.monotonic()
+    try:
+        name, outcomes = _run(options, options.backend, wanted)
+    except KeyboardInterrupt:
+        print('interrupted; --resume goes on from here')
+        return 130
+    verdict = report.judge(outcomes, excluded, options.backend)
+    if options.backend != 'sqlite':
+        same = {one['id'] for one in verdict.excluded
+                if report.find(excluded, one['id']).fails_on_sqlite}
+        if same:
+            print(f'{len(same)} excluded tests must fail on SQLite too:')
+            _, reference = _run(options, 'sqlite', same.__contains__)
+            verdict.fixed += [one for one in reference
+                              if one['status'] != 'failed']
+    if not options.quiet:
+        for outcome in verdict.failed:
+            print('', '=' * 70, outcome['id'], outcome['detail'], sep='\n')
+    print(report.summary(verdict, excluded))
+    if options.json:
+        options.json.write_text(json.dumps(
+            report.figures(options, name, verdict,
+                           time.monotonic() - started), indent=2) + '\n')
+    return 0 if outcomes and verdict.ok else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

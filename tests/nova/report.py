@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judges outcomes against the list of excluded tests and sums them up.
+
+``excluded.toml`` lists every test that may fail, with its reason. Excluded
+tests are run all the same: one that passes must leave the list.
+"""
+
+import collections
+import dataclasses
+import datetime
+import importlib.metadata
+import pathlib
+import re
+import tomllib
+
+from packaging import specifiers
+
+EXCLUDED = pathlib.Path(__file__).with_name('excluded.toml')
+
+
+@dataclasses.dataclass(frozen=True)
+class Exclusion:
+    """Tests that may fail.
+
+    :param pattern: regular expression that matches the whole of their ids.
+    :param reason: why they may fail.
+    :param fails_on_sqlite: whether they fail on SQLite too; if not, they
+        are about SQLite itself.
+    """
+
+    pattern: re.Pattern
+    reason: str
+    fails_on_sqlite: bool
+
+
+def _applies(requirements):
+    for name, specifier in requirements.items():
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return False
+        if not specifiers.SpecifierSet(specifier).contains(
+                version, prereleases=True):
+            return False
+    return True
+
+
+def exclusions(path: pathlib.Path = EXCLUDED) -> list[Exclusion]:
+    """Read the exclusions that apply to the releases installed here."""
+    with open(path, 'rb') as file:
+        entries = tomllib.load(file).get('excluded', [])
+    return [
+        Exclusion(re.compile(test), entry['reason'],
+                  entry['fails_on_sqlite'])
+        for entry in entries if _applies(entry.get('with', {}))
+        for test in entry['tests']
+    ]
+
+
+@dataclasses.dataclass
+class Verdict:
+    """What a run came to, as lists of outcomes.
+
+    :param excluded: failed, and may.
+    :param fixed: may fail, and passed.
+    """
+
+    passed: list
+    skipped: list
+    excluded: list
+    failed: list
+    fixed: list
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed unexpectedly and the list is right."""
+        return not self.failed and not self.fixed
+
+
+def find(excluded, test_id, backend='memory'):
+    """Return the exclusion that covers a test, or None.
+
+    :param excluded: list of :class:`Exclusion`.
+    :param test_id: the test's id.
+    :param backend: what it ran on; on ``sqlite`` only those exclusions
+        count that fail there too.
+    """
+    for one in excluded:
+        if one.pattern.fullmatch(test_id) and (
+                one.fails_on_sqlite or backend != 'sqlite'):
+            return one
+    return None
+
+
+def judge(outcomes, excluded, backend) -> Verdict:
+    """Sort outcomes by what they mean.
+
+    :param outcomes: outcomes of one run.
+    :param excluded: list of :class:`Exclusion`.
+    :param backend: what they ran on.
+    """
+    verdict = Verdict([], [], [], [], [])
+    for outcome in sorted(outcomes, key=lambda one: one['id']):
+        exclusion = find(excluded, outcome['id'], backend)
+        if outcome['status'] == 'skipped':
+            verdict.skipped.append(outcome)
+        elif outcome['status'] == 'passed':
+            (verdict.fixed if exclusion else verdict.passed).append(outcome)
+        else:
+            (verdict.excluded if exclusion else verdict.failed).append(
+                outcome)
+    return verdict
+
+
+def _by_module(verdict):
+    table = collections.defaultdict(collections.Counter)
+    for field in dataclasses.fields(verdict):
+        for outcome in getattr(verdict, field.name):
+            module = outcome['id'].split('(')[0].rsplit('.', 2)[0]
+            table[module][field.name] += 1
+    return dict(sorted(table.items()))
+
+
+def summary(verdict, excluded) -> str:
+    """Write the summary that a run closes with."""
+    columns = [field.name for field in dataclasses.fields(verdict)]
+    lines = ['', '{:<64}'.format('module')
+             + ''.join(f'{column:>9}' for column in columns)]
+    for module, counts in _by_module(verdict).items():
+        lines.append(f'{module:<64}' + ''.join(
+            f'{counts[column] or "":>9}' for column in columns))
+    for title, outcomes in (
+            ('FAILED', verdict.failed),
+            ('EXCLUDED but passed (remove from excluded.toml)',
+             verdict.fixed)):
+        if outcomes:
+            lines += ['', title + ':']
+            lines += ['  ' + outcome['id'] for outcome in outcomes]
+    if verdict.excluded:
+        lines += ['', 'Excluded, may only get fewer:']
+        for outcome in verdict.excluded:
+            reason = find(excluded, outcome['id']).reason
+            lines.append(f'  {outcome["id"]}: {reason}')
+    wrong = len(verdict.failed) + len(verdict.fixed)
+    lines += ['', f'excluded: {len(verdict.excluded)}, '
+                  f'skipped by the tests themselves: {len(verdict.skipped)}',
+              f'{len(verdict.passed)} passed, {wrong} failed']
+    return '\n'.join(lines)
+
+
+def figures(options, name, verdict, seconds) -> dict:
+    """Put a run's results into a form for files.
+
+    :param options: the run's command line.
+    :param name: the run's name.
+    :param verdict: its :class:`Verdict`.
+    :param seconds: how long it took.
+    """
+    return {
+        'name': name,
+        'suite': options.suite,
+        'backend': options.backend,
+        'native': options.native,
+        'date': datetime.datetime.now(datetime.UTC).date().isoformat(),
+        'seconds': round(seconds),
+        'versions': {
+            package: importlib.metadata.version(package)
+            for package in ('nova', 'openstack-placement', 'SQLAlchemy',
+                            'oslo.db')},
+        'passed': len(verdict.passed),
+        'skipped': len(verdict.skipped),
+        'excluded': [one['id'] for one in verdict.excluded],
+        'failed': [one['id'] for one in verdict.failed],
+        'fixed': [one['id'] for one in verdict.fixed],
+    }

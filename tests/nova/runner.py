@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs batches of tests in worker processes and keeps a journal.
+
+Each outcome is appended to the journal as it comes, so an interrupted run
+can be taken up again. A worker that dies or hangs costs the test that it was
+running, which is recorded as failed, and nothing else.
+"""
+
+import collections
+import json
+import os
+import pathlib
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+# Nova's own limit for a test is 160 s (OS_TEST_TIMEOUT in its tox.ini),
+# more where a test scales it; this one only ends what ignores that.
+SILENCE_LIMIT_S = 900
+
+TEST_ENVIRONMENT = {
+    'LANGUAGE': 'en_US',
+    'LC_ALL': 'en_US.utf-8',
+    'OS_STDOUT_CAPTURE': '1',
+    'OS_STDERR_CAPTURE': '1',
+    'OS_TEST_TIMEOUT': '160',
+    'PYTHONDONTWRITEBYTECODE': '1',
+    'PYTHONHASHSEED': '0',
+}
+
+
+class Batch:
+    """Tests that run together, in order, in one process."""
+
+    def __init__(self, module, ids):
+        self.module = module
+        self.ids = ids
+
+
+class WorkerDied(Exception):
+    """The worker process ended, or was ended because it hung."""
+
+
+class Worker:
+    """One worker process.
+
+    :param arguments: command line of ``tests.nova.worker``.
+    :param path: directories for the import path, first wins.
+    :param eventlet: whether Nova runs on eventlet or on native threads.
+    :param log: file that takes what tests print.
+    """
+
+    def __init__(self, arguments, path, eventlet, log):
+        environment = dict(os.environ)
+        environment.update(TEST_ENVIRONMENT)
+        environment['PYTHONPATH'] = os.pathsep.join(map(str, path))
+        environment['OS_NOVA_DISABLE_EVENTLET_PATCHING'] = str(not eventlet)
+        reading, writing = os.pipe()
+        # Some tests write files into their working directory.
+        self._directory = tempfile.TemporaryDirectory()
+        self._process = subprocess.Popen(
+            [sys.executable, '-m', 'tests.nova.worker',
+             '--answers', str(writing), *arguments],
+            stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
+            cwd=self._directory.name, env=environment, text=True,
+            pass_fds=(writing,), start_new_session=True)
+        os.close(writing)
+        self._answers = open(reading, encoding='utf-8')
+        self._deadline = time.monotonic() + SILENCE_LIMIT_S
+        self._ended = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self):
+        while not self._ended.wait(5):
+            if time.monotonic() > self._deadline:
+                self._process.kill()
+                return
+
+    def ask(self, request):
+        """Send a request and yield the answers until it is done.
+
+        :raises WorkerDied: if the process ends before that.
+        """
+        self._deadline = time.monotonic() + SILENCE_LIMIT_S
+        try:
+            self._process.stdin.write(json.dumps(request) + '\n')
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise WorkerDied from error
+        for line in self._answers:
+            self._deadline = time.monotonic() + SILENCE_LIMIT_S
+            answer = json.loads(line)
+            if 'done' in answer:
+                return
+            yield answer
+        raise WorkerDied
+
+    def close(self):
+        """End the process; closing twice does nothing."""
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()
+        self._directory.cleanup()
+
+
+class Journal:
+    """The outcomes of a run, on disk and in memory.
+
+    :param path: file of JSON lines.
+    :param resume: whether to keep the outcomes that it holds.
+    """
+
+    def __init__(self, path: pathlib.Path, resume: bool):
+        self.outcomes = {}
+        self._lock = threading.Lock()
+        if resume and path.exists():
+            for line in path.read_text('utf-8').splitlines():
+                try:
+                    outcome = json.loads(line)
+                except ValueError:
+                    # The run was cut off within this line.
+                    continue
+                self.outcomes[outcome['id']] = outcome
+        self._file = open(path, 'w', encoding='utf-8')
+        for outcome in self.outcomes.values():
+            self._write(outcome)
+
+    def _write(self, outcome):
+        print(json.dumps(outcome), file=self._file, flush=True)
+
+    def record(self, outcome):
+        """Keep one outcome; a test that failed once stays failed."""
+        with self._lock:
+            known = self.outcomes.get(outcome['id'])
+            if known is None or known['status'] != 'failed':
+                self.outcomes[outcome['id']] = outcome
+                self._write(outcome)
+
+    def close(self):
+        """Close the file."""
+        self._file.close()
+
+
+def make_batches(listing, key, wanted):
+    """Sort tests into batches, the largest first.
+
+    :param listing: test ids by module.
+    :param key: function of module and id that names the batch.
+    :param wanted: function of an id; tests it refuses are left out.
+    """
+    batches = collections.defaultdict(list)
+    for module, ids in listing.items():
+        for test_id in ids:
+            if wanted(test_id):
+                batches[module, key(module, test_id)].append(test_id)
+    return sorted((Batch(module, ids) for (module, _), ids
+                   in batches.items()),
+                  key=lambda batch: -len(batch.ids))
+
+
+def _failed(test_id, detail):
+    return {'id': test_id, 'status': 'failed', 'seconds': 0,
+            'detail': detail}
+
+
+def _run_batch(batch, make_worker, worker, journal, stop):
+    """Run one batch, starting the worker anew when it dies.
+
+    :returns: the worker to go on with.
+    """
+    left = list(batch.ids)
+    while left and not stop.is_set():
+        if worker is None:
+            worker = make_worker()
+        running = None
+        try:
+            for answer in worker.ask({'run': batch.module, 'ids': left}):
+                if 'start' in answer:
+                    running = answer['start']
+                    continue
+                journal.record(answer)
+                running = None
+                if answer['id'] in left:
+                    left.remove(answer['id'])
+        except WorkerDied:
+            worker.close()
+            worker = None
+            if stop.is_set():
+                break
+            lost = running or left[0]
+            journal.record(_failed(lost, 'the worker process died'))
+            if lost in left:
+                left.remove(lost)
+        else:
+            for test_id in left:
+                journal.record(_failed(test_id, 'no outcome was reported'))
+            left = []
+    return worker
+
+
+def run(batches, make_worker, jobs, journal, progress):
+    """Run all batches.
+
+    :param batches: what to run.
+    :param make_worker: function without arguments that starts a worker.
+    :param jobs: how many workers at once.
+    :param journal: takes the outcomes.
+    :param progress: called without arguments after each batch.
+    """
+    todo = queue.SimpleQueue()
+    for batch in batches:
+        todo.put(batch)
+    stop = threading.Event()
+    alive = set()
+
+    def start():
+        worker = make_worker()
+        alive.add(worker)
+        return worker
+
+    def work():
+        worker = None
+        while not stop.is_set():
+            try:
+                batch = todo.get_nowait()
+            except queue.Empty:
+                break
+            worker = _run_batch(batch, start, worker, journal, stop)
+            progress()
+
+    threads = [threading.Thread(target=work, daemon=True)
+               for _ in range(jobs)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        stop.set()
+        for worker in alive:
+            worker.close()

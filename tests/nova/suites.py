@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names the suites: which of a project's tests belong to each."""
+
+import dataclasses
+import pathlib
+import re
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """A named set of one project's tests.
+
+    :param project: ``nova`` or ``placement``.
+    :param roots: dotted packages or modules, each with all below it.
+    :param select: regular expression that a module's name must match.
+    """
+
+    project: str
+    roots: tuple[str, ...]
+    select: str = ''
+
+    def modules(self, tree: pathlib.Path) -> list[str]:
+        """List the test modules of the suite in a source tree."""
+        found = []
+        for root in self.roots:
+            path = tree.joinpath(*root.split('.'))
+            files = (sorted(path.rglob('test_*.py')) if path.is_dir()
+                     else [path.with_suffix('.py')])
+            for file in files:
+                if file.exists():
+                    relative = file.relative_to(tree).with_suffix('')
+                    found.append('.'.join(relative.parts))
+        return [name for name in dict.fromkeys(found)
+                if re.search(self.select, name)]
+
+
+SUITES = {
+    'nova-db': Suite('nova', (
+        'nova.tests.unit.db',
+        'nova.tests.functional.db',
+    )),
+    'nova-functional': Suite('nova', ('nova.tests.functional',)),
+    # What the store has to do with most, in a few minutes.
+    'nova-selection': Suite('nova', (
+        'nova.tests.functional.test_servers',
+        'nova.tests.functional.test_cross_cell_migrate',
+        'nova.tests.functional.test_nova_manage',
+        'nova.tests.functional.db.test_archive',
+        'nova.tests.functional.db.test_quota',
+        'nova.tests.functional.db.test_quotas',
+        'nova.tests.functional.test_aggregates',
+        'nova.tests.functional.test_server_group',
+    )),
+    'placement': Suite('placement', (
+        'placement.tests.unit',
+        'placement.tests.functional',
+    )),
+}
+
+# Tests that depend on what ran before them in the same process are kept
+# together; the first group of the expression names the batch. Gabbi's files
+# are ordered sequences of requests (placement's own .stestr.conf).
+GROUPS = {
+    'placement.tests.functional.test_api':
+        re.compile(r'placement\.tests\.functional\.test_api(?:\.|_)([^_]+)'),
+}
+
+
+def batch_key(module: str, test_id: str) -> str:
+    """Tell which tests must run together, in order, in one process.
+
+    :param module: the module that the test was loaded from.
+    :param test_id: the test's id.
+    :returns: a name; tests with the same name are one batch.
+    """
+    group = GROUPS.get(module)
+    if group is not None:
+        match = group.match(test_id)
+        return f'{module}:{match.group(1)}' if match else module
+    return test_id.split('(')[0].rpartition('.')[0]

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads and runs tests for the runner, in a process of its own.
+
+Requests come as JSON lines on standard input, answers go as JSON lines to
+the file descriptor given; standard output and error are the tests' own::
+
+    {"list": [module, ...]}       ->  {"module": m, "ids": [...]} for each
+    {"run": module, "ids": [...]} ->  {"start": id}, {"id": id, "status": s,
+                                       "seconds": n, "detail": text}, ...
+    both end with                     {"done": true}
+"""
+
+import argparse
+import importlib
+import json
+import sys
+import time
+import unittest
+
+import testtools
+from testtools.testresult import real
+from testtools.testsuite import filter_by_ids
+from testtools.testsuite import iterate_tests
+
+# A failed functional test attaches its whole log.
+DETAIL_LIMIT = 20_000
+
+
+class Reporter(testtools.TestResult):
+    """A test result that writes each outcome down as it comes."""
+
+    def __init__(self, send):
+        super().__init__()
+        self._send = send
+        self._started = 0.0
+
+    def startTest(self, test):
+        super().startTest(test)
+        self._started = time.monotonic()
+        self._send({'start': test.id()})
+
+    def _outcome(self, test, status, err=None, details=None, reason=None):
+        detail = reason or ''
+        if err is not None:
+            detail = self._exc_info_to_unicode(err, test)
+        elif details is not None and status != 'passed':
+            detail = real._details_to_str(details, special='traceback')
+        if len(detail) > DETAIL_LIMIT:
+            detail = '[...]\n' + detail[-DETAIL_LIMIT:]
+        self._send({
+            'id': test.id(),
+            'status': status,
+            'seconds': round(time.monotonic() - self._started, 3),
+            'detail': detail,
+        })
+
+    def addSuccess(self, test, details=None):
+        self._outcome(test, 'passed')
+
+    def addExpectedFailure(self, test, err=None, details=None):
+        self._outcome(test, 'passed')
+
+    def addError(self, test, err=None, details=None):
+        self._outcome(test, 'failed', err, details)
+
+    addFailure = addError
+
+    def addUnexpectedSuccess(self, test, details=None):
+        self._outcome(test, 'failed', reason='unexpected success')
+
+    def addSkip(self, test, reason=None, details=None):
+        self._outcome(test, 'skipped', details=details, reason=reason)
+
+
+def _load(module):
+    """Load one module's tests; one that cannot load is a failing test."""
+    return unittest.TestLoader().loadTestsFromName(module)
+
+
+def _list(modules, send):
+    for module in modules:
+        ids = [test.id() for test in iterate_tests(_load(module))]
+        send({'module': module, 'ids': ids})
+
+
+def _run(module, ids, send):
+    filter_by_ids(_load(module), set(ids)).run(Reporter(send))
+
+
+def main():
+    """Answer requests until standard input ends."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--answers', type=int, required=True)
+    parser.add_argument('--project', required=True)
+    parser.add_argument('--backend', required=True)
+    parser.add_argument('--native', required=True)
+    parser.add_argument('--unit', action='store_true')
+    arguments = parser.parse_args()
+    answers = open(arguments.answers, 'w', encoding='utf-8', buffering=1)
+
+    def send(answer):
+        print(json.dumps(answer), file=answers)
+
+    if arguments.backend != 'sqlite':
+        # Nova's test packages patch the standard library for eventlet when
+        # they are imported, which must come before anything else of Nova.
+        importlib.import_module(
+            f'{arguments.project}.tests.'
+            + ('unit' if arguments.unit else 'functional'))
+        from tests.nova import adapt
+        adapt.install(arguments.project, arguments.backend,
+                      arguments.native == 'on')
+    for line in sys.stdin:
+        request = json.loads(line)
+        if 'list' in request:
+            _list(request['list'], send)
+        else:
+            _run(request['run'], request['ids'], send)
+        send({'done': True})
+
+
+if __name__ == '__main__':
+    main()
