@@ -115,6 +115,14 @@ def counter_key(database, table):
     return b"%s{%s:id:%s}" % (PREFIX, quote(database), quote(table))
 
 
+def fence_key(key):
+    """Return a key of the same hash slot that holds no data.
+
+    It is written in front of WAIT: see nova_kvs.store.remote.
+    """
+    return key[:key.index(b"}") + 1] + b"w"
+
+
 def database_pattern(database):
     """Return the SCAN pattern that matches every key of a database."""
     return b"%s{%s:*" % (PREFIX, quote(database))

@@ -24,7 +24,8 @@ class MemoryStore(base.Store):
         super().__init__(url, settings)
         self._server = _servers.setdefault(
             url.database, fakeredis.FakeServer(version=(7,)))
-        self._client = fakeredis.FakeRedis(server=self._server)
+        self._client = fakeredis.FakeRedis(
+            server=self._server, protocol=2)
         self._client.response_callbacks.clear()
         self._loaded = set()
 

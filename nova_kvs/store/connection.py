@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections to one server, and what becomes of their failures.
+
+redis-py makes a connection (TCP, TLS, AUTH) and reads its replies; pools,
+pipelines and retries are nova-kvs's own, see
+:class:`nova_kvs.store.remote.RemoteStore`.
+"""
+
+import collections
+import os
+import ssl
+import time
+
+import hiredis
+from redis import connection as redis_connection
+from redis import exceptions as redis_exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from nova_kvs import exceptions
+from nova_kvs.store import base
+
+#: What a connection raises when it is of no more use.
+LOST = (redis_exceptions.ConnectionError, redis_exceptions.TimeoutError,
+        redis_exceptions.InvalidResponse, OSError)
+
+#: Stands in a plan for a reply that belongs to no item.
+SCRIPT_LOAD = -1
+IGNORED = -2
+WAIT = -3
+
+#: Returns a command (tuple of bytes, str, int) in Redis's protocol.
+packed = hiredis.pack_command
+_TEMPORARY_TLS_ERRORS = (
+    ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+
+
+def options(settings):
+    """Return redis-py's connection class and arguments for settings.
+
+    :raises nova_kvs.exceptions.ConfigurationError: if a TLS file cannot be
+        read.
+    """
+    kwargs = {
+        "username": settings.user,
+        "password": settings.password,
+        "socket_keepalive": True,
+        # RESP2 has the same replies on every server version; connections
+        # are repeated by the store, which knows what was sent on them.
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": "nova-kvs",
+        "lib_name": None,
+        "lib_version": None,
+    }
+    if not settings.tls:
+        return redis_connection.Connection, kwargs
+    for name in ("tls_ca_file", "tls_cert_file", "tls_key_file"):
+        path = getattr(settings, name)
+        if path and not os.access(path, os.R_OK):
+            raise exceptions.ConfigurationError(
+                "a TLS file cannot be read", option=name, path=path)
+    kwargs.update(
+        ssl_cert_reqs="required",
+        ssl_ca_certs=settings.tls_ca_file,
+        ssl_certfile=settings.tls_cert_file,
+        ssl_keyfile=settings.tls_key_file,
+        ssl_check_hostname=settings.tls_check_hostname)
+    return redis_connection.SSLConnection, kwargs
+
+
+class Connection:
+    """A connection and the scripts its server is known to have."""
+
+    __slots__ = ("_wire", "_timeout_s", "_limited", "scripts")
+
+    def __init__(self, wire, timeout_s):
+        self._wire = wire
+        self._timeout_s = timeout_s
+        self._limited = False
+        self.scripts = set()
+
+    def send(self, commands):
+        """Send packed commands.
+
+        :raises: one of LOST.
+        """
+        self._wire.send_packed_command((commands,), check_health=False)
+
+    def read(self):
+        """Return one reply, an error reply as an exception.
+
+        :raises: one of LOST.
+        """
+        try:
+            return self._wire.read_response()
+        except redis_exceptions.ConnectionError:
+            raise
+        except redis_exceptions.ResponseError as exc:
+            return exc
+
+    def limit(self, timeout_s):
+        """Wait for replies no longer than this, until it is released."""
+        self._wire._sock.settimeout(timeout_s)
+        self._limited = True
+
+    def unlimit(self):
+        """Wait for replies as long as the options say."""
+        if self._limited:
+            self._wire._sock.settimeout(self._timeout_s)
+            self._limited = False
+
+    def close(self):
+        self._wire.disconnect()
+
+
+class Node:
+    """One server: its address and its idle connections."""
+
+    __slots__ = ("address", "_class", "_kwargs", "_settings", "_idle",
+                 "_pid", "_on_connect")
+
+    def __init__(self, address, settings, connection_options,
+                 on_connect=()):
+        """Prepare a node; nothing is connected yet.
+
+        :param address: ``(host, port)``.
+        :param connection_options: what ``options`` returned.
+        :param on_connect: commands (tuples) that each new connection sends.
+        """
+        self.address = address
+        self._class, self._kwargs = connection_options
+        self._settings = settings
+        self._on_connect = on_connect
+        self._idle = collections.deque()
+        self._pid = os.getpid()
+
+    def __repr__(self):
+        return "Node(%s:%d)" % self.address
+
+    def acquire(self, deadline):
+        """Return a connection that nobody else uses, for ``release``.
+
+        :param deadline: time.monotonic() that opening one must not pass.
+        :raises: one of LOST.
+        :raises nova_kvs.exceptions.ConfigurationError: if the server
+            refuses the user, password or TLS.
+        """
+        if self._pid != os.getpid():
+            # The parent goes on using the sockets that a fork copied.
+            self._idle = collections.deque()
+            self._pid = os.getpid()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect(deadline)
+
+    def release(self, connection):
+        """Take back a connection that has no reply outstanding."""
+        connection.unlimit()
+        if len(self._idle) < self._settings.pool_size:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def drop(self):
+        """Close the idle connections."""
+        while self._idle:
+            try:
+                self._idle.pop().close()
+            except IndexError:  # another thread was faster
+                return
+
+    def _connect(self, deadline):
+        left_s = max(deadline - time.monotonic(), 0.01)
+        timeout_s = self._settings.socket_timeout
+        wire = self._class(
+            host=self.address[0], port=self.address[1],
+            socket_timeout=min(timeout_s, left_s),
+            socket_connect_timeout=min(
+                self._settings.connect_timeout, left_s),
+            **self._kwargs)
+        try:
+            wire.connect()
+            for command in self._on_connect:
+                wire.send_packed_command(
+                    (packed(command),), check_health=False)
+                wire.read_response()
+        except redis_exceptions.RedisError as exc:
+            wire.disconnect()
+            _raise_if_refused(exc, self.address)
+            if isinstance(exc, LOST):
+                raise
+            # A server that answers the handshake with another error, such
+            # as LOADING or "max number of clients", is not there yet.
+            raise redis_exceptions.ConnectionError(str(exc)) from exc
+        connection = Connection(wire, timeout_s)
+        if left_s < timeout_s:
+            connection.limit(timeout_s)
+        return connection
+
+
+def _raise_if_refused(exc, address):
+    """Raise ConfigurationError where repeating cannot help."""
+    server = "%s:%d" % address
+    if isinstance(exc, redis_exceptions.AuthenticationError):
+        raise exceptions.ConfigurationError(
+            "the store refused the user or password: correct them in the "
+            "connection URL or in [nova_kvs]", server=server) from None
+    if isinstance(exc, redis_exceptions.NoPermissionError):
+        raise exceptions.ConfigurationError(
+            "the Redis user lacks a permission", server=server,
+            reply=exc) from None
+    cause = exc.__context__ or exc.__cause__
+    if isinstance(cause, ssl.SSLError) and not isinstance(
+            cause, _TEMPORARY_TLS_ERRORS):
+        raise exceptions.ConfigurationError(
+            "no TLS with the store: compare tls_* in [nova_kvs] with the "
+            "server's certificate and port", server=server,
+            cause=cause) from None
+
+
+def reply_error(exc, item, address):
+    """Return our exception for an error reply that is not to be repeated."""
+    server = "%s:%d" % address
+    if isinstance(exc, redis_exceptions.AuthenticationError):
+        return exceptions.ConfigurationError(
+            "the store wants a user and password: set them in the "
+            "connection URL or in [nova_kvs]", server=server)
+    if isinstance(exc, redis_exceptions.NoPermissionError):
+        return exceptions.ConfigurationError(
+            "the Redis user lacks a permission", server=server, reply=exc)
+    if type(item) is base.ScriptCall:
+        command = item.script.name
+    else:
+        command = item.args[0]
+    if isinstance(command, bytes):
+        command = command.decode("ascii", "replace")
+    return exceptions.StoreReplyError(
+        command=command, reply=exc, server=server)
+
+
+def pack(items, indexes, connection, asking=False):
+    """Return items as bytes to send, and the plan of their replies.
+
+    :param indexes: which of the items, in order.
+    :param connection: knows which scripts must be loaded first.
+    :param asking: whether each one follows an ASK redirection.
+    :returns: ``(bytes, plan)``; the plan has an index of ``items`` or a
+        constant of this module for each reply.
+    """
+    pieces = []
+    plan = []
+    scripts = connection.scripts
+    for index in indexes:
+        item = items[index]
+        if type(item) is base.ScriptCall:
+            script, keys, args = item
+            if script.sha not in scripts:
+                scripts.add(script.sha)
+                pieces.append(packed((b"SCRIPT", b"LOAD", script.source)))
+                plan.append(SCRIPT_LOAD)
+            command = (b"EVALSHA" if script.writes else b"EVALSHA_RO",
+                       script.sha, len(keys), *keys, *args)
+        else:
+            command = item.args
+        if asking:
+            pieces.append(packed((b"ASKING",)))
+            plan.append(IGNORED)
+        pieces.append(packed(command))
+        plan.append(index)
+    return b"".join(pieces), plan
+
+
+def size(reply):
+    """Return roughly how many bytes a reply has."""
+    if type(reply) is bytes:
+        return len(reply)
+    if type(reply) is list:
+        return sum(map(size, reply))
+    return 8

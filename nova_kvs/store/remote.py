@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the drivers that talk to servers have in common: the round trip.
+
+A batch is sent to every node concerned before the first reply is read.
+What a server did not run (its slot moved, it is loading, it became a
+replica, ...) and what was lost with a connection is sent again, to where it
+belongs by then, until ``request_timeout`` is over. That is sound because
+every script may run twice and plain commands are ones that may, too.
+"""
+
+import abc
+import random
+import time
+
+from redis import exceptions as redis_exceptions
+
+from nova_kvs import exceptions
+from nova_kvs import keyspace
+from nova_kvs.store import base
+from nova_kvs.store import connection as wire
+
+#: Error replies of servers that may run the same item a moment later.
+_TEMPORARY = (
+    redis_exceptions.MovedError, redis_exceptions.AskError,
+    redis_exceptions.ClusterDownError, redis_exceptions.TryAgainError,
+    redis_exceptions.ReadOnlyError, redis_exceptions.MasterDownError,
+    redis_exceptions.NoScriptError)
+_TEMPORARY_CODES = ("BUSY ", "NOREPLICAS ", "UNBLOCKED ", "LOADING ")
+#: After these the same item can be sent again at once.
+_IMMEDIATE = (redis_exceptions.MovedError, redis_exceptions.AskError,
+              redis_exceptions.NoScriptError)
+_FIRST_PAUSE_S = 0.005
+_LONGEST_PAUSE_S = 0.5
+#: Time left for others when a server is asked to WAIT for its replicas.
+_FENCE_TTL_MS = 1000
+
+
+class NotSent(Exception):
+    """Why an item was not sent: its node could not be connected."""
+
+    def __init__(self, cause):
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Failure:
+    """An item that has no reply yet, and why."""
+
+    __slots__ = ("index", "error", "node")
+
+    def __init__(self, index, error, node):
+        self.index = index
+        self.error = error
+        self.node = node
+
+
+class RemoteStore(base.Store):
+    """A store on servers. Subclasses say which node has a key."""
+
+    CHARACTERISTICS = frozenset([
+        base.Characteristics.PERSISTENT, base.Characteristics.SHARED,
+        base.Characteristics.REPLICATED])
+
+    def __init__(self, url, settings):
+        super().__init__(url, settings)
+        self._options = wire.options(settings)
+        #: Whether any server ever answered: if none did, an error of the
+        #: address is likelier than a passing fault.
+        self._answered = False
+
+    @abc.abstractmethod
+    def _route(self, items, indexes, deadline):
+        """Return ``{node: [index]}`` for some of the items, in order.
+
+        :raises NotSent: if no server tells.
+        """
+
+    @abc.abstractmethod
+    def _learn(self, failures, deadline):
+        """Look again for where keys are, after failures.
+
+        :returns: ``{index: node}`` of items that are to be sent there, once,
+            after ASKING.
+        :raises NotSent: if no server tells.
+        """
+
+    @abc.abstractmethod
+    def _masters(self, deadline):
+        """Return the nodes that together have every key.
+
+        :raises NotSent: if no server tells.
+        """
+
+    def batch(self, items, replicas=0, replicas_timeout_ms=0):
+        if not items:
+            return [replicas] if replicas else []
+        deadline = time.monotonic() + self.settings.request_timeout
+        replies = [None] * len(items)
+        fence = _Fence(replicas, replicas_timeout_ms) if replicas else None
+        try:
+            groups = self._route(items, range(len(items)), deadline)
+        except NotSent as exc:
+            raise self._unavailable(exc.cause) from exc.cause
+        failures = self._exchange(items, groups, replies, deadline, fence)
+        stats = self.stats
+        stats.round_trips += 1
+        stats.commands += len(items)
+        if failures:
+            self._settle(items, failures, replies, deadline, fence)
+        stats.bytes_in += wire.size(replies)
+        if fence is not None:
+            replies.append(fence.acknowledged())
+        return replies
+
+    def _exchange(self, items, groups, replies, deadline, fence,
+                  asking=False):
+        """Send groups of items and read their replies, once.
+
+        :param replies: list to put replies into.
+        :returns: list of Failure, in no order.
+        """
+        failures = []
+        sent = []
+        try:
+            for node, indexes in groups.items():
+                try:
+                    connection = node.acquire(deadline)
+                except wire.LOST as exc:
+                    error = NotSent(exc)
+                    failures.extend(
+                        Failure(index, error, node) for index in indexes)
+                    continue
+                sent.append((node, connection, plan := []))
+                data, entries = wire.pack(items, indexes, connection, asking)
+                if fence is not None:
+                    data += fence.pack(items, indexes, entries)
+                plan.extend(entries)
+                self.stats.bytes_out += len(data)
+                try:
+                    connection.send(data)
+                except wire.LOST as exc:
+                    # Some of it may have arrived.
+                    sent.pop()
+                    connection.close()
+                    node.drop()
+                    failures.extend(
+                        Failure(index, exc, node) for index in indexes)
+            while sent:
+                self._read(sent[-1], items, replies, deadline, fence,
+                           failures)
+                sent.pop()
+        except BaseException:
+            # Replies are outstanding: nobody may use these connections.
+            for _, connection, _ in sent:
+                connection.close()
+            raise
+        return failures
+
+    def _read(self, group, items, replies, deadline, fence, failures):
+        node, connection, plan = group
+        wait_s = 0
+        if fence is not None:
+            wait_s = fence.timeout_ms / 1000
+        left_s = deadline - time.monotonic()
+        if wait_s or left_s < self.settings.socket_timeout:
+            connection.limit(
+                max(0.01, min(left_s, self.settings.socket_timeout)) + wait_s)
+        position = 0
+        try:
+            for position, index in enumerate(plan):
+                reply = connection.read()
+                if index >= 0:
+                    if isinstance(reply, Exception):
+                        self._refused(reply, items[index], connection)
+                        failures.append(Failure(index, reply, node))
+                    else:
+                        replies[index] = reply
+                elif index == wire.WAIT:
+                    fence.note(node, reply)
+                elif index == wire.SCRIPT_LOAD and isinstance(
+                        reply, Exception):
+                    self._refused(reply, None, connection)
+        except wire.LOST as exc:
+            connection.close()
+            node.drop()
+            if isinstance(exc, redis_exceptions.AuthenticationError):
+                raise wire.reply_error(exc, None, node.address) from exc
+            lost = [index for index in plan[position:] if index >= 0]
+            if not lost and fence is not None:
+                # Only WAIT's reply is missing: write and ask again.
+                lost = [index for index in plan if index >= 0
+                        and base.is_write(items[index])][-1:]
+            failures.extend(Failure(index, exc, node) for index in lost)
+        else:
+            self._answered = True
+            node.release(connection)
+
+    @staticmethod
+    def _refused(error, item, connection):
+        """Forget what a connection does not have, after an error reply."""
+        if item is None or isinstance(error, redis_exceptions.NoScriptError):
+            connection.scripts.clear()
+
+    def _settle(self, items, failures, replies, deadline, fence):
+        """Repeat what failed until everything has a reply.
+
+        :raises: as ``batch`` does.
+        """
+        stats = self.stats
+        pause_s = _FIRST_PAUSE_S
+        doubtful = set()
+        refused = None
+        immediate = True
+        while True:
+            refused = self._sort(failures, items, doubtful) or refused
+            again = _with_followers(items, failures)
+            if not again:
+                break
+            cause = failures[0].error
+            if isinstance(cause, NotSent):
+                cause = cause.cause
+            if time.monotonic() >= deadline or (
+                    not self._answered and not doubtful):
+                raise self._give_up(items, again, doubtful, cause)
+            immediate = immediate and all(
+                not isinstance(failure.error, NotSent)
+                for failure in failures) or all(
+                isinstance(failure.error, _IMMEDIATE)
+                for failure in failures) and pause_s < _LONGEST_PAUSE_S
+            if not immediate:
+                left_s = deadline - time.monotonic()
+                time.sleep(max(0, min(
+                    left_s, pause_s * random.uniform(0.5, 1.5))))
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            immediate = False
+            if fence is not None:
+                fence.repeated = True
+            try:
+                asked = self._learn(failures, deadline)
+                failures = []
+                if asked:
+                    groups = {}
+                    for index in again:
+                        if index in asked:
+                            groups.setdefault(
+                                asked[index], []).append(index)
+                    failures = self._exchange(
+                        items, groups, replies, deadline, fence, asking=True)
+                    again = [index for index in again if index not in asked]
+                    stats.round_trips += 1
+                if again:
+                    failures += self._exchange(
+                        items, self._route(items, again, deadline), replies,
+                        deadline, fence)
+                    stats.round_trips += 1
+            except NotSent as exc:
+                failures = [Failure(index, exc, None) for index in again]
+        if refused:
+            raise refused
+
+    def _sort(self, failures, items, doubtful):
+        """Take what is not to be repeated out of a list of failures.
+
+        :param doubtful: set of the writes whose reply was lost, updated.
+        :returns: an exception of ours for the first of them, or None.
+        """
+        refused = None
+        repeat = []
+        for failure in failures:
+            error = failure.error
+            if isinstance(error, NotSent):
+                repeat.append(failure)
+            elif not isinstance(error, redis_exceptions.ResponseError):
+                if base.is_write(items[failure.index]):
+                    doubtful.add(failure.index)
+                repeat.append(failure)
+            elif isinstance(error, _TEMPORARY) or str(error).startswith(
+                    _TEMPORARY_CODES):
+                repeat.append(failure)
+            else:
+                refused = refused or wire.reply_error(
+                    error, items[failure.index], failure.node.address)
+        failures[:] = repeat
+        return refused
+
+    def _give_up(self, items, remaining, doubtful, cause):
+        applied = bool(doubtful) or any(
+            base.is_write(item) for index, item in enumerate(items)
+            if index not in remaining)
+        if applied:
+            error = exceptions.UndeterminedError(cause=cause)
+            error.__cause__ = cause
+            return error
+        return self._unavailable(cause)
+
+    def _unavailable(self, cause):
+        error = exceptions.StoreUnavailableError(
+            servers=" ".join("%s:%d" % node for node in self.url.nodes),
+            cause=cause)
+        error.__cause__ = cause
+        return error
+
+    def _ask(self, node, *commands, deadline=None):
+        """Return a node's replies to commands that concern no key.
+
+        :raises NotSent: if it does not answer.
+        :raises nova_kvs.exceptions.StoreReplyError: if it refuses.
+        """
+        if deadline is None:
+            deadline = time.monotonic() + self.settings.request_timeout
+        items = [base.Command(b"", command) for command in commands]
+        replies = [None] * len(items)
+        failures = self._exchange(
+            items, {node: list(range(len(items)))}, replies, deadline, None)
+        for failure in failures:
+            if isinstance(failure.error, NotSent):
+                raise failure.error
+            if not isinstance(failure.error, redis_exceptions.ResponseError):
+                raise NotSent(failure.error)
+            raise wire.reply_error(
+                failure.error, items[failure.index], node.address)
+        return replies
+
+    def scan(self, pattern, count=1000):
+        try:
+            nodes = self._masters(
+                time.monotonic() + self.settings.request_timeout)
+            for node in nodes:
+                cursor = b"0"
+                while True:
+                    (cursor, keys), = self._ask(node, (
+                        b"SCAN", cursor, b"MATCH", pattern, b"COUNT", count))
+                    self.stats.round_trips += 1
+                    self.stats.commands += 1
+                    yield from keys
+                    if cursor == b"0":
+                        break
+        except NotSent as exc:
+            raise self._unavailable(exc.cause) from exc.cause
+
+    def check(self):
+        try:
+            nodes = self._masters(
+                time.monotonic() + self.settings.request_timeout)
+            return {"driver": self.url.driver,
+                    "servers": [self._facts(node) for node in nodes]}
+        except NotSent as exc:
+            raise self._unavailable(exc.cause) from exc.cause
+
+    def _facts(self, node):
+        info, = self._ask(node, (b"INFO",))
+        facts = dict(
+            line.split(":", 1) for line in info.decode().splitlines()
+            if ":" in line)
+        return {
+            "address": "%s:%d" % node.address,
+            "role": facts.get("role"),
+            "version": facts.get("redis_version"),
+            "replicas": int(facts.get("connected_slaves", 0)),
+            "used_memory": int(facts.get("used_memory", 0)),
+            "maxmemory_policy": facts.get("maxmemory_policy"),
+            "appendonly": facts.get("aof_enabled") == "1",
+        }
+
+
+class _Fence:
+    """WAIT behind the writes of a batch."""
+
+    def __init__(self, replicas, timeout_ms):
+        self.replicas = replicas
+        self.timeout_ms = timeout_ms
+        #: Whether items are being sent again. Then a script may have nothing
+        #: left to write, and WAIT would wait for nothing: it counts only
+        #: what its own connection wrote.
+        self.repeated = False
+        self._counts = {}
+
+    def pack(self, items, indexes, plan):
+        """Return the packed commands behind a node's items, if it needs any.
+
+        :param plan: what ``wire.pack`` returned, extended.
+        """
+        writes = [index for index in indexes if base.is_write(items[index])]
+        if not writes:
+            return b""
+        data = b""
+        if self.repeated:
+            data = wire.packed((
+                b"SET", keyspace.fence_key(key_of(items[writes[-1]])), b"",
+                b"PX", _FENCE_TTL_MS))
+            plan.append(wire.IGNORED)
+        plan.append(wire.WAIT)
+        return data + wire.packed((b"WAIT", self.replicas, self.timeout_ms))
+
+    def note(self, node, reply):
+        self._counts[node] = 0 if isinstance(reply, Exception) else reply
+
+    def acknowledged(self):
+        return min(self._counts.values(), default=self.replicas)
+
+
+def key_of(item):
+    """Return the key that says where an item belongs."""
+    if type(item) is base.ScriptCall:
+        return item.keys[0]
+    return item.key
+
+
+def _with_followers(items, failures):
+    """Return the indexes to send again, in order.
+
+    With each failed item go those of the same slot behind it, so that they
+    keep their order.
+    """
+    first = {}
+    for failure in failures:
+        slot = keyspace.slot(key_of(items[failure.index]))
+        first[slot] = min(failure.index, first.get(slot, failure.index))
+    if not first:
+        return []
+    again = []
+    for index, item in enumerate(items):
+        start = first.get(keyspace.slot(key_of(item)))
+        if start is not None and index >= start:
+            again.append(index)
+    return again
