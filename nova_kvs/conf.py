@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every option of nova-kvs: group [nova_kvs] of the service's file.
 
-All but ``user``, ``password`` and ``db_api`` can also be given in the query
-of one database's URL, which wins: ``kvs+redis://host/name?tls=true``.
+All but users, passwords and ``db_api`` can also be given in the query of
+one database's URL, which wins: ``kvs+redis://host/name?tls=true``.
 """
 
 from oslo_config import cfg
@@ -10,8 +10,10 @@ from oslo_config import cfg
 GROUP = "nova_kvs"
 CONF = cfg.CONF
 
-#: Options of a URL's own place (user, password) or of the whole process.
-NOT_IN_QUERY = frozenset(["user", "password", "db_api"])
+#: Options that are secret, have another place in a URL, or concern the whole
+#: process.
+NOT_IN_QUERY = frozenset([
+    "user", "password", "sentinel_user", "sentinel_password", "db_api"])
 
 OPTS = [
     cfg.StrOpt(
@@ -22,6 +24,14 @@ OPTS = [
         "password",
         secret=True,
         help="Password of the Redis user, where the connection URL has none."),
+    cfg.StrOpt(
+        "sentinel_user",
+        help="ACL user of the sentinels, for kvs+sentinel:// URLs."),
+    cfg.StrOpt(
+        "sentinel_password",
+        secret=True,
+        help="Password of the sentinels, for kvs+sentinel:// URLs, where "
+             "they have one."),
     cfg.BoolOpt(
         "tls",
         default=False,

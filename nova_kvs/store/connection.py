@@ -35,15 +35,17 @@ _TEMPORARY_TLS_ERRORS = (
     ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
-def options(settings):
+def options(settings, user, password):
     """Return redis-py's connection class and arguments for settings.
 
+    :param user: ACL user, or None.
+    :param password: its password, or None.
     :raises nova_kvs.exceptions.ConfigurationError: if a TLS file cannot be
         read.
     """
     kwargs = {
-        "username": settings.user,
-        "password": settings.password,
+        "username": user,
+        "password": password,
         "socket_keepalive": True,
         # RESP2 has the same replies on every server version; connections
         # are repeated by the store, which knows what was sent on them.

@@ -63,20 +63,23 @@ class RemoteStore(base.Store):
 
     def __init__(self, url, settings):
         super().__init__(url, settings)
-        self._options = wire.options(settings)
+        self._options = wire.options(
+            settings, settings.user, settings.password)
         #: Whether any server ever answered: if none did, an error of the
         #: address is likelier than a passing fault.
         self._answered = False
 
     @abc.abstractmethod
-    def _route(self, items, indexes, deadline):
+    def _route(self, items, indexes, deadline, repeated=False):
         """Return ``{node: [index]}`` for some of the items, in order.
 
+        :param repeated: whether the items failed before: then reads go to
+            masters, too.
         :raises NotSent: if no server tells.
         """
 
     @abc.abstractmethod
-    def _learn(self, failures, deadline):
+    def _learn(self, items, failures, deadline):
         """Look again for where keys are, after failures.
 
         :returns: ``{index: node}`` of items that are to be sent there, once,
@@ -236,7 +239,7 @@ class RemoteStore(base.Store):
             if fence is not None:
                 fence.repeated = True
             try:
-                asked = self._learn(failures, deadline)
+                asked = self._learn(items, failures, deadline)
                 failures = []
                 if asked:
                     groups = {}
@@ -250,8 +253,8 @@ class RemoteStore(base.Store):
                     stats.round_trips += 1
                 if again:
                     failures += self._exchange(
-                        items, self._route(items, again, deadline), replies,
-                        deadline, fence)
+                        items, self._route(items, again, deadline, True),
+                        replies, deadline, fence)
                     stats.round_trips += 1
             except NotSent as exc:
                 failures = [Failure(index, exc, None) for index in again]

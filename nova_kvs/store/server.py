@@ -12,10 +12,10 @@ class ServerStore(remote.RemoteStore):
         super().__init__(url, settings)
         self._node = wire.Node(url.nodes[0], settings, self._options)
 
-    def _route(self, items, indexes, deadline):
+    def _route(self, items, indexes, deadline, repeated=False):
         return {self._node: indexes}
 
-    def _learn(self, failures, deadline):
+    def _learn(self, items, failures, deadline):
         return {}
 
     def _masters(self, deadline):
