@@ -6,6 +6,7 @@ A missing ``redis-server`` is an error, never a reason to skip.
 
 import atexit
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -163,9 +164,11 @@ class _Servers:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
 
-    def _launch(self, port, **extra):
+    def _launch(self, port, files=None, **extra):
         """Start one redis-server.
 
+        :param files: dict of name -> content, for its directory.
+        :param extra: redis.conf settings.
         :returns: its address.
         """
         if self._directory is None:
@@ -173,9 +176,13 @@ class _Servers:
             atexit.register(self.stop)
         directory = os.path.join(self._directory, str(port))
         os.mkdir(directory)
+        for name, content in (files or {}).items():
+            with open(os.path.join(directory, name), "w") as file:
+                file.write(content)
         settings = {
             "bind": HOST, "dir": directory, "save": "",
-            "repl-diskless-sync-delay": "0", "port": port,
+            "repl-diskless-sync-delay": 0, "repl-ping-replica-period": 1,
+            "port": port,
             "logfile": os.path.join(directory, "log")}
         if self.tls:
             settings.update({
@@ -269,34 +276,37 @@ class RedisClusterFixture(_Servers):
     def start(self):
         count = self.masters * (1 + self.replicas)
         ports = free_ports(2 * count)
-        for port, bus_port in zip(ports[:count], ports[count:]):
-            self.nodes.append(self._launch(port, **{
-                "cluster-enabled": "yes", "cluster-port": bus_port,
-                "cluster-node-timeout": self.node_timeout_ms}))
-        for node in self.nodes:
-            self._wait_started(node)
-        clients = [self.client(node) for node in self.nodes]
-        for number, client in enumerate(clients):
-            client.execute_command(
-                "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-            if number < self.masters:
-                client.execute_command(
-                    "CLUSTER", "ADDSLOTSRANGE",
-                    SLOTS * number // self.masters,
-                    SLOTS * (number + 1) // self.masters - 1)
-            if number:
-                client.execute_command(
-                    "CLUSTER", "MEET", HOST, ports[0], ports[count])
-        ids = [client.execute_command("CLUSTER", "MYID").decode()
-               for client in clients]
-        for client in clients:
-            wait_for(lambda: self._has_met(client, ids), "nodes meet")
-        for number in range(self.masters, count):
-            clients[number].execute_command(
-                "CLUSTER", "REPLICATE", ids[number % self.masters])
+        bus_ports = ports[count:]
+        ids = [secrets.token_hex(20) for _ in range(count)]
+        for number, port in enumerate(ports[:count]):
+            # With this file the nodes know each other from the start:
+            # CLUSTER MEET and REPLICATE would take ten seconds.
+            view = "".join(
+                self._view(other, number, ids, ports, bus_ports)
+                for other in range(count))
+            self.nodes.append(self._launch(port, {
+                "nodes.conf": view + "vars currentEpoch %d lastVoteEpoch 0\n"
+                % count}, **{
+                    "cluster-enabled": "yes",
+                    "cluster-port": bus_ports[number],
+                    "cluster-node-timeout": self.node_timeout_ms}))
         self.wait_healthy()
-        for client in clients:
-            client.close()
+
+    def _view(self, number, viewer, ids, ports, bus_ports):
+        """Return a node's line in the nodes.conf of another, or its own."""
+        flags, master, epoch, slots = "slave", "-", 0, ""
+        if number < self.masters:
+            flags, epoch = "master", number + 1
+            slots = " %d-%d" % (
+                SLOTS * number // self.masters,
+                SLOTS * (number + 1) // self.masters - 1)
+        else:
+            master = ids[number % self.masters]
+        if number == viewer:
+            flags = "myself," + flags
+        return "%s %s:%d@%d %s %s 0 0 %d connected%s\n" % (
+            ids[number], HOST, ports[number], bus_ports[number], flags,
+            master, epoch, slots)
 
     def wait_healthy(self, timeout_s=_START_TIMEOUT_S):
         """Wait until every running node sees a complete cluster.
@@ -309,12 +319,6 @@ class RedisClusterFixture(_Servers):
         for node in running:
             wait_for(lambda: self._is_healthy(node, len(running)),
                      "the cluster is complete at %s:%d" % node, timeout_s)
-
-    @staticmethod
-    def _has_met(client, ids):
-        known = client.execute_command("CLUSTER", "NODES").decode()
-        return all(identity in known for identity in ids) and (
-            "handshake" not in known)
 
     def _is_healthy(self, node, running):
         client = self.client(node)
