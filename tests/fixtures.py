@@ -290,6 +290,8 @@ class RedisClusterFixture(_Servers):
                     "cluster-enabled": "yes",
                     "cluster-port": bus_ports[number],
                     "cluster-node-timeout": self.node_timeout_ms}))
+        for node in self.nodes:
+            self._wait_started(node)
         self.wait_healthy()
 
     def _view(self, number, viewer, ids, ports, bus_ports):
