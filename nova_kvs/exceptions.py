@@ -50,6 +50,13 @@ class UndeterminedError(KVSError):
     message = "the outcome of a transaction could not be determined"
 
 
+class UnreplicatedError(UndeterminedError):
+    """The commit is applied; that a failover keeps it is not sure."""
+
+    message = ("the commit is applied, but fewer replicas than commit_replicas "
+               "acknowledged it in time")
+
+
 class StoreUnavailableError(KVSError):
     """Nothing was applied and the store does not answer: report."""
 

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mutations as arguments of scripts, and the scripts' answers as errors."""
+
+from nova_kvs import exceptions
+from nova_kvs.store import base
+from nova_kvs.store import scripts
+from nova_kvs.txn import mutation
+from nova_kvs.txn import recovery
+
+COMMIT = scripts.load("nova_kvs.txn", "commit")
+PREWRITE = scripts.load("nova_kvs.txn", "prewrite")
+
+COMMITTED = b"c"
+STAGED = b"s"
+#: Life of the outcome of a commit that spans partitions: until it is
+#: settled.
+FOR_EVER = b""
+
+_VERSION = mutation.VERSION
+_ABSENT = b""
+
+
+def commit_call(partition, mutations, txn_id, life_ms, versions):
+    """Return the call of commit.lua for one partition.
+
+    :param mutations: those of this partition.
+    :param life_ms: of outcome ``c``; ``FOR_EVER`` for none.
+    :param versions: dict that gets (partition, field) -> new version.
+    """
+    args = [life_ms, recovery.OUTCOME_LIFE_MS, len(mutations), 0]
+    adds = []
+    removes = []
+    pack = _VERSION.pack
+    for change in mutations:
+        operation, version, payload = change.operation()
+        field = change.field
+        expected = change.expected
+        versions[partition, field] = version
+        args += (operation, field, pack(expected) if expected else _ABSENT,
+                 pack(version) + payload)
+        if change.index_add or change.index_remove:
+            add, remove = change.index_changes()
+            adds += add
+            removes += remove
+    keys = (partition.key, partition.outcome_key(txn_id))
+    if adds or removes:
+        args[3] = len(adds)
+        args += adds
+        args += removes
+        keys += (partition.index_key,)
+    return base.ScriptCall(COMMIT, keys, tuple(args))
+
+
+def prewrite_call(partition, mutations, txn_id, primary, versions):
+    """Return the call of prewrite.lua for one partition.
+
+    :param primary: the primary partition.
+    :param versions: dict that gets (partition, field) -> new version.
+    """
+    args = [txn_id, len(mutations)]
+    adds = []
+    for change in mutations:
+        operation, version, payload = change.operation()
+        expected = change.expected
+        versions[partition, change.field] = version
+        add, remove = change.index_changes()
+        adds += add
+        args += (change.field,
+                 _VERSION.pack(expected) if expected else _ABSENT,
+                 mutation.pack_intent(
+                     txn_id, operation, version or expected, primary.key,
+                     add, remove, payload))
+    keys = (partition.key, partition.outcome_key(txn_id))
+    if adds:
+        args += adds
+        keys += (partition.index_key,)
+    return base.ScriptCall(PREWRITE, keys, tuple(args))
+
+
+def blocking_intents(partition, mutations, reply):
+    """Return what a script found in its way, as Recovery takes it."""
+    return [(partition, mutations[number].field, data)
+            for number, data in zip(reply[::2], reply[1::2])]
+
+
+def failure(partition, mutations, outcome):
+    """Return the error that tells why a script has refused.
+
+    :param mutations: those of this partition.
+    :param outcome: bytes that commit.lua or prewrite.lua returned.
+    """
+    kind = outcome[1:2]
+    if kind == b"f":
+        return exceptions.FloorError(
+            floor=int.from_bytes(outcome[2:10], "big"), partition=partition)
+    if kind == b"v":
+        refused = [mutations[int(number)]
+                   for number in outcome[2:].split(b",")]
+        for change in refused:
+            if change.expected or change.duplicate is None:
+                return exceptions.ConflictError(
+                    partition=partition.key, field=change.field)
+        # Only when no other record has changed, or the caller would blame
+        # a unique key for what a second try may find different.
+        return refused[0].duplicate
+    return exceptions.ConflictError(
+        "another transaction was in the way for too long",
+        partition=partition.key)

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commit protocol, on the client's side.
+
+Invariant: the commit script of a transaction, and nothing else, makes its
+outcome "c", in the same atomic step that applies the primary partition's
+mutations. Before that nothing is visible, after that nothing is taken back.
+
+:source: Percolator (OSDI 2010), section 2.2; the outcome is kept beside the
+    primary's records instead of in the primary's lock.
+"""
+
+import collections
+import logging
+import os
+import time
+
+from nova_kvs import exceptions
+from nova_kvs.txn import calls
+from nova_kvs.txn import recovery
+from nova_kvs.txn import retry
+
+#: How often a writer looks again after an intent of a transaction that is
+#: at work; about 100 ms altogether.
+POLLS = 7
+#: The same for one that holds intents itself and met an older claim: of two
+#: that block each other one must give way soon.
+YIELDING_POLLS = 1
+SETTLE = b"settle"
+
+LOG = logging.getLogger(__name__)
+
+
+def _check_fields(versions, count):
+    if len(versions) != count:
+        raise ValueError("two mutations of one field in a transaction")
+
+
+class Committer:
+    """Commits transactions of a database.
+
+    :param store: nova_kvs.store.base.Store.
+    :param settler: nova_kvs.txn.recovery.Recovery.
+    :param queue: nova_kvs.txn.queue.Queue.
+    :param options: nova_kvs.txn.coordinator.Options.
+    """
+
+    def __init__(self, store, settler, queue, options):
+        self._store = store
+        self._settler = settler
+        self._queue = queue
+        self._options = options
+        self._failpoint = options.failpoint
+        #: Commands that tidy up after transactions; they go with the next
+        #: one's prewrite instead of costing a round trip. If they get lost
+        #: the settle entry in the queue does the same.
+        self._leftovers = collections.deque()
+
+    def commit_one(self, partition, mutations, before):
+        """Commit in one partition: one round trip, if ``before`` is empty.
+
+        :returns: dict of (partition, field) -> new version.
+        """
+        versions = {}
+        txn_id = os.urandom(16)
+        call = calls.commit_call(
+            partition, mutations, txn_id, recovery.OUTCOME_LIFE_MS, versions)
+        _check_fields(versions, len(mutations))
+        deadline = time.monotonic() + self._options.lifetime_ms / 1000
+        if before:
+            self._reach("before_prewrite")
+            self._stage({}, {}, txn_id, before, deadline)
+            self._reach("after_prewrite")
+        outcome, replicated = self._decide(
+            partition, mutations, txn_id, call, deadline, holds=False)
+        if outcome != calls.COMMITTED:
+            raise calls.failure(partition, mutations, outcome)
+        self._reach("after_commit")
+        if not replicated:
+            raise exceptions.UnreplicatedError()
+        return versions
+
+    def commit_several(self, groups, before):
+        """Commit in several partitions: three round trips.
+
+        :param groups: dict of partition -> its mutations.
+        :returns: dict of (partition, field) -> new version.
+        """
+        versions = {}
+        txn_id = os.urandom(16)
+        deadline = time.monotonic() + self._options.lifetime_ms / 1000
+        primary = max(groups, key=lambda partition: len(groups[partition]))
+        others = {partition: mutations
+                  for partition, mutations in groups.items()
+                  if partition is not primary}
+        prewrites = {
+            partition: calls.prewrite_call(
+                partition, mutations, txn_id, primary, versions)
+            for partition, mutations in others.items()}
+        commit = calls.commit_call(
+            primary, groups[primary], txn_id, calls.FOR_EVER, versions)
+        _check_fields(versions, sum(map(len, groups.values())))
+        entry = self._queue.item(SETTLE, [
+            txn_id, primary.key, [partition.key for partition in others]])
+        extras = [*before,
+                  self._queue.add(entry, 2 * self._options.lifetime_ms),
+                  *self._take_leftovers()]
+        self._reach("before_prewrite")
+        try:
+            self._stage(prewrites, others, txn_id, extras, deadline)
+            self._reach("after_prewrite")
+            outcome, replicated = self._decide(
+                primary, groups[primary], txn_id, commit, deadline,
+                holds=True)
+            if outcome != calls.COMMITTED:
+                raise calls.failure(primary, groups[primary], outcome)
+        except exceptions.UndeterminedError:
+            # Perhaps it is committed: whoever reads the outcome next knows.
+            raise
+        except exceptions.KVSError as exc:
+            self._roll_back(others, txn_id, entry, deadline, exc)
+            raise
+        self._reach("after_commit")
+        self._apply(primary, others, txn_id, entry)
+        if not replicated:
+            raise exceptions.UnreplicatedError()
+        return versions
+
+    def _stage(self, prewrites, groups, txn_id, extras, deadline):
+        """Stage intents, and send what must be there before the commit.
+
+        :param prewrites: dict of partition -> call of prewrite.lua.
+        :param extras: items of the same batch.
+        :raises nova_kvs.exceptions.KVSError: not UndeterminedError: the
+            commit was not sent, so nothing is committed.
+        """
+        waiting = prewrites
+        for round_number in range(POLLS + 1):
+            try:
+                replies, replicated = self._write(
+                    [*waiting.values(), *extras])
+            except exceptions.UndeterminedError as exc:
+                raise exceptions.StoreUnavailableError(cause=exc) from exc
+            if not replicated:
+                raise exceptions.StoreUnavailableError(
+                    "too few replicas acknowledged what a commit rests on: "
+                    "nothing was applied")
+            extras = ()
+            found = []
+            failures = []
+            blocked = {}
+            for (partition, call), reply in zip(waiting.items(), replies):
+                if type(reply) is list:
+                    blocked[partition] = call
+                    found += calls.blocking_intents(
+                        partition, groups[partition], reply)
+                elif reply != calls.STAGED:
+                    failures.append(calls.failure(
+                        partition, groups[partition], reply))
+            if failures:
+                raise next(
+                    (error for error in failures
+                     if isinstance(error, exceptions.ConflictError)),
+                    failures[0])
+            if not blocked:
+                return
+            waiting = blocked
+            if not self._wait(found, round_number, txn_id, deadline,
+                              holds=True):
+                break
+        partition = next(iter(waiting))
+        raise calls.failure(partition, groups[partition], b"a")
+
+    def _decide(self, partition, mutations, txn_id, call, deadline, holds):
+        """Run the commit script until there is an outcome.
+
+        :param holds: whether the transaction has staged intents.
+        :returns: ``(outcome, replicated)``.
+        """
+        outcome_key = partition.outcome_key(txn_id)
+        self._reach("before_commit")
+        for round_number in range(POLLS + 1):
+            sent = time.monotonic()
+            if sent >= deadline:
+                break
+            try:
+                (reply,), replicated = self._write((call,))
+            except (exceptions.UndeterminedError,
+                    exceptions.StoreReplyError) as exc:
+                return self._settle_lost(outcome_key, sent, exc)
+            if type(reply) is bytes:
+                return reply, replicated
+            found = calls.blocking_intents(partition, mutations, reply)
+            if not self._wait(found, round_number, txn_id, deadline, holds):
+                break
+        # The script may still be on its way a second time: shut the door.
+        (outcome,), replicated = self._write(
+            (recovery.decide_call(outcome_key),))
+        return outcome, replicated
+
+    def _settle_lost(self, outcome_key, sent, cause):
+        """Return the outcome of a commit whose reply did not come.
+
+        Without one, the transaction is aborted: what is still on its way
+        can then not commit it any more.
+
+        :param sent: when it was sent, by the monotonic clock.
+        :param cause: what the store raised.
+        """
+        # A store that was silent for long has repeated the script itself;
+        # asking once more would only keep the caller waiting longer.
+        elapsed_ms = (time.monotonic() - sent) * 1000
+        if elapsed_ms > self._options.lifetime_ms / 2:
+            raise exceptions.UndeterminedError(cause=cause) from cause
+        try:
+            (outcome,), replicated = self._write(
+                (recovery.decide_call(outcome_key),))
+        except exceptions.KVSError as exc:
+            raise exceptions.UndeterminedError(cause=cause) from exc
+        if outcome == b"a" and isinstance(cause, exceptions.StoreReplyError):
+            raise cause
+        return outcome, replicated
+
+    def _wait(self, found, round_number, txn_id, deadline, holds):
+        """Get others' intents out of the way, or wait a little for them.
+
+        :returns: whether to try again.
+        """
+        try:
+            pending = self._settler.clear(found)
+        except exceptions.UndeterminedError as exc:
+            # Of the help, not of this transaction.
+            raise exceptions.StoreUnavailableError(cause=exc) from exc
+        if not pending:
+            return True
+        polls = POLLS
+        if holds and min(pending) < txn_id:
+            polls = YIELDING_POLLS
+        if round_number >= polls or time.monotonic() >= deadline:
+            return False
+        retry.pause(round_number)
+        return True
+
+    def _apply(self, primary, others, txn_id, entry):
+        """Turn the intents of a committed transaction into records."""
+        self._reach("before_apply")
+        try:
+            self._store.batch([
+                recovery.resolve_call(
+                    partition, txn_id, calls.COMMITTED,
+                    [change.field for change in mutations])
+                for partition, mutations in others.items()])
+        except exceptions.KVSError as exc:
+            LOG.warning("Transaction %s is committed but not applied "
+                        "everywhere: this is left to readers and "
+                        "housekeeping: %s", txn_id.hex(), exc)
+            return
+        self._reach("after_apply")
+        self._leftovers.append(
+            recovery.expire_command(primary.outcome_key(txn_id)))
+        self._leftovers.append(self._queue.done(entry))
+
+    def _roll_back(self, others, txn_id, entry, deadline, cause):
+        """Remove the intents of a transaction that cannot commit."""
+        left_ms = (deadline - time.monotonic()) * 1000
+        if (isinstance(cause, exceptions.StoreUnavailableError)
+                and left_ms < self._options.lifetime_ms / 2):
+            # The caller has waited for the store long enough, and others
+            # may do this soon.
+            return
+        try:
+            self._store.batch([
+                recovery.resolve_call(
+                    partition, txn_id, b"a",
+                    [change.field for change in mutations])
+                for partition, mutations in others.items()])
+        except exceptions.KVSError as exc:
+            LOG.warning("Could not roll back transaction %s: this is left "
+                        "to housekeeping: %s", txn_id.hex(), exc)
+            return
+        self._leftovers.append(self._queue.done(entry))
+
+    def _write(self, items):
+        """Send a batch and have it replicated as the options say.
+
+        :returns: ``(replies, replicated)``.
+        """
+        wanted = self._options.commit_replicas
+        if not wanted:
+            return self._store.batch(items), True
+        replies = self._store.batch(
+            items, wanted, self._options.replica_timeout_ms)
+        return replies, replies.pop() >= wanted
+
+    def _take_leftovers(self):
+        leftovers = self._leftovers
+        taken = []
+        while leftovers:
+            try:
+                taken.append(leftovers.popleft())
+            except IndexError:  # Another thread was faster.
+                break
+        return taken
+
+    def _reach(self, name):
+        if self._failpoint is not None:
+            self._failpoint(name)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads and commits: what the layers above call."""
+
+import dataclasses
+import typing
+
+from nova_kvs import exceptions
+from nova_kvs.txn import commit
+from nova_kvs.txn import queue as housekeeping
+from nova_kvs.txn import recovery
+
+#: Named points of a commit, in order; a single-partition commit without
+#: ``before`` passes the third and fourth.
+FAILPOINTS = ("before_prewrite", "after_prewrite", "before_commit",
+              "after_commit", "before_apply", "after_apply")
+
+
+@dataclasses.dataclass(slots=True)
+class Stats:
+    """What a coordinator has done."""
+
+    commits: int = 0
+    #: Commits refused because others were first, unique keys included.
+    conflicts: int = 0
+    #: Commits that spanned partitions.
+    multi_partition: int = 0
+    #: Applications or removals of other transactions' intents.
+    recovered: int = 0
+    #: Other transactions aborted because they were abandoned.
+    aborted: int = 0
+
+
+class Options(typing.NamedTuple):
+    """How to commit."""
+
+    lifetime_ms: int
+    commit_replicas: int
+    replica_timeout_ms: int
+    failpoint: typing.Callable | None
+
+
+class Coordinator:
+    """Reads and commits records of a database. Safe for threads.
+
+    :param store: nova_kvs.store.base.Store.
+    :param database: the database's name.
+    :param lifetime_ms: age from which a transaction that spans partitions
+        counts as abandoned; the same in every process.
+    :param commit_replicas: replicas that must have a commit, on each server
+        concerned, before it is reported as done.
+    :param replica_timeout_ms: how long to wait for them.
+    :param failpoint: for tests: called with each of ``FAILPOINTS`` when it
+        is reached.
+    :ivar queue: nova_kvs.txn.queue.Queue of the database, with the
+        settling of abandoned transactions registered.
+    :ivar stats: Stats.
+    """
+
+    def __init__(self, store, database, *, lifetime_ms=10000,
+                 commit_replicas=0, replica_timeout_ms=1000, failpoint=None):
+        self.store = store
+        self.stats = Stats()
+        self.queue = housekeeping.Queue(store, database)
+        self._recovery = recovery.Recovery(store, lifetime_ms, self.stats)
+        self.queue.register(commit.SETTLE, self._recovery.settle)
+        self._committer = commit.Committer(
+            store, self._recovery, self.queue, Options(
+                lifetime_ms, commit_replicas, replica_timeout_ms, failpoint))
+
+    def read(self, reads):
+        """Return what is committed: one round trip.
+
+        One more, for all reads together, if intents are met; never waits
+        for another transaction. Each partition's answer is one snapshot of
+        it; those of several are not of the same moment.
+
+        :param reads: sequence of PartitionRead, FieldsRead, IndexRead and
+            HintRead.
+        :returns: list of their results, in order.
+        :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
+            not answer.
+        :raises nova_kvs.exceptions.CorruptRecordError: if a record has no
+            version.
+        """
+        met = []
+        results = [
+            read.result(reply, met) for read, reply in zip(
+                reads, self.store.batch([read.item() for read in reads]))]
+        if met:
+            self._recovery.read_through(met)
+        return results
+
+    def commit(self, mutations, before=()):
+        """Apply every mutation, or none.
+
+        :param mutations: sequence of Mutation, not two for one field.
+        :param before: items of a batch that are sent, and replicated if
+            the commit is, before the commit point: hints and entries of the
+            queue. They stay when the commit fails.
+        :returns: dict of (partition, field) -> new version, 0 for a delete.
+        :raises nova_kvs.exceptions.ConflictError: if a version differs or
+            another transaction is in the way; nothing was applied.
+        :raises nova_kvs.exceptions.FloorError: if a hinted insert is not
+            above the floor; nothing was applied.
+        :raises nova_kvs.exceptions.DuplicateKeyError: the ``duplicate`` of
+            a mutation; nothing was applied.
+        :raises nova_kvs.exceptions.StoreUnavailableError: nothing was
+            applied.
+        :raises nova_kvs.exceptions.UndeterminedError: if the store fell
+            silent before it told.
+        :raises nova_kvs.exceptions.UnreplicatedError: if it was applied,
+            but not on ``commit_replicas`` replicas.
+        """
+        groups = {}
+        for change in mutations:
+            group = groups.get(change.partition)
+            if group is None:
+                groups[change.partition] = [change]
+            else:
+                group.append(change)
+        stats = self.stats
+        try:
+            if len(groups) == 1:
+                (partition, group), = groups.items()
+                versions = self._committer.commit_one(
+                    partition, group, before)
+            elif groups:
+                stats.multi_partition += 1
+                versions = self._committer.commit_several(groups, before)
+            else:
+                if before:
+                    self.store.batch(before)
+                return {}
+        except (exceptions.ConflictError, exceptions.DuplicateKeyError):
+            stats.conflicts += 1
+            raise
+        stats.commits += 1
+        return versions

@@ -1,0 +1,135 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- commit.lua: apply one partition's mutations, all of them or none, and
+-- record the transaction's outcome in the same step: the commit point.
+-- Writes.
+-- KEYS[1] partition, KEYS[2] outcome, KEYS[3] the partition's index (only
+-- if a mutation changes it).
+-- ARGV[1] life of outcome "c" in ms ("": until removed), ARGV[2] life of
+-- outcome "a" in ms, ARGV[3] number n of mutations, ARGV[4] number of index
+-- additions; n times: op, field, expected version ("": absent), new cell;
+-- then index members to add, then those to remove.
+-- op: "p" put, "P" insert above the floor, "d" delete, "D" delete that
+-- raises the floor, "l" only validate. Versions are 8 bytes, big-endian.
+-- Returns the outcome: "c"; "a" aborted by another; "av" and the numbers of
+-- the mutations (from 0) whose version differs; "af" and the floor. Or a
+-- list, number of a mutation, intent in its way, ...: nothing was decided. Idempotent: what was decided
+-- first is returned again. O(mutations and index members).
+
+local CHUNK = 4000
+
+local outcome = redis.call('GET', KEYS[2])
+if outcome then
+  return outcome
+end
+
+local HEADER = 4
+local count = tonumber(ARGV[3])
+local floor = nil
+local new_floor = nil
+local differing = {}
+local refused = false
+local blocking = {}
+
+-- Not "<": Redis compares strings in the server's locale.
+local function above(a, b)
+  for i = 1, 8 do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then
+      return x > y
+    end
+  end
+  return false
+end
+
+local function read_floor()
+  return redis.call('HGET', KEYS[1], 'f') or '\0\0\0\0\0\0\0\0'
+end
+
+for first = 0, count - 1, CHUNK / 2 do
+  local last = math.min(first + CHUNK / 2, count) - 1
+  local names = {}
+  for i = first, last do
+    local field = ARGV[HEADER + 4 * i + 2]
+    names[#names + 1] = field
+    names[#names + 1] = 'i' .. field
+  end
+  local stored = redis.call('HMGET', KEYS[1], unpack(names))
+  for i = first, last do
+    local at = HEADER + 4 * i
+    local cell = stored[2 * (i - first) + 1]
+    local intent = stored[2 * (i - first) + 2]
+    if intent then
+      blocking[#blocking + 1] = i
+      blocking[#blocking + 1] = intent
+    elseif (cell and string.sub(cell, 1, 8) or '') ~= ARGV[at + 3] then
+      differing[#differing + 1] = i
+    elseif ARGV[at + 1] == 'P' then
+      floor = floor or read_floor()
+      refused = refused or not above(string.sub(ARGV[at + 4], 1, 8), floor)
+    end
+  end
+end
+
+if #differing > 0 then
+  outcome = 'av' .. table.concat(differing, ',')
+elseif refused then
+  outcome = 'af' .. floor
+end
+if outcome then
+  redis.call('SET', KEYS[2], outcome, 'PX', ARGV[2])
+  return outcome
+end
+if #blocking > 0 then
+  return blocking
+end
+
+local puts, deletes = {}, {}
+for i = 0, count - 1 do
+  local at = HEADER + 4 * i
+  local op = ARGV[at + 1]
+  if op == 'p' or op == 'P' then
+    puts[#puts + 1] = ARGV[at + 2]
+    puts[#puts + 1] = ARGV[at + 4]
+  elseif op ~= 'l' then
+    deletes[#deletes + 1] = ARGV[at + 2]
+    if op == 'D' then
+      floor = floor or read_floor()
+      if above(ARGV[at + 3], new_floor or floor) then
+        new_floor = ARGV[at + 3]
+      end
+    end
+  end
+end
+if new_floor then
+  puts[#puts + 1] = 'f'
+  puts[#puts + 1] = new_floor
+end
+
+local function write(command, key, list)
+  for first = 1, #list, CHUNK do
+    redis.call(command, key,
+               unpack(list, first, math.min(first + CHUNK - 1, #list)))
+  end
+end
+
+write('HSET', KEYS[1], puts)
+write('HDEL', KEYS[1], deletes)
+if KEYS[3] then
+  local adds, removes = {}, {}
+  local middle = HEADER + 4 * count + tonumber(ARGV[4])
+  for i = HEADER + 4 * count + 1, middle do
+    adds[#adds + 1] = '0'
+    adds[#adds + 1] = ARGV[i]
+  end
+  for i = middle + 1, #ARGV do
+    removes[#removes + 1] = ARGV[i]
+  end
+  write('ZADD', KEYS[3], adds)
+  write('ZREM', KEYS[3], removes)
+end
+if ARGV[1] == '' then
+  redis.call('SET', KEYS[2], 'c')
+else
+  redis.call('SET', KEYS[2], 'c', 'PX', ARGV[1])
+end
+return 'c'

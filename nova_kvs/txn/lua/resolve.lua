@@ -1,0 +1,107 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- resolve.lua: turn a decided transaction's intents in one partition into
+-- records (outcome "c"), or remove them (outcome "a").
+-- Writes.
+-- KEYS[1] partition, KEYS[2] what became of the transaction here, KEYS[3]
+-- the partition's index.
+-- ARGV[1] transaction id, ARGV[2] outcome, ARGV[3] life of KEYS[2] in ms:
+-- a prewrite that comes late again must not stage anything; then fields
+-- (none: whatever the transaction has staged here).
+-- Returns the number of intents resolved. Idempotent; touches nothing of
+-- other transactions. O(fields), without fields O(partition).
+
+local CHUNK = 4000
+local ID, OP, VERSION, PRIMARY = 17, 33, 34, 42
+
+local committed = ARGV[2] == 'c'
+local intents = {}
+local first_field = 4
+local fields = ARGV
+if not ARGV[4] then
+  first_field = 1
+  fields = {}
+  for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if string.sub(name, 1, 1) == 'i' then
+      fields[#fields + 1] = string.sub(name, 2)
+    end
+  end
+end
+
+for first = first_field, #fields, CHUNK do
+  local names = {}
+  for i = first, math.min(first + CHUNK - 1, #fields) do
+    names[#names + 1] = 'i' .. fields[i]
+  end
+  local stored = redis.call('HMGET', KEYS[1], unpack(names))
+  for i = 1, #names do
+    if stored[i] and string.sub(stored[i], ID, OP - 1) == ARGV[1] then
+      intents[#intents + 1] = {names[i], stored[i]}
+    end
+  end
+end
+
+local function read_length(intent, at)
+  local high, low = string.byte(intent, at, at + 1)
+  return high * 256 + low
+end
+
+-- Returns the members of a list in an intent, and what is behind it.
+local function read_members(intent, at)
+  local members = {}
+  local count = read_length(intent, at)
+  at = at + 2
+  for _ = 1, count do
+    local length = read_length(intent, at)
+    members[#members + 1] = string.sub(intent, at + 2, at + 1 + length)
+    at = at + 2 + length
+  end
+  return members, at
+end
+
+local function above(a, b)
+  for i = 1, 8 do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then
+      return x > y
+    end
+  end
+  return false
+end
+
+local function remove_members(members)
+  for first = 1, #members, CHUNK do
+    redis.call('ZREM', KEYS[3], unpack(
+      members, first, math.min(first + CHUNK - 1, #members)))
+  end
+end
+
+for _, item in ipairs(intents) do
+  local name, intent = item[1], item[2]
+  local field = string.sub(name, 2)
+  local op = string.sub(intent, OP, OP)
+  local version = string.sub(intent, VERSION, VERSION + 7)
+  local at = PRIMARY + 2 + read_length(intent, PRIMARY)
+  local added, removed
+  added, at = read_members(intent, at)
+  removed, at = read_members(intent, at)
+  if not committed then
+    remove_members(added)
+  elseif op == 'p' or op == 'P' then
+    redis.call('HSET', KEYS[1], field, version .. string.sub(intent, at))
+    remove_members(removed)
+  elseif op ~= 'l' then
+    redis.call('HDEL', KEYS[1], field)
+    remove_members(removed)
+    if op == 'D' then
+      local floor = redis.call('HGET', KEYS[1], 'f')
+      if not floor or above(version, floor) then
+        redis.call('HSET', KEYS[1], 'f', version)
+      end
+    end
+  end
+  redis.call('HDEL', KEYS[1], name)
+end
+-- Last: Redis lets a script that has removed something go on when it is
+-- out of memory.
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return #intents

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be read, and how the store's answers become snapshots.
+
+Each kind of read makes one item of a batch and turns the reply into its
+result; the intents that it meets are left to the coordinator.
+"""
+
+import dataclasses
+import typing
+
+from nova_kvs import exceptions
+from nova_kvs import keyspace
+from nova_kvs.store import base
+from nova_kvs.store import scripts
+from nova_kvs.txn import mutation
+
+READ_PREFIXES = scripts.load("nova_kvs.txn", "read_prefixes")
+READ_INDEX = scripts.load("nova_kvs.txn", "read_index")
+
+_RECORD = keyspace.RECORD[0]
+_UNIQUE = keyspace.UNIQUE[0]
+_INTENT = keyspace.INTENT[0]
+_FLOOR = keyspace.FLOOR_FIELD[0]
+
+
+class Cell(typing.NamedTuple):
+    """What a field of a partition holds."""
+
+    version: int
+    payload: bytes
+
+
+@dataclasses.dataclass(slots=True)
+class Snapshot:
+    """Fields of one partition, as they were together at one moment."""
+
+    floor: int
+    cells: dict
+
+    def apply(self, field, head, data):
+        """Put into it what a committed intent says.
+
+        :param head: nova_kvs.txn.mutation.Intent.
+        :param data: the intent as stored.
+        """
+        operation = head.operation
+        if operation == mutation.PUT or operation == mutation.INSERT_HINTED:
+            self.cells[field] = Cell(
+                head.version, mutation.intent_payload(data))
+        elif operation != mutation.VALIDATE:
+            self.cells.pop(field, None)
+            if operation == mutation.REMOVE_HINTED:
+                self.floor = max(self.floor, head.version)
+
+
+class Met(typing.NamedTuple):
+    """An intent that a read met, and where it counts if committed."""
+
+    snapshot: Snapshot
+    partition: keyspace.Partition
+    field: bytes
+    data: bytes
+
+
+def _make_cell(value, new=tuple.__new__):
+    if len(value) < 8:
+        raise exceptions.CorruptRecordError(
+            "a stored record is too short to have a version",
+            size_bytes=len(value))
+    return new(Cell, (int.from_bytes(value[:8], "big"), value[8:]))
+
+
+def _make_snapshot(partition, pairs, met):
+    cells = {}
+    snapshot = Snapshot(0, cells)
+    values = iter(pairs)
+    for field, value in zip(values, values):
+        kind = field[0]
+        if kind == _RECORD or kind == _UNIQUE:
+            cells[field] = _make_cell(value)
+        elif kind == _INTENT:
+            met.append(Met(snapshot, partition, field[1:], value))
+        elif kind == _FLOOR:
+            snapshot.floor = int.from_bytes(value, "big")
+    return snapshot
+
+
+class PartitionRead(typing.NamedTuple):
+    """Every record and unique key of a partition: a Snapshot.
+
+    With ``prefixes``, only the fields that start with one of them.
+    """
+
+    partition: keyspace.Partition
+    prefixes: tuple = ()
+
+    def item(self):
+        """Return the item of a batch that asks for it."""
+        key = self.partition.key
+        if self.prefixes:
+            return base.ScriptCall(READ_PREFIXES, (key,), self.prefixes)
+        return base.Command(key, (b"HGETALL", key))
+
+    def result(self, reply, met):
+        """Return the result; appends to ``met`` the intents there."""
+        return _make_snapshot(self.partition, reply, met)
+
+
+class FieldsRead(typing.NamedTuple):
+    """Some fields of a partition, those that are there: a Snapshot."""
+
+    partition: keyspace.Partition
+    fields: tuple
+
+    def item(self):
+        """Return the item of a batch that asks for it."""
+        key = self.partition.key
+        fields = self.fields
+        return base.Command(
+            key, (b"HMGET", key, b"f", *fields,
+                  *[b"i" + field for field in fields]))
+
+    def result(self, reply, met):
+        """Return the result; appends to ``met`` the intents there."""
+        cells = {}
+        floor = reply[0]
+        snapshot = Snapshot(
+            int.from_bytes(floor, "big") if floor else 0, cells)
+        fields = self.fields
+        at = 1
+        for field in fields:
+            value = reply[at]
+            if value is not None:
+                cells[field] = _make_cell(value)
+            at += 1
+        for field in fields:
+            value = reply[at]
+            if value is not None:
+                met.append(Met(snapshot, self.partition, field, value))
+            at += 1
+        return snapshot
+
+
+class IndexRead(typing.NamedTuple):
+    """Members of a partition's own index, and a Snapshot of their records.
+
+    The result is ``(members, snapshot)``. ``ranges`` are pairs of the
+    lowest and highest member, written as ZRANGEBYLEX wants them
+    (``b"[x"``, ``b"(x"``, ``b"-"``, ``b"+"``). ``limit`` bounds the number
+    of members over all ranges; ``reverse`` turns the order within each.
+    """
+
+    partition: keyspace.Partition
+    ranges: tuple
+    limit: int | None = None
+    reverse: bool = False
+
+    def item(self):
+        """Return the item of a batch that asks for it."""
+        partition = self.partition
+        args = [-1 if self.limit is None else self.limit,
+                b"ZREVRANGEBYLEX" if self.reverse else b"ZRANGEBYLEX"]
+        for low, high in self.ranges:
+            args += (high, low) if self.reverse else (low, high)
+        return base.ScriptCall(
+            READ_INDEX, (partition.key, partition.index_key), tuple(args))
+
+    def result(self, reply, met):
+        """Return the result; appends to ``met`` the intents there."""
+        members, pairs = reply
+        return members, _make_snapshot(self.partition, pairs, met)
+
+
+class HintRead(typing.NamedTuple):
+    """Members of one slice of an index across partitions: a list.
+
+    Bounds, limit and order as for IndexRead.
+    """
+
+    key: bytes
+    low: bytes
+    high: bytes
+    limit: int | None = None
+    reverse: bool = False
+
+    def item(self):
+        """Return the item of a batch that asks for it."""
+        if self.reverse:
+            args = (b"ZREVRANGEBYLEX", self.key, self.high, self.low)
+        else:
+            args = (b"ZRANGEBYLEX", self.key, self.low, self.high)
+        if self.limit is not None:
+            args += (b"LIMIT", 0, self.limit)
+        return base.Command(self.key, args)
+
+    def result(self, reply, met):
+        """Return the result."""
+        return reply

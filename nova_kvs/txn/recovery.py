@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settles transactions of others: met in the way, or abandoned.
+
+Aborting is safe at any time, since the commit script honours it; that only
+intents older than a transaction's lifetime are aborted is for the sake of
+those who are still at work. Age is measured by the clock of the server that
+holds the intent.
+"""
+
+import logging
+
+from nova_kvs import exceptions
+from nova_kvs import keyspace
+from nova_kvs.store import base
+from nova_kvs.store import scripts
+from nova_kvs.txn import mutation
+
+CLOCK = scripts.load("nova_kvs.txn", "clock")
+DECIDE = scripts.load("nova_kvs.txn", "decide")
+RESOLVE = scripts.load("nova_kvs.txn", "resolve")
+
+#: Life of the outcome of a transaction that has left nothing behind: longer
+#: than any store repeats a script whose reply was lost.
+OUTCOME_LIFE_MS = 60000
+#: Life of an outcome "a": longer than a commit can be on its way.
+ABORT_LIFE_MS = 600000
+
+LOG = logging.getLogger(__name__)
+
+
+def decide_call(outcome_key):
+    """Return the call that aborts a transaction unless it is decided."""
+    return base.ScriptCall(DECIDE, (outcome_key,), (ABORT_LIFE_MS,))
+
+
+def resolve_call(partition, txn_id, outcome, fields=()):
+    """Return the call that applies or removes intents of a partition.
+
+    :param outcome: ``b"c"`` or ``b"a"``.
+    :param fields: which; none: whatever the transaction has there.
+    """
+    return base.ScriptCall(
+        RESOLVE,
+        (partition.key, partition.outcome_key(txn_id), partition.index_key),
+        (txn_id, outcome, OUTCOME_LIFE_MS, *fields))
+
+
+def expire_command(outcome_key):
+    """Return the command that lets an outcome go, once all is resolved."""
+    return base.Command(
+        outcome_key, (b"PEXPIRE", outcome_key, OUTCOME_LIFE_MS))
+
+
+class Recovery:
+    """Settles the transactions of a database.
+
+    :param store: nova_kvs.store.base.Store.
+    :param lifetime_ms: age from which a transaction counts as abandoned.
+    :param stats: counters ``recovered`` and ``aborted``.
+    """
+
+    def __init__(self, store, lifetime_ms, stats):
+        self._store = store
+        self._lifetime_ms = lifetime_ms
+        self._stats = stats
+
+    def ask(self, found):
+        """Return what holds for the transactions of some intents.
+
+        One round trip.
+
+        :param found: list of (partition, field, intent as stored).
+        :returns: ``(outcomes, old)``: dict of txn id -> ``b"c"``, ``b"a"``
+            or None, and dict of txn id -> outcome key for those that are
+            older than the lifetime.
+        """
+        keys = {}
+        starts = {}
+        for partition, _, data in found:
+            head = mutation.Intent.parse(data)
+            txn_id = head.txn_id
+            keys[txn_id] = keyspace.Partition(
+                head.primary).outcome_key(txn_id)
+            starts[txn_id, partition] = min(
+                head.start_ms,
+                starts.get((txn_id, partition), head.start_ms))
+        partitions = list({partition for _, partition in starts})
+        replies = self._store.batch(
+            [base.Command(key, (b"GET", key)) for key in keys.values()]
+            + [base.ScriptCall(CLOCK, (partition.key,), ())
+               for partition in partitions])
+        outcomes = {txn_id: reply[:1] if reply else None
+                    for txn_id, reply in zip(keys, replies)}
+        now_ms = dict(zip(partitions, map(int, replies[len(keys):])))
+        old = {txn_id: keys[txn_id]
+               for (txn_id, partition), start_ms in starts.items()
+               if now_ms[partition] - start_ms >= self._lifetime_ms}
+        return outcomes, old
+
+    def abort(self, old, outcomes):
+        """Abort those that are not decided; updates ``outcomes``."""
+        undecided = {txn_id: key for txn_id, key in old.items()
+                     if outcomes[txn_id] is None}
+        if not undecided:
+            return
+        replies = self._store.batch(
+            [decide_call(key) for key in undecided.values()])
+        for txn_id, reply in zip(undecided, replies):
+            outcomes[txn_id] = reply[:1]
+            if reply[:1] == b"a":
+                self._stats.aborted += 1
+
+    def resolve(self, found, outcomes):
+        """Apply or remove those intents whose transaction is decided."""
+        fields = {}
+        for partition, field, data in found:
+            txn_id = mutation.Intent.parse(data).txn_id
+            if outcomes[txn_id] is not None:
+                fields.setdefault((partition, txn_id), []).append(field)
+        if not fields:
+            return
+        self._store.batch([
+            resolve_call(partition, txn_id, outcomes[txn_id], names)
+            for (partition, txn_id), names in fields.items()])
+        self._stats.recovered += len(fields)
+
+    def clear(self, found):
+        """Get intents out of the way, where that is possible now.
+
+        :param found: list of (partition, field, intent as stored).
+        :returns: set of the ids of transactions that are at work still.
+        :raises nova_kvs.exceptions.KVSError: as ``Store.batch``.
+        """
+        outcomes, old = self.ask(found)
+        self.abort(old, outcomes)
+        self.resolve(found, outcomes)
+        return {txn_id for txn_id, outcome in outcomes.items()
+                if outcome is None}
+
+    def read_through(self, met):
+        """Put into snapshots what committed intents say.
+
+        Abandoned transactions are settled on the way; if that fails it is
+        nothing to a reader.
+
+        :param met: list of nova_kvs.txn.reading.Met.
+        :raises nova_kvs.exceptions.KVSError: as ``Store.batch`` for reads.
+        """
+        found = [(item.partition, item.field, item.data) for item in met]
+        outcomes, old = self.ask(found)
+        if old:
+            try:
+                self.abort(old, outcomes)
+                self.resolve(
+                    [item for item in found
+                     if mutation.Intent.parse(item[2]).txn_id in old],
+                    outcomes)
+            except exceptions.KVSError as exc:
+                LOG.warning("Could not settle abandoned transactions: %s",
+                            exc)
+        for item in met:
+            head = mutation.Intent.parse(item.data)
+            if outcomes[head.txn_id] == b"c":
+                item.snapshot.apply(item.field, head, item.data)
+
+    def settle(self, items):
+        """Settle transactions whose clients did not: the queue's handler.
+
+        :param items: list of ``[txn id, primary key, other partitions'
+            keys]``, due: their lifetime has passed.
+        """
+        keys = [keyspace.Partition(primary).outcome_key(txn_id)
+                for txn_id, primary, _ in items]
+        outcomes = [reply[:1] for reply in self._store.batch(
+            [decide_call(key) for key in keys])]
+        self._store.batch([
+            resolve_call(keyspace.Partition(key), txn_id, outcome)
+            for (txn_id, _, others), outcome in zip(items, outcomes)
+            for key in others])
+        # An outcome may only go when no intent needs it any more.
+        self._store.batch([expire_command(key) for key in keys])
+        self._stats.recovered += len(items)
