@@ -76,18 +76,22 @@ class Connection:
 
     __slots__ = ("_wire", "_timeout_s", "_limited", "scripts")
 
+    #: The command that runs a script that only reads.
+    read_script = b"EVALSHA_RO"
+
     def __init__(self, wire, timeout_s):
         self._wire = wire
         self._timeout_s = timeout_s
         self._limited = False
         self.scripts = set()
 
-    def send(self, commands):
-        """Send packed commands.
+    def send(self, pieces):
+        """Send a list of packed commands.
 
         :raises: one of LOST.
         """
-        self._wire.send_packed_command((commands,), check_health=False)
+        self._wire.send_packed_command(
+            (b"".join(pieces),), check_health=False)
 
     def read(self):
         """Return one reply, an error reply as an exception.
@@ -113,6 +117,7 @@ class Connection:
             self._limited = False
 
     def close(self):
+        """Disconnect, with or without replies outstanding."""
         self._wire.disconnect()
 
 
@@ -243,13 +248,13 @@ def reply_error(exc, item, address):
 
 
 def pack(items, indexes, connection, asking=False):
-    """Return items as bytes to send, and the plan of their replies.
+    """Return items as packed commands, and the plan of their replies.
 
     :param indexes: which of the items, in order.
     :param connection: knows which scripts must be loaded first.
     :param asking: whether each one follows an ASK redirection.
-    :returns: ``(bytes, plan)``; the plan has an index of ``items`` or a
-        constant of this module for each reply.
+    :returns: ``(list of bytes, plan)``; the plan has an index of ``items``
+        or a constant of this module for each reply.
     """
     pieces = []
     plan = []
@@ -262,8 +267,9 @@ def pack(items, indexes, connection, asking=False):
                 scripts.add(script.sha)
                 pieces.append(packed((b"SCRIPT", b"LOAD", script.source)))
                 plan.append(SCRIPT_LOAD)
-            command = (b"EVALSHA" if script.writes else b"EVALSHA_RO",
-                       script.sha, len(keys), *keys, *args)
+            command = (
+                b"EVALSHA" if script.writes else connection.read_script,
+                script.sha, len(keys), *keys, *args)
         else:
             command = item.args
         if asking:
@@ -271,7 +277,7 @@ def pack(items, indexes, connection, asking=False):
             plan.append(IGNORED)
         pieces.append(packed(command))
         plan.append(index)
-    return b"".join(pieces), plan
+    return pieces, plan
 
 
 def size(reply):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded store: fakeredis with Lua, in this process.
+"""The embedded store, ``kvs+memory:///``: fakeredis with Lua, in the process.
 
 Its data lives as long as the process, also when the store is closed, and
 belongs to the database's name: every ``kvs+memory:///name`` of a process is
@@ -7,27 +7,24 @@ the same database. A forked process goes on with a copy.
 """
 
 import fakeredis
-from redis import exceptions as redis_exceptions
 
-from nova_kvs import exceptions
 from nova_kvs.store import base
+from nova_kvs.store import connection as wire
+from nova_kvs.store import server
 
+#: fakeredis's servers by database name.
 _servers = {}
 
 
-class MemoryStore(base.Store):
-    """A store in this process, for tests and trying out."""
+class MemoryStore(server.ServerStore):
+    """A store in this process, for tests and for trying out."""
 
     CHARACTERISTICS = frozenset()
 
     def __init__(self, url, settings):
-        super().__init__(url, settings)
-        self._server = _servers.setdefault(
-            url.database, fakeredis.FakeServer(version=(7,)))
-        self._client = fakeredis.FakeRedis(
-            server=self._server, protocol=2)
-        self._client.response_callbacks.clear()
-        self._loaded = set()
+        base.Store.__init__(self, url, settings)
+        self._answered = True
+        self._node = _EmbeddedNode(url.database, settings)
 
     @classmethod
     def identity(cls, url):
@@ -35,40 +32,48 @@ class MemoryStore(base.Store):
         return url.database
 
     def batch(self, items, replicas=0, replicas_timeout_ms=0):
-        pipeline = self._client.pipeline(transaction=False)
-        for item in items:
-            if type(item) is base.ScriptCall:
-                script = item.script
-                if script.sha not in self._loaded:
-                    self._client.execute_command(
-                        "SCRIPT LOAD", script.source)
-                    self._loaded.add(script.sha)
-                pipeline.execute_command(
-                    "EVALSHA", script.sha, len(item.keys), *item.keys,
-                    *item.args)
-            else:
-                pipeline.execute_command(*item.args)
-        try:
-            replies = pipeline.execute()
-        except redis_exceptions.ResponseError as exc:
-            raise exceptions.StoreReplyError(reply=exc) from exc
-        self.stats.round_trips += 1
-        self.stats.commands += len(items)
+        replies = super().batch(items)
         if replicas:
+            # There are no replicas and no server to lose.
             replies.append(replicas)
         return replies
 
-    def scan(self, pattern, count=1000):
-        cursor = b"0"
-        while True:
-            cursor, keys = self._client.execute_command(
-                "SCAN", cursor, "MATCH", pattern, "COUNT", count)
-            yield from keys
-            if cursor == b"0":
-                return
-
     def check(self):
-        return {"driver": "memory", "servers": []}
+        """Return that there are no servers."""
+        return {"driver": self.url.driver, "servers": []}
 
-    def close(self):
-        pass
+
+class _EmbeddedConnection(wire.Connection):
+    """A connection to fakeredis: what is sent is run before it returns."""
+
+    __slots__ = ()
+
+    # fakeredis has no EVALSHA_RO.
+    read_script = b"EVALSHA"
+
+    def send(self, pieces):
+        # One by one, since fakeredis copies what is left of a buffer for
+        # each argument that it takes from it.
+        self._wire.send_packed_command(pieces, check_health=False)
+
+    def limit(self, timeout_s):
+        """Do nothing: every reply is there already."""
+
+
+class _EmbeddedNode(wire.Node):
+
+    __slots__ = ("_pool",)
+
+    def __init__(self, database, settings):
+        super().__init__(("memory", 0), settings, (None, None))
+        fake = _servers.get(database)
+        if fake is None:
+            fake = _servers.setdefault(
+                database, fakeredis.FakeServer(version=(7,)))
+        self._pool = fakeredis.FakeRedis(
+            server=fake, protocol=2).connection_pool
+
+    def _connect(self, deadline):
+        connection = self._pool.make_connection()
+        connection.connect()
+        return _EmbeddedConnection(connection, None)

@@ -134,13 +134,14 @@ class RemoteStore(base.Store):
                         Failure(index, error, node) for index in indexes)
                     continue
                 sent.append((node, connection, plan := []))
-                data, entries = wire.pack(items, indexes, connection, asking)
+                pieces, entries = wire.pack(
+                    items, indexes, connection, asking)
                 if fence is not None:
-                    data += fence.pack(items, indexes, entries)
+                    pieces += fence.pack(items, indexes, entries)
                 plan.extend(entries)
-                self.stats.bytes_out += len(data)
+                self.stats.bytes_out += sum(map(len, pieces))
                 try:
-                    connection.send(data)
+                    connection.send(pieces)
                 except wire.LOST as exc:
                     # Some of it may have arrived.
                     sent.pop()
@@ -385,15 +386,16 @@ class _Fence:
         """
         writes = [index for index in indexes if base.is_write(items[index])]
         if not writes:
-            return b""
-        data = b""
+            return []
+        pieces = []
         if self.repeated:
-            data = wire.packed((
+            pieces.append(wire.packed((
                 b"SET", keyspace.fence_key(key_of(items[writes[-1]])), b"",
-                b"PX", _FENCE_TTL_MS))
+                b"PX", _FENCE_TTL_MS)))
             plan.append(wire.IGNORED)
+        pieces.append(wire.packed((b"WAIT", self.replicas, self.timeout_ms)))
         plan.append(wire.WAIT)
-        return data + wire.packed((b"WAIT", self.replicas, self.timeout_ms))
+        return pieces
 
     def note(self, node, reply):
         self._counts[node] = 0 if isinstance(reply, Exception) else reply
