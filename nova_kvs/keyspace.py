@@ -19,10 +19,12 @@ from nova_kvs import exceptions
 PREFIX = b"kvs:"
 #: Longest percent-encoded part of a key, bytes; a longer one is hashed.
 MAX_PART_BYTES = 128
-#: Longest component of an encoded tuple kept whole, bytes.
-MAX_COMPONENT_BYTES = 128
-#: What is kept of a longer one, in front of its SHA-256.
+#: What is kept of a long component of an encoded tuple, in front of its
+#: SHA-256 (32 bytes).
 KEPT_COMPONENT_BYTES = 96
+#: Longest component kept whole, bytes: shorter than a cut one, so that
+#: neither can be mistaken for the other.
+MAX_COMPONENT_BYTES = KEPT_COMPONENT_BYTES + 31
 #: Buckets of the housekeeping queue of a database.
 GC_BUCKETS = 16
 
@@ -174,13 +176,11 @@ def _encode_number(value):
     """
     if isinstance(value, float) and value != value:
         return _NULL  # SQLite stores NaN as NULL.
-    try:
-        nearest = float(value)
-    except OverflowError:
-        nearest = float("inf") if value > 0 else float("-inf")
-    nearest += 0.0  # -0.0 equals 0.0
+    nearest = float(value) + 0.0  # -0.0 equals 0.0
     rest = 0
-    if isinstance(value, int) and abs(nearest) != float("inf"):
+    if isinstance(value, int):
+        if not -2 ** 63 <= value < 2 ** 63:
+            raise OverflowError("an integer of a key has at most 64 bits")
         rest = value - int(nearest)
     bits = struct.unpack(">Q", struct.pack(">d", nearest))[0]
     bits = bits ^ (0xFFFFFFFFFFFFFFFF if bits >> 63 else 1 << 63)
@@ -202,16 +202,18 @@ def encode_tuple(values):
 
     :param values: None, bool, int, float, str or bytes each.
     :raises TypeError: for a value of any other type.
+    :raises OverflowError: for an integer of more than 64 bits, which SQLite
+        does not store either.
     """
     out = []
     for value in values:
-        if value is None:
+        if isinstance(value, str):
+            out.append(_encode_string(
+                _TEXT, value.encode("utf-8", "surrogatepass")))
+        elif value is None:
             out.append(_NULL)
         elif isinstance(value, (int, float)):
             out.append(_encode_number(value))
-        elif isinstance(value, str):
-            out.append(_encode_string(
-                _TEXT, value.encode("utf-8", "surrogatepass")))
         elif isinstance(value, (bytes, bytearray, memoryview)):
             out.append(_encode_string(_BYTES, bytes(value)))
         else:

@@ -253,6 +253,60 @@ class RedisServerFixture(_Servers):
         return self.nodes[:1]
 
 
+class RedisSentinelFixture(RedisServerFixture):
+    """A Redis server with replicas and the sentinels that watch it.
+
+    ``nodes`` are the servers, ``sentinels`` the sentinels.
+    """
+
+    scheme = "kvs+sentinel"
+    service = "nova-kvs"
+
+    def __init__(self, *, replicas=1, sentinels=3, **kwargs):
+        super().__init__(replicas=replicas, **kwargs)
+        self.sentinels = []
+        self._sentinel_count = sentinels
+
+    def start(self):
+        super().start()
+        for port in free_ports(self._sentinel_count):
+            directory = os.path.join(self._directory, "sentinel%d" % port)
+            os.mkdir(directory)
+            config = os.path.join(directory, "sentinel.conf")
+            with open(config, "w") as file:
+                file.write(
+                    "bind {host}\nport {port}\ndir {directory}\n"
+                    "logfile {directory}/log\n"
+                    "sentinel monitor {name} {master[0]} {master[1]} 2\n"
+                    "sentinel down-after-milliseconds {name} 1000\n"
+                    "sentinel failover-timeout {name} 4000\n".format(
+                        host=HOST, port=port, directory=directory,
+                        name=self.service, master=self.nodes[0]))
+            node = (HOST, port)
+            self._commands[node] = ["redis-server", config, "--sentinel"]
+            self._spawn(node, self._commands[node])
+            self.sentinels.append(node)
+        for node in self.sentinels:
+            wait_for(lambda: self._is_watching(node), "sentinels meet")
+
+    def url(self, database, **query):
+        return super().url(database, service=self.service, **query)
+
+    def _url_nodes(self):
+        return self.sentinels
+
+    def _is_watching(self, sentinel):
+        client = self.client(sentinel)
+        try:
+            entry, = client.execute_command("SENTINEL", "MASTERS")
+            facts = dict(zip(entry[::2], entry[1::2]))
+        finally:
+            client.close()
+        return (
+            int(facts[b"num-other-sentinels"]) == self._sentinel_count - 1
+            and int(facts[b"num-slaves"]) == self.replicas)
+
+
 class RedisClusterFixture(_Servers):
     """A Redis Cluster: ``masters`` nodes first, then their replicas.
 
