@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A database: its schema, ids and what a process remembers of it."""
+
+import dataclasses
+import functools
+import itertools
+import logging
+import os
+import threading
+import time
+
+from nova_kvs import exceptions
+from nova_kvs import keyspace
+from nova_kvs.record import format as stored_format
+from nova_kvs.record import housekeeping
+from nova_kvs.record import record_store
+from nova_kvs.record import schema as record_schema
+from nova_kvs.store import base
+from nova_kvs.store import registry
+from nova_kvs.txn import coordinator
+from nova_kvs.txn import reading
+
+LOG = logging.getLogger(__name__)
+
+#: How long a process may not notice another one's change of the schema.
+SCHEMA_CHECK_S = 3
+#: How often a process that commits does a little housekeeping, and how much.
+HOUSEKEEPING_S = 5
+HOUSEKEEPING_ITEMS = 20
+#: Records whose partition a process remembers.
+LOCATORS = 50000
+_FRESH_IDS = 10000
+
+_databases = {}
+
+
+def open_database(url, **options):
+    """Return the database that a URL names, the same one each time.
+
+    :param url: str or SQLAlchemy URL.
+    :param options: values of [nova_kvs] options that win over the URL's and
+        the configuration file's.
+    :raises nova_kvs.exceptions.ConfigurationError: if the URL is wrong.
+    :raises nova_kvs.exceptions.FormatVersionError: if a newer nova-kvs
+        wrote the database.
+    :raises nova_kvs.exceptions.StoreUnavailableError: if the store does not
+        answer.
+    """
+    parsed = registry.parse_url(url)
+    settings = parsed.settings(**options)
+    key = (os.getpid(), registry.get_store(parsed, options=options),
+           parsed.database, settings.key())
+    database = _databases.get(key)
+    if database is None:
+        database = Database(key[1], parsed.database, settings)
+        database.refresh_schema()
+        database = _databases.setdefault(key, database)
+    return database
+
+
+@dataclasses.dataclass
+class Stats:
+    """What a process has done with a database's records."""
+
+    full_scans: int = 0
+
+
+class Database:
+    """One database, as one process knows it. Safe for threads.
+
+    :param store: nova_kvs.store.base.Store.
+    :param name: the database's name.
+    :param settings: nova_kvs.store.url.Settings.
+    :param failpoint: as for nova_kvs.txn.coordinator.Coordinator.
+    """
+
+    def __init__(self, store, name, settings, failpoint=None):
+        self.name = name
+        self.store = store
+        self.coordinator = coordinator.Coordinator(
+            store, name,
+            lifetime_ms=int(settings.transaction_lifetime * 1000),
+            commit_replicas=settings.commit_replicas,
+            replica_timeout_ms=int(settings.commit_replicas_timeout * 1000),
+            failpoint=failpoint)
+        self.stats = Stats()
+        self.schema = record_schema.Schema(0, (), {})
+        #: (table's name, key) -> partition it was last seen in.
+        self.locators = {}
+        #: (table's name, id) that were given out to rows others belong to.
+        self.fresh_ids = set()
+        self.grace_ms = int(settings.hint_grace * 1000)
+        self._block = settings.id_block_size
+        self._ids = {}
+        self._tops = {}
+        self._ids_lock = threading.Lock()
+        self._pid = os.getpid()
+        self._meta = stored_format.partition(name)
+        self._check = reading.FieldsRead(
+            self._meta, (stored_format.VERSION_FIELD,))
+        self._check_at = 0.0
+        self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
+        self._housekeeper = housekeeping.Housekeeper(self)
+
+    def begin(self):
+        """Return a new transaction; costs nothing in the store."""
+        return record_store.RecordTransaction(self)
+
+    # Schema -----------------------------------------------------------------
+
+    def refresh_schema(self):
+        """Read the stored schema now, if it is another one than known.
+
+        :returns: the schema.
+        :raises nova_kvs.exceptions.FormatVersionError: if a newer nova-kvs
+            wrote the database.
+        """
+        snapshot, = self.coordinator.read(
+            [reading.PartitionRead(self._meta)])
+        version = stored_format.schema_version(snapshot, self.name)
+        if version != self.schema.version:
+            self.adopt_schema(
+                self.make_schema(stored_format.schema_ddl(snapshot)), version)
+        self._check_at = time.monotonic() + SCHEMA_CHECK_S
+        return self.schema
+
+    def schema_read(self):
+        """Return the read that tells the schema's version, if it is due."""
+        now = time.monotonic()
+        if now < self._check_at:
+            return None
+        self._check_at = now + SCHEMA_CHECK_S
+        return self._check
+
+    def see_schema(self, snapshot):
+        """Take note of what ``schema_read`` gave."""
+        version = stored_format.schema_version(snapshot, self.name)
+        if version != self.schema.version:
+            self.refresh_schema()
+
+    @staticmethod
+    def make_schema(ddl):
+        """Return the Schema of DDL statements."""
+        return _schema_of(tuple(ddl))
+
+    def adopt_schema(self, schema, version):
+        """Use a schema that is stored with a version."""
+        current = record_schema.Schema(version, schema.ddl, schema.tables)
+        if current.version >= self.schema.version or not current.version:
+            self.schema = current
+
+    # Where records are ------------------------------------------------------
+
+    def locate(self, table_name, key, partition):
+        """Remember the partition of a record."""
+        locators = self.locators
+        if len(locators) >= LOCATORS:
+            # The oldest go. Another thread may be at it too.
+            for name in list(itertools.islice(locators, LOCATORS // 4)):
+                locators.pop(name, None)
+        locators[table_name, key] = partition
+
+    # Ids --------------------------------------------------------------------
+
+    def next_ids(self, table_name, count=1):
+        """Return the first of consecutive new ids of a table.
+
+        They come from blocks that the process takes from the store, so ids
+        of several processes interleave, and some are never used.
+
+        :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
+            not answer.
+        """
+        first = None
+        while first is None:
+            with self._ids_lock:
+                if self._pid != os.getpid():
+                    # Forked: the parent goes on using its blocks.
+                    self._ids = {}
+                    self._pid = os.getpid()
+                block = self._ids.get(table_name)
+                if block is not None and block[1] - block[0] >= count:
+                    first = block[0]
+                    block[0] += count
+            if first is None:
+                self._take_block(table_name, max(count, self._block))
+        if table_name in self.schema.children:
+            if len(self.fresh_ids) > _FRESH_IDS:
+                self.fresh_ids.clear()
+            self.fresh_ids.update(
+                (table_name, number)
+                for number in range(first, first + count))
+        return first
+
+    def _take_block(self, table_name, size):
+        key = keyspace.counter_key(self.name, table_name)
+        top, = self.store.batch(
+            [base.Command(key, (b"INCRBY", key, size))])
+        with self._ids_lock:
+            # Of two threads that came here, the later block stays.
+            self._ids[table_name] = [top - size + 1, top + 1]
+            if top > self._tops.get(table_name, 0):
+                self._tops[table_name] = top
+
+    def raise_counters(self, highest):
+        """Keep the counters of tables from giving out ids again.
+
+        :param highest: table's name -> highest id that a row has.
+        """
+        wanted = {name: number for name, number in highest.items()
+                  if number > self._tops.get(name, 0)}
+        if not wanted:
+            return
+        keys = {name: keyspace.counter_key(self.name, name)
+                for name in wanted}
+        values = self.store.batch(
+            [base.Command(key, (b"GET", key)) for key in keys.values()])
+        tops = {name: int(value or 0) for name, value in zip(keys, values)}
+        # Adding the difference is safe when another process does it too:
+        # the counter is at least as high as either needs.
+        behind = {name: wanted[name] - tops[name] for name in wanted
+                  if tops[name] < wanted[name]}
+        if behind:
+            self.store.batch([
+                base.Command(keys[name], (b"INCRBY", keys[name], difference))
+                for name, difference in behind.items()])
+        with self._ids_lock:
+            for name, number in wanted.items():
+                self._tops[name] = max(
+                    self._tops.get(name, 0), tops[name], number)
+
+    # Housekeeping -----------------------------------------------------------
+
+    def housekeep(self, limit=1000):
+        """Do the housekeeping that is due.
+
+        :param limit: items taken at once.
+        :returns: number of items done.
+        """
+        return self.coordinator.queue.run_all(limit)
+
+    def committed(self, now):
+        """Do a little housekeeping now and then, with a commit."""
+        if now < self._housekeeping_at:
+            return
+        self._housekeeping_at = now + HOUSEKEEPING_S
+        try:
+            self.coordinator.queue.run(HOUSEKEEPING_ITEMS)
+        except exceptions.KVSError as error:
+            # The commit is done; this work comes back.
+            LOG.warning("Housekeeping of database %s will be tried again: "
+                        "%s", self.name, error)
+
+
+@functools.lru_cache(maxsize=8)
+def _schema_of(ddl):
+    return record_schema.Schema.from_ddl(ddl)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Removes hints, directory entries and floors that nothing needs any more.
+
+Every check is due a grace period after the commit that queued it. The grace
+is longer than any transaction lives, so whatever was in flight then is
+decided when the check runs. Only exact members are removed.
+"""
+
+from nova_kvs import keyspace
+from nova_kvs.record import codec
+from nova_kvs.record import index as indexing
+from nova_kvs.store import base
+from nova_kvs.txn import reading
+
+HINTS = b"hints"
+PARTITIONS = b"partitions"
+
+
+def entries(owner, hint_checks, partition_checks):
+    """Return the calls that queue what a commit makes necessary.
+
+    :param owner: nova_kvs.record.database.Database.
+    :param hint_checks: ``(table, partition's key, field, [(slot, prefix,
+        own member or b"")])`` for each row whose hints change.
+    :param partition_checks: partition -> kind, of those that may be empty
+        from now on.
+    """
+    queue = owner.coordinator.queue
+    calls = []
+    if hint_checks:
+        calls.append(queue.entry(HINTS, hint_checks, owner.grace_ms))
+    if partition_checks:
+        calls.append(queue.entry(PARTITIONS, [
+            (partition.key, kind, None, None)
+            for partition, kind in partition_checks.items()],
+            owner.grace_ms))
+    return calls
+
+
+class Housekeeper:
+    """Handles the record layer's items of the queue.
+
+    :param owner: nova_kvs.record.database.Database.
+    """
+
+    def __init__(self, owner):
+        self._owner = owner
+        queue = owner.coordinator.queue
+        queue.register(HINTS, self.check_hints)
+        queue.register(PARTITIONS, self.check_partitions)
+
+    # Hints ------------------------------------------------------------------
+
+    def check_hints(self, items):
+        """Remove hints that do not name a row with their values.
+
+        Those of a version above the row's stay, for the transaction that
+        wrote them may still commit; but for the item's own, whose
+        transaction is decided.
+
+        :param items: lists of hint checks, as queued.
+        """
+        checks = [check for item in items for check in item]
+        listed = self._list(checks)
+        records = self._read(checks)
+        commands = {}
+        for table_name, partition, field, slots in checks:
+            version, needed = self._state(
+                table_name, keyspace.Partition(partition), field,
+                records[partition, field])
+            for slot, prefix, own in slots:
+                members = listed[slot, prefix]
+                settled = [
+                    member for member in members
+                    if member == own
+                    or indexing.version_of(member) <= version]
+                if (slot, prefix) in needed:
+                    # One must stay: the oldest, whoever looks.
+                    keep = min(members, key=_by_version, default=None)
+                    settled = [member for member in settled
+                               if member != keep]
+                for member in settled:
+                    commands[slot, member] = base.Command(
+                        slot, (b"ZREM", slot, member))
+        if commands:
+            self._owner.store.batch(list(commands.values()))
+
+    def _list(self, checks):
+        """Return (slot, prefix) -> members, read before the records."""
+        wanted = list({(slot, prefix): None for _, _, _, slots in checks
+                       for slot, prefix, _ in slots})
+        members = self._owner.coordinator.read([
+            reading.HintRead(slot, b"[" + prefix,
+                             b"(" + prefix + indexing.AFTER_TAIL)
+            for slot, prefix in wanted])
+        size = indexing.MEMBER_TAIL_BYTES
+        return {(slot, prefix): [member for member in found
+                                 if len(member) == len(prefix) + size]
+                for (slot, prefix), found in zip(wanted, members)}
+
+    def _read(self, checks):
+        """Return (partition's key, field) -> (floor, Cell or None)."""
+        wanted = list({(partition, field): None
+                       for _, partition, field, _ in checks})
+        snapshots = self._owner.coordinator.read([
+            reading.FieldsRead(keyspace.Partition(partition), (field,))
+            for partition, field in wanted])
+        return {where: (snapshot.floor, snapshot.cells.get(where[1]))
+                for where, snapshot in zip(wanted, snapshots)}
+
+    def _state(self, table_name, partition, field, stored):
+        """Return the version up to which hints are decided, and the hints
+        that the row needs as a set of (slot, prefix).
+        """
+        floor, cell = stored
+        if cell is None:
+            return floor, ()
+        table = self._owner.schema.tables.get(table_name)
+        if table is None:
+            table = self._owner.refresh_schema().tables.get(table_name)
+        if table is None:
+            return cell.version, ()
+        row = codec.decode(cell.payload, field)
+        return cell.version, {
+            hint for hint in (
+                indexing.hint_of(self._owner.name, table, index, row,
+                                 partition, field)
+                for index in table.hints) if hint is not None}
+
+    # Partitions -------------------------------------------------------------
+
+    def check_partitions(self, items):
+        """Take partitions that hold no record out of the directory.
+
+        A partition must be found empty twice, a grace apart, before the
+        entries go that were seen the first time: whoever found a record in
+        it, and so did not list it again, is decided by then. Its floor goes
+        too, for all hints that it guards against were checked.
+
+        :param items: lists of ``(partition's key, kind, members, floor)``;
+            the latter two are None the first time. The partition of a
+            whole table is in no directory.
+        """
+        checks = [check for item in items for check in item]
+        wanted = {check[0]: check for check in checks}
+        snapshots = self._owner.coordinator.read([
+            reading.PartitionRead(keyspace.Partition(key))
+            for key in wanted])
+        empty = {key: snapshot for key, snapshot in zip(wanted, snapshots)
+                 if not snapshot.cells}
+        commands = []
+        again = []
+        for key, kind, members, floor in checks:
+            if key not in empty:
+                continue
+            if members is None:
+                again.append((key, kind, empty[key].floor))
+                continue
+            directory = indexing.directory_key_of(
+                self._owner.name, kind, keyspace.Partition(key))
+            commands += [base.Command(directory, (b"ZREM", directory, member))
+                         for member in members]
+            if floor and floor == empty[key].floor:
+                commands.append(base.Command(
+                    key, (b"HDEL", key, keyspace.FLOOR_FIELD)))
+        if again:
+            commands += self._again(again)
+        if commands:
+            self._owner.store.batch(commands)
+
+    def _again(self, found):
+        """Return the calls that queue the second look at partitions."""
+        found = list(dict.fromkeys(found))
+        listed = self._owner.coordinator.read([
+            reading.HintRead(
+                indexing.directory_key_of(
+                    self._owner.name, kind, keyspace.Partition(key)),
+                b"[" + key, b"(" + key + indexing.AFTER_TAIL)
+            for key, kind, _ in found])
+        owner = self._owner
+        return [owner.coordinator.queue.entry(PARTITIONS, [
+            (key, kind, members, floor)
+            for (key, kind, floor), members in zip(found, listed)],
+            owner.grace_ms)]
+
+
+def _by_version(member):
+    return indexing.version_of(member), member

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which column partitions a table, and its indexes across partitions.
+
+The one declarative table of the layer. A table that it does not name is one
+partition and needs no hints: its SQL indexes are kept inside it. Names of
+tables and columns are Nova's and Placement's; a column that a release does
+not have drops the rule or index that names it.
+"""
+
+import typing
+
+#: Kinds of partitions.
+SERVER = "s"
+TABLE = "t"
+UNIQUE = "u"
+META = "m"
+CONSUMER = "c"
+NODE = "n"
+USER = "k"
+PROJECT = "p"
+
+#: Kinds whose partitions are listed in a directory (the others' are known
+#: from the schema).
+LISTED = (SERVER, CONSUMER, NODE, USER, PROJECT)
+
+#: Slices of the directory of one kind.
+DIRECTORY_BUCKETS = 16
+
+_COPY_PREFIXES = ("_alembic_tmp_", "shadow_")
+
+
+class Hint(typing.NamedTuple):
+    """An index across partitions.
+
+    Rows whose first column is NULL are not in it. It is stored in one
+    sorted set for each value of the first column, or ``buckets`` of them
+    where one value has many rows.
+    """
+
+    columns: tuple
+    buckets: int = 1
+    #: ``(column, value)``: only rows that have it are in the index.
+    only: tuple | None = None
+
+
+class Rule(typing.NamedTuple):
+    """How a table is spread."""
+
+    kind: str
+    column: str
+    hints: tuple = ()
+    #: Table whose record with the id ``column`` shares its partition.
+    parent: str | None = None
+
+
+_ID = Hint(("id",))
+# What paging through a list sorts by; nothing here changes when a server
+# is merely saved.
+_LIVE = Hint(("deleted", "created_at", "id"), 8, ("deleted", 0))
+
+RULES = {
+    # The servers of a cell.
+    "instances": Rule(SERVER, "uuid", (
+        _ID,
+        Hint(("project_id", "deleted", "created_at", "id")),
+        Hint(("host", "deleted", "created_at", "id")),
+        _LIVE)),
+    "instance_extra": Rule(SERVER, "instance_uuid"),
+    "instance_info_caches": Rule(SERVER, "instance_uuid"),
+    "instance_metadata": Rule(SERVER, "instance_uuid"),
+    "instance_system_metadata": Rule(SERVER, "instance_uuid"),
+    "instance_faults": Rule(SERVER, "instance_uuid"),
+    "instance_id_mappings": Rule(SERVER, "uuid", (_ID,)),
+    "instance_actions": Rule(SERVER, "instance_uuid", (_ID,)),
+    "instance_actions_events": Rule(
+        SERVER, "action_id", parent="instance_actions"),
+    "block_device_mapping": Rule(SERVER, "instance_uuid", (
+        _ID, Hint(("volume_id",)))),
+    "virtual_interfaces": Rule(SERVER, "instance_uuid", (Hint(("uuid",)),)),
+    "migrations": Rule(SERVER, "instance_uuid", (
+        _ID, Hint(("source_compute",)), Hint(("dest_compute",)), _LIVE)),
+    "console_auth_tokens": Rule(SERVER, "instance_uuid", (
+        Hint(("host",)),)),
+    "security_group_instance_association": Rule(SERVER, "instance_uuid", (
+        Hint(("security_group_id",)),)),
+    "share_mapping": Rule(SERVER, "instance_uuid", (Hint(("share_id",)),)),
+    "tags": Rule(SERVER, "resource_id"),
+    "pci_devices": Rule(NODE, "compute_node_id", (
+        _ID, Hint(("instance_uuid",)))),
+    # The API database.
+    "instance_mappings": Rule(SERVER, "instance_uuid", (
+        _ID, Hint(("project_id",)))),
+    "build_requests": Rule(SERVER, "instance_uuid", (
+        _ID, Hint(("project_id",)))),
+    "request_specs": Rule(SERVER, "instance_uuid", (_ID,)),
+    "key_pairs": Rule(USER, "user_id"),
+    "quotas": Rule(PROJECT, "project_id"),
+    "project_user_quotas": Rule(PROJECT, "project_id"),
+    # Placement.
+    "consumers": Rule(CONSUMER, "uuid", (_ID, Hint(("project_id",)))),
+    "allocations": Rule(CONSUMER, "consumer_id", (
+        _ID, Hint(("resource_provider_id",)))),
+}
+
+
+def base_name(table):
+    """Return the name of the table whose rule a table follows.
+
+    :param table: ``shadow_x`` and ``_alembic_tmp_x`` follow ``x``.
+    """
+    changed = True
+    while changed:
+        changed = False
+        for prefix in _COPY_PREFIXES:
+            if table.startswith(prefix):
+                table = table[len(prefix):]
+                changed = True
+    return table
+
+
+def rule_for(table, columns):
+    """Return the rule of a table, or None if it is one partition.
+
+    :param columns: names of the columns that it has.
+    """
+    rule = RULES.get(base_name(table))
+    if rule is None or rule.column not in columns:
+        return None
+    hints = tuple(hint for hint in rule.hints
+                  if all(column in columns for column in hint.columns))
+    return rule._replace(hints=hints)
+
+
+def parent_names(table, rule):
+    """Return the tables whose records a table's may follow, first choice
+    first.
+
+    A shadow row is archived before its parent is, so it also follows the
+    parent that is still in the table proper.
+    """
+    if table != rule.parent and table.startswith("shadow_"):
+        return ("shadow_" + rule.parent, rule.parent)
+    return (rule.parent,)

@@ -1,0 +1,438 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A transaction on records: load, write, commit."""
+
+import time
+
+from nova_kvs import exceptions
+from nova_kvs import keyspace
+from nova_kvs.record import access
+from nova_kvs.record import changes
+from nova_kvs.record import children
+from nova_kvs.record import evolution
+from nova_kvs.record import format as stored_format
+from nova_kvs.record import housekeeping
+from nova_kvs.record import index as indexing
+from nova_kvs.record import paths
+from nova_kvs.record import partition_rules
+from nova_kvs.record import view
+from nova_kvs.txn import reading
+
+#: Times that a commit is repeated above a floor, or with the version that a
+#: unique key really has.
+ATTEMPTS = 5
+
+
+class RecordTransaction:
+    """One transaction. Not for several threads at once.
+
+    Nothing reaches the store before ``commit``, but for the ids that
+    inserted rows take. What was read once keeps its value. After ``commit``
+    or ``rollback`` the object holds nothing and may be used again.
+
+    :param owner: nova_kvs.record.database.Database.
+    """
+
+    def __init__(self, owner):
+        self._owner = owner
+        self.database = owner.name
+        self.locators = owner.locators
+        self._reset()
+
+    def _reset(self):
+        self._schema = self._owner.schema
+        self._new_schema = None
+        self._renames = ()
+        self._locks = {}
+        #: (table's name, key) -> Write.
+        self.writes = {}
+        #: partition -> View.
+        self.views = {}
+        #: (table's name, key) -> Record of what was decoded.
+        self.seen = {}
+
+    # For the paths ----------------------------------------------------------
+
+    def find_table(self, name):
+        """Return a table as its stored rows know it, or None."""
+        return self._schema.tables.get(name)
+
+    def table(self, name):
+        """Return a table as its stored rows know it.
+
+        :raises nova_kvs.exceptions.UnsupportedStatementError: if there is
+            none.
+        """
+        table = self._schema.tables.get(name)
+        if table is None and self._new_schema is not None:
+            table = self._new_schema.tables.get(name)
+        if table is None:
+            raise exceptions.UnsupportedStatementError(
+                "no such table", table=name)
+        return table
+
+    def new_table(self, name):
+        """Return a table as rows written by this transaction will know it.
+        """
+        if self._new_schema is not None and name in self._new_schema.tables:
+            return self._new_schema.tables[name]
+        return self.table(name)
+
+    def table_partition(self, table):
+        """Return the partition of a whole table, or of the rows of one
+        whose partition column is NULL.
+        """
+        return keyspace.partition(
+            self.database, partition_rules.TABLE, table.name)
+
+    def partition_of_value(self, table, value):
+        """Return the partition that a value of the column names."""
+        if value is None:
+            return self.table_partition(table)
+        return keyspace.partition(
+            self.database, table.kind, indexing.text_of(value))
+
+    def written_rows(self, table):
+        """Return how many rows of a table this transaction wrote."""
+        return sum(1 for name, _ in self.writes if name == table.name)
+
+    def child_tables(self, name):
+        """Return the tables whose rows live with a table's records."""
+        return self._schema.children.get(name, ())
+
+    def take_fresh(self, name, key):
+        """Tell whether an id was given out by this process and not used
+        yet: then no row can refer to it.
+        """
+        fresh = self._owner.fresh_ids
+        if (name, key[0]) in fresh:
+            fresh.discard((name, key[0]))
+            return True
+        return False
+
+    def count_scan(self, table):
+        """Count a scan: none is silent."""
+        self._owner.stats.full_scans += 1
+        paths.LOG.debug("Full scan of table %s of database %s",
+                        table.name, self.database)
+
+    # Reading ----------------------------------------------------------------
+
+    def load(self, accesses):
+        """Return the records that accesses ask for.
+
+        :param accesses: of ``nova_kvs.record.access``.
+        :returns: for each a list of Records, in no order (ByRange: the
+            index's): all that were asked for and maybe more, as they are
+            committed: without this transaction's own writes.
+        :raises nova_kvs.exceptions.UnsupportedStatementError: for a table
+            that is not there.
+        :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
+            not answer.
+        :raises nova_kvs.exceptions.CorruptRecordError: if a record does not
+            decode.
+        """
+        answers = [None] * len(accesses)
+        running = [(number, paths.start(self, wanted), None)
+                   for number, wanted in enumerate(accesses)]
+        while running:
+            waiting = []
+            reads = {}
+            for number, path, results in running:
+                try:
+                    wanted = path.send(results)
+                except StopIteration as end:
+                    answers[number] = end.value
+                else:
+                    waiting.append((number, path, wanted))
+                    for read in wanted:
+                        reads[read] = None
+            if reads:
+                self._read(reads)
+            running = [(number, path, [reads[read] for read in wanted])
+                       for number, path, wanted in waiting]
+        return answers
+
+    def _read(self, reads):
+        """Run reads in one batch: sets the dict's values to the results."""
+        batch = list(reads)
+        check = self._owner.schema_read()
+        if check is not None:
+            batch.append(check)
+        results = self._owner.coordinator.read(batch)
+        if check is not None:
+            self._owner.see_schema(results.pop())
+        views = self.views
+        for read, result in zip(batch, results):
+            reads[read] = result
+            kind = type(read)
+            if kind is reading.HintRead:
+                continue
+            partition = read.partition
+            seen = views.get(partition)
+            if seen is None:
+                seen = views[partition] = view.View(partition)
+            if kind is reading.IndexRead:
+                seen.absorb(result[1])
+                continue
+            seen.absorb(result)
+            if kind is reading.PartitionRead:
+                if read.prefixes:
+                    seen.complete.update(read.prefixes)
+                else:
+                    seen.whole = True
+
+    # Writing ----------------------------------------------------------------
+
+    def insert(self, table_name, row):
+        """Add a row.
+
+        :param row: dict of column -> value; what is missing or None is
+            NULL, but for the automatic id.
+        :returns: the Record, with version 0: to ``update`` or ``delete`` it
+            before the commit.
+        :raises nova_kvs.exceptions.DuplicateKeyError: if this transaction
+            wrote a row with this primary key. What is stored is compared at
+            the commit.
+        """
+        table = self.new_table(table_name)
+        values = _normalise(table, row)
+        if table.auto_id is not None:
+            number = values.get(table.auto_id)
+            if number is None:
+                values[table.auto_id] = self._owner.next_ids(table_name)
+        key = table.record_key(values)
+        self._place(table, key, values)
+        return access.Record(table_name, key, None, 0, values)
+
+    def _place(self, table, key, values):
+        """Make a row the new content of a primary key."""
+        write = self.writes.get((table.name, key))
+        if write is None:
+            stored = self._schema.tables.get(table.name, table)
+            self.writes[table.name, key] = changes.Write(
+                stored, table, None, values)
+        elif write.row is not None:
+            raise exceptions.DuplicateKeyError(
+                table=table.name, columns=table.key, values=key)
+        else:
+            write.new_table = table
+            write.row = values
+
+    def update(self, record, row):
+        """Give a row new values, all of them.
+
+        :param record: what ``load`` or ``insert`` returned.
+        :param row: dict of every column that is not NULL from now on.
+        :raises nova_kvs.exceptions.DuplicateKeyError: if this transaction
+            wrote another row with the new primary key.
+        """
+        table = self.new_table(record.table)
+        values = _normalise(table, row)
+        key = table.record_key(values)
+        write = self._write_of(record)
+        if key == record.key:
+            write.new_table = table
+            write.row = values
+        else:
+            self._clear(write, record)
+            self._place(table, key, values)
+
+    def delete(self, record):
+        """Remove a row that ``load`` or ``insert`` returned."""
+        self._clear(self._write_of(record), record)
+
+    def lock(self, record):
+        """Let the commit fail if a row changed since it was read."""
+        if record.version:
+            self._locks[record.table, record.key] = record
+
+    def _write_of(self, record):
+        """Return the entry of a row, made if it is not there."""
+        name = (record.table, record.key)
+        write = self.writes.get(name)
+        if write is None:
+            table = self.table(record.table)
+            write = self.writes[name] = changes.Write(
+                table, table, record if record.version else None,
+                record.values)
+        return write
+
+    def _clear(self, write, record):
+        """Take a row from its primary key."""
+        if record.version and write.original is None:
+            # Another row of this transaction has this key already: it
+            # stays, and replaces this one.
+            write.original = record
+        else:
+            write.row = None
+
+    def set_schema(self, ddl, renames=()):
+        """Replace the schema in the same commit.
+
+        Rows of tables that are no longer there are removed, rows of tables
+        whose columns, keys or indexes change are written again, unless this
+        transaction wrote them itself.
+
+        :param ddl: all statements that make the new schema, in order.
+        :param renames: pairs of old and new table name; the rows move.
+        :raises nova_kvs.exceptions.UnsupportedStatementError: if SQLite
+            does not accept a statement.
+        """
+        before = self._new_schema or self._schema
+        self._new_schema = self._owner.make_schema(ddl)
+        self._renames = (*self._renames, *renames)
+        evolution.carry(self, before, self._new_schema, renames)
+
+    # The end ----------------------------------------------------------------
+
+    def rollback(self):
+        """Forget everything."""
+        self._reset()
+
+    def commit(self):
+        """Write everything or nothing.
+
+        :raises nova_kvs.exceptions.ConflictError: if another transaction
+            changed a row that this one wrote or locked; nothing was
+            applied, run it again from the reads.
+        :raises nova_kvs.exceptions.DuplicateKeyError: if a primary or
+            unique key is taken; nothing was applied.
+        :raises nova_kvs.exceptions.StoreUnavailableError: nothing was
+            applied.
+        :raises nova_kvs.exceptions.UndeterminedError: if it is not known
+            whether it was applied.
+        """
+        if not self.writes and not self._locks and self._new_schema is None:
+            if self.views:
+                self._reset()
+            return
+        try:
+            self._commit()
+        finally:
+            self._reset()
+
+    def _commit(self):
+        if self._new_schema is not None:
+            evolution.rewrite(self, self._schema, self._new_schema,
+                              self._renames)
+        locks = dict(self._locks)
+        children.settle(self, self.writes, locks)
+        writes = [write for write in self.writes.values()
+                  if write.original is not None or write.row is not None]
+        self._raise_counters(writes)
+        floors = {}
+        unique_versions = {}
+        for attempt in range(ATTEMPTS):
+            batch = self._gather(writes, locks, floors, unique_versions)
+            try:
+                versions = self._owner.coordinator.commit(
+                    batch.mutations, self._before(batch))
+                break
+            except exceptions.FloorError as error:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                floors[error.partition] = error.floor
+            except exceptions.ConflictError:
+                found = self._other_versions(batch, unique_versions)
+                if not found or attempt == ATTEMPTS - 1:
+                    raise
+                unique_versions.update(found)
+        self._committed(writes, versions)
+
+    def _gather(self, writes, locks, floors, unique_versions):
+        batch = changes.Changes(self, floors, unique_versions)
+        for write in writes:
+            batch.add(write)
+        for name, record in locks.items():
+            write = self.writes.get(name)
+            if write is None or write.original is None:
+                batch.validate(
+                    record.partition,
+                    self.table(record.table).field(record.key),
+                    record.version)
+        batch.finish()
+        if self._new_schema is not None:
+            batch.mutations += stored_format.mutations(
+                self.database, self._schema.version, self._new_schema.ddl)
+        return batch
+
+    def _before(self, batch):
+        """Return what is sent before the commit point."""
+        if not batch.hint_checks and not batch.partition_checks:
+            return ()
+        return batch.commands() + housekeeping.entries(
+            self._owner, batch.hint_checks, batch.partition_checks)
+
+    def _other_versions(self, batch, known):
+        """Return the versions of unique keys that are not as assumed.
+
+        A unique key whose owner moved, or that a row took over from
+        another in one transaction, has a version above 1.
+        """
+        wanted = [where for where in batch.unique_deletes()
+                  if where[1] not in known]
+        if not wanted:
+            return {}
+        reads = [reading.FieldsRead(partition, (field,))
+                 for partition, field in wanted]
+        found = {}
+        for (partition, field), snapshot in zip(
+                wanted, self._owner.coordinator.read(reads)):
+            cell = snapshot.cells.get(field)
+            seen = self.views.get(partition)
+            assumed = seen.cells.get(field) if seen else None
+            if cell is not None and cell.version != (
+                    assumed.version if assumed else 1):
+                found[field] = cell.version
+        return found
+
+    def _raise_counters(self, writes):
+        """Keep ids that rows brought along from being given out."""
+        highest = {}
+        for write in writes:
+            table = write.new_table
+            if write.row is None or table.auto_id is None:
+                continue
+            if write.original is None or write.original.key != (
+                    table.record_key(write.row)):
+                number = write.row[table.auto_id]
+                if type(number) is int and (
+                        number > highest.get(table.name, 0)):
+                    highest[table.name] = number
+        self._owner.raise_counters(highest)
+
+    def _committed(self, writes, versions):
+        for write in writes:
+            table = write.new_table
+            if table.partition_column is None:
+                continue
+            if write.row is None:
+                self.locators.pop(
+                    (write.table.name, write.original.key), None)
+            else:
+                self._owner.locate(
+                    table.name, table.record_key(write.row), write.partition)
+        if self._new_schema is not None:
+            meta = stored_format.partition(self.database)
+            self._owner.adopt_schema(
+                self._new_schema, versions[meta, stored_format.VERSION_FIELD])
+        self._owner.committed(time.monotonic())
+
+
+def _normalise(table, row):
+    """Return a row as the store has it: affinities applied, no Nones.
+
+    :raises KeyError: for a column that the table does not have.
+    """
+    native = table.native
+    values = {}
+    for column, value in row.items():
+        if value is None:
+            continue
+        kind = native[column]
+        if type(value) is not kind or kind is float:
+            value = table.normalise(column, value)
+            if value is None:
+                continue
+        values[column] = value
+    return values

@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables, as the stored DDL and the partition rules describe them.
+
+SQLite itself reads the DDL: it is executed in an empty database, which is
+then asked. So there is no parser here and no hand-copied schema.
+"""
+
+import math
+import re
+import sqlite3
+import typing
+
+from nova_kvs import exceptions
+from nova_kvs import keyspace
+from nova_kvs.record import partition_rules
+
+#: Key column of a table without a primary key.
+ROWID = "_rowid_"
+
+_MAX_INT = 2 ** 63
+_NUMERAL = re.compile(
+    r"[ \t\n\v\f\r]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+    r"[ \t\n\v\f\r]*", re.ASCII)
+_INTEGER = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+[ \t\n\v\f\r]*", re.ASCII)
+
+
+class Unique(typing.NamedTuple):
+    """A unique key. Rows with a NULL in it have none."""
+
+    name: str
+    columns: tuple
+    #: Kept in the record's own partition, else in one of kind ``u`` that
+    #: the first column's value names.
+    inside: bool
+
+
+class Index(typing.NamedTuple):
+    """An index: hints across partitions, or entries inside of one."""
+
+    name: str
+    columns: tuple
+    hint: bool
+    buckets: int = 1
+    #: ``(column, value)``: only rows that have it are in the index.
+    only: tuple | None = None
+
+
+def affinity(declared):
+    """Return the affinity of a declared column type.
+
+    :source: SQLite, "Determination Of Column Affinity".
+    """
+    declared = declared.upper()
+    if "INT" in declared:
+        return "INTEGER"
+    if any(word in declared for word in ("CHAR", "CLOB", "TEXT")):
+        return "TEXT"
+    if "BLOB" in declared or not declared:
+        return "BLOB"
+    if any(word in declared for word in ("REAL", "FLOA", "DOUB")):
+        return "REAL"
+    return "NUMERIC"
+
+
+def apply_affinity(name, value):
+    """Return what SQLite stores when a column is given a value.
+
+    :param name: the column's affinity.
+    :param value: None, bool, int, float, str or bytes.
+    :raises OverflowError: for an integer beyond 64 bits, as SQLite does.
+    """
+    kind = type(value)
+    if kind is bool:
+        value, kind = int(value), int
+    if kind is bytes or value is None:
+        return value
+    if kind is int and not -_MAX_INT <= value < _MAX_INT:
+        raise OverflowError("an integer is beyond 64 bits")
+    if kind is float and math.isnan(value):
+        return None
+    if name == "TEXT":
+        return value if kind is str else _text_of(value)
+    if name == "BLOB":
+        return value
+    if kind is str:
+        value = _number_of(value)
+        kind = type(value)
+        if kind is str:
+            return value
+    if name == "REAL":
+        return float(value)
+    if kind is float and value.is_integer() and abs(value) < 2 ** 51:
+        return int(value)
+    return value
+
+
+def _text_of(number):
+    """Return a number as SQLite casts it to text."""
+    if type(number) is int:
+        return str(number)
+    with sqlite3.connect(":memory:") as connection:
+        return connection.execute(
+            "SELECT CAST(? AS TEXT)", (number,)).fetchone()[0]
+
+
+def _number_of(text):
+    """Return the number that a text is, or the text."""
+    if not _NUMERAL.fullmatch(text):
+        return text
+    if _INTEGER.fullmatch(text):
+        number = int(text)
+        if -_MAX_INT <= number < _MAX_INT:
+            return number
+    return float(text)
+
+
+class Table:
+    """One table: columns, key, partitioning and indexes.
+
+    :ivar name: :ivar columns: names, in the order of the DDL.
+    :ivar affinities: column -> TEXT, INTEGER, REAL, NUMERIC or BLOB.
+    :ivar defaults: column -> SQL text of its default, where it has one.
+    :ivar key: primary-key columns; ``("_rowid_",)`` for a table without.
+    :ivar auto_id: the column that gets an id when it is NULL, or None.
+    :ivar kind: of its partitions; ``t`` for a table that is one partition.
+    :ivar partition_column: or None.
+    :ivar parents: tables whose record with the id ``partition_column``
+        shares the partition; empty for nearly all tables.
+    :ivar uniques: of Unique. :ivar indexes: of Index.
+    """
+
+    def __init__(self, name, columns, affinities, defaults, key, auto_id,
+                 rule, uniques, indexes):
+        self.name = name
+        self.columns = columns
+        self.affinities = affinities
+        self.defaults = defaults
+        self.key = key
+        self.auto_id = auto_id
+        self.kind = rule.kind if rule else partition_rules.TABLE
+        self.partition_column = rule.column if rule else None
+        self.parents = (partition_rules.parent_names(name, rule)
+                        if rule and rule.parent else ())
+        self.uniques = uniques
+        self.indexes = indexes
+        self.hints = tuple(index for index in indexes if index.hint)
+        self.inner = tuple(index for index in indexes if not index.hint)
+        self.prefix = keyspace.record_prefix(name)
+        self.id_hint = next(
+            (index for index in self.hints if index.columns == key), None)
+        self._by_name = {index.name: index for index in indexes}
+        native = {"TEXT": str, "INTEGER": int, "REAL": float}
+        #: Type of a value that the column's affinity leaves as it is.
+        self.native = {column: native.get(affinity)
+                       for column, affinity in affinities.items()}
+        self.native[ROWID] = int
+
+    def __repr__(self):
+        return "<Table %s>" % self.name
+
+    def definition(self):
+        """Return what decides how its rows are stored, comparable."""
+        return (self.columns, self.affinities, self.key, self.kind,
+                self.partition_column, self.parents, self.uniques,
+                self.indexes)
+
+    def normalise(self, column, value):
+        """Return a value as the column stores it."""
+        if type(value) is self.native[column] and type(value) is str:
+            return value
+        return apply_affinity(
+            self.affinities.get(column, "INTEGER"), value)
+
+    def index(self, name):
+        """Return the index of this name.
+
+        :raises KeyError: if there is none.
+        """
+        return self._by_name[name]
+
+    def record_key(self, values):
+        """Return the primary key of a row.
+
+        :param values: dict without Nones.
+        """
+        return tuple([values.get(column) for column in self.key])
+
+    def field(self, key):
+        """Return the field of the record with a primary key."""
+        return self.prefix + keyspace.encode_tuple(key)
+
+    def cheap_columns(self):
+        """Return the column tuples that ``ByIndex`` answers without a scan.
+
+        ``key`` is always one of them; a table that is partitioned by
+        another column and has no index of its ids may need a scan for an
+        id that this process has not seen lately.
+        """
+        found = {self.key}
+        if self.partition_column:
+            found.add((self.partition_column,))
+        for index in self.indexes:
+            for length in range(1, len(index.columns) + 1):
+                found.add(index.columns[:length])
+        for unique in self.uniques:
+            if unique.inside and self.partition_column:
+                continue
+            for length in range(1, len(unique.columns) + 1):
+                found.add(unique.columns[:length])
+        return found
+
+
+class Schema:
+    """All tables of a database.
+
+    :ivar version: grows with each change; 0 is a database without schema.
+    :ivar ddl: tuple of SQLite statements, in order.
+    :ivar tables: name -> Table.
+    """
+
+    def __init__(self, version, ddl, tables):
+        self.version = version
+        self.ddl = ddl
+        self.tables = tables
+        #: parent's name -> names of the tables that follow its records.
+        self.children = {}
+        for table in tables.values():
+            for parent in table.parents:
+                self.children.setdefault(parent, []).append(table.name)
+
+    @classmethod
+    def from_ddl(cls, ddl, version=0):
+        """Return the schema that SQLite statements make.
+
+        :param ddl: statements, each complete, in order.
+        :raises nova_kvs.exceptions.UnsupportedStatementError: if SQLite
+            does not accept one.
+        """
+        ddl = tuple(ddl)
+        connection = sqlite3.connect(":memory:")
+        try:
+            for text in ddl:
+                try:
+                    connection.execute(text)
+                except sqlite3.Error as error:
+                    raise exceptions.UnsupportedStatementError(
+                        "a DDL statement is not valid",
+                        statement=text, error=error) from error
+            names = [row[0] for row in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' "
+                "AND name NOT LIKE 'sqlite!_%' ESCAPE '!'")]
+            tables = {name: _read_table(connection, name) for name in names}
+        finally:
+            connection.close()
+        return cls(version, ddl, tables)
+
+
+def _read_table(connection, name):
+    """Ask SQLite about one table."""
+    rows = connection.execute(
+        "SELECT name, type, pk, dflt_value FROM pragma_table_xinfo(?) "
+        "ORDER BY cid", (name,)).fetchall()
+    columns = tuple(row[0] for row in rows)
+    key = tuple(row[0] for row in sorted(
+        (row for row in rows if row[2]), key=lambda row: row[2]))
+    auto_id = None
+    if not key:
+        key = (ROWID,)
+        auto_id = ROWID
+    elif len(key) == 1:
+        declared = next(row[1] for row in rows if row[2])
+        if declared.upper() == "INTEGER":
+            auto_id = key[0]
+    rule = partition_rules.rule_for(name, columns)
+    uniques, indexes = _read_indexes(connection, name, key, rule)
+    return Table(name, columns, {row[0]: affinity(row[1]) for row in rows},
+                 {row[0]: row[3] for row in rows if row[3] is not None},
+                 key, auto_id, rule, uniques, indexes)
+
+
+def _read_indexes(connection, name, key, rule):
+    """Return a table's uniques and indexes."""
+    uniques = {}
+    wanted = []
+    if rule is None and len(key) > 1:
+        wanted.append(key)
+    for index_name, unique, origin, partial in connection.execute(
+            'SELECT name, "unique", origin, partial '
+            "FROM pragma_index_list(?) ORDER BY seq DESC",
+            (name,)).fetchall():
+        columns = tuple(row[0] for row in connection.execute(
+            "SELECT name FROM pragma_index_info(?) ORDER BY seqno",
+            (index_name,)))
+        # An index on an expression or on some rows only cannot be kept as
+        # entries of column values; SQLite checks it in the workspace.
+        if partial or None in columns or origin == "pk":
+            continue
+        if unique:
+            uniques[columns] = Unique(
+                _name(columns), columns,
+                rule is None or rule.column in columns)
+        wanted.append(columns)
+    if rule:
+        indexes = [Index(_name(hint.columns), hint.columns, True,
+                         hint.buckets, hint.only) for hint in rule.hints]
+    else:
+        wanted.extend(_foreign_keys(connection, name))
+        indexes = [Index(_name(columns), columns, False)
+                   for columns in _without_prefixes(wanted)]
+    return tuple(uniques.values()), tuple(indexes)
+
+
+def _name(columns):
+    """Return an index's name: stable when SQL renames the index."""
+    return "+".join(columns)
+
+
+def _foreign_keys(connection, name):
+    """Return the column tuples that refer to other tables.
+
+    MySQL gives each an index of its own, so Nova declares none.
+    """
+    found = {}
+    for number, column in connection.execute(
+            'SELECT id, "from" FROM pragma_foreign_key_list(?) '
+            "ORDER BY id, seq", (name,)):
+        found.setdefault(number, []).append(column)
+    return [tuple(columns) for columns in found.values()]
+
+
+def _without_prefixes(wanted):
+    """Return column tuples without those that another one begins with."""
+    kept = []
+    for columns in sorted(set(wanted), key=lambda item: (-len(item), item)):
+        if not any(other[:len(columns)] == columns for other in kept):
+            kept.append(columns)
+    return kept
