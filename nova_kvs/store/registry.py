@@ -20,6 +20,9 @@ NAMESPACE = "nova_kvs.store"
 parse_url = store_url.parse_url
 StoreURL = store_url.StoreURL
 
+#: Drivers' classes by name.
+_drivers = {}
+#: Stores of this process, and of those it was forked from.
 _stores = {}
 
 
@@ -65,14 +68,11 @@ def load_driver(name):
     return driver
 
 
-_drivers = {}
-
-
 def _load(name):
     failures = []
     try:
         return stevedore.DriverManager(
-            NAMESPACE, name, warn_on_missing_entrypoint=False,
+            NAMESPACE, name,
             on_load_failure_callback=lambda manager, entry_point, exc:
                 failures.append(exc)).driver
     except stevedore_exceptions.NoMatches as exc:

@@ -27,11 +27,12 @@ _TEMPORARY = (
     redis_exceptions.NoScriptError)
 _TEMPORARY_CODES = ("BUSY ", "NOREPLICAS ", "UNBLOCKED ", "LOADING ")
 #: After these the same item can be sent again at once.
-_IMMEDIATE = (redis_exceptions.MovedError, redis_exceptions.AskError,
-              redis_exceptions.NoScriptError)
+_IMMEDIATE = (
+    redis_exceptions.MovedError, redis_exceptions.AskError,
+    redis_exceptions.NoScriptError)
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.5
-#: Time left for others when a server is asked to WAIT for its replicas.
+#: How long the key lives that is written before WAIT.
 _FENCE_TTL_MS = 1000
 
 
@@ -170,6 +171,7 @@ class RemoteStore(base.Store):
             connection.limit(
                 max(0.01, min(left_s, self.settings.socket_timeout)) + wait_s)
         position = 0
+        before = len(failures)
         try:
             for position, index in enumerate(plan):
                 reply = connection.read()
@@ -180,7 +182,11 @@ class RemoteStore(base.Store):
                     else:
                         replies[index] = reply
                 elif index == wire.WAIT:
-                    fence.note(node, reply)
+                    failed = {failure.index for failure in failures[before:]}
+                    if any(index >= 0 and index not in failed
+                           and base.is_write(items[index])
+                           for index in plan):
+                        fence.note(node, reply)
                 elif index == wire.SCRIPT_LOAD and isinstance(
                         reply, Exception):
                     self._refused(reply, None, connection)
@@ -195,6 +201,10 @@ class RemoteStore(base.Store):
                 lost = [index for index in plan if index >= 0
                         and base.is_write(items[index])][-1:]
             failures.extend(Failure(index, exc, node) for index in lost)
+            if isinstance(exc, redis_exceptions.BusyLoadingError) and (
+                    plan[position] >= 0):
+                # An answer after all, but redis-py hangs up after it.
+                failures[-len(lost)].error = NotSent(exc)
         else:
             self._answered = True
             node.release(connection)
@@ -208,94 +218,104 @@ class RemoteStore(base.Store):
     def _settle(self, items, failures, replies, deadline, fence):
         """Repeat what failed until everything has a reply.
 
+        :param failures: of the first exchange.
         :raises: as ``batch`` does.
         """
-        stats = self.stats
-        pause_s = _FIRST_PAUSE_S
-        doubtful = set()
+        everything = range(len(items))
+        writes = {index for index in everything if base.is_write(items[index])}
+        touched = writes - _not_run(failures)
         refused = None
-        immediate = True
+        pause_s = 0
         while True:
-            refused = self._sort(failures, items, doubtful) or refused
+            failures, errors = self._sort(items, failures)
+            refused = refused or errors
             again = _with_followers(items, failures)
             if not again:
                 break
             cause = failures[0].error
             if isinstance(cause, NotSent):
                 cause = cause.cause
-            if time.monotonic() >= deadline or (
-                    not self._answered and not doubtful):
-                raise self._give_up(items, again, doubtful, cause)
-            immediate = immediate and all(
-                not isinstance(failure.error, NotSent)
-                for failure in failures) or all(
-                isinstance(failure.error, _IMMEDIATE)
-                for failure in failures) and pause_s < _LONGEST_PAUSE_S
-            if not immediate:
-                left_s = deadline - time.monotonic()
-                time.sleep(max(0, min(
-                    left_s, pause_s * random.uniform(0.5, 1.5))))
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            immediate = False
+            if time.monotonic() >= deadline or not self._answered:
+                raise self._give_up(touched, cause)
+            if pause_s or not all(
+                    _is_immediate(failure.error) for failure in failures):
+                pause_s = min(
+                    max(2 * pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+                time.sleep(pause_s * random.uniform(0.5, 1.0))
+            else:
+                pause_s = _FIRST_PAUSE_S
             if fence is not None:
                 fence.repeated = True
             try:
-                asked = self._learn(items, failures, deadline)
-                failures = []
-                if asked:
-                    groups = {}
-                    for index in again:
-                        if index in asked:
-                            groups.setdefault(
-                                asked[index], []).append(index)
-                    failures = self._exchange(
-                        items, groups, replies, deadline, fence, asking=True)
-                    again = [index for index in again if index not in asked]
-                    stats.round_trips += 1
-                if again:
-                    failures += self._exchange(
-                        items, self._route(items, again, deadline, True),
-                        replies, deadline, fence)
-                    stats.round_trips += 1
-            except NotSent as exc:
-                failures = [Failure(index, exc, None) for index in again]
+                failures = self._repeat(
+                    items, again, failures, replies, deadline, fence)
+            except exceptions.ConfigurationError as exc:
+                if touched:
+                    raise self._give_up(touched, exc) from exc
+                raise
+            touched |= writes.intersection(again) - _not_run(failures)
         if refused:
-            raise refused
+            raise refused[0]
 
-    def _sort(self, failures, items, doubtful):
-        """Take what is not to be repeated out of a list of failures.
+    def _repeat(self, items, again, failures, replies, deadline, fence):
+        """Send items again, to where they belong by now.
 
-        :param doubtful: set of the writes whose reply was lost, updated.
-        :returns: an exception of ours for the first of them, or None.
+        :param again: the items' indexes.
+        :param failures: why they are to be sent again.
+        :returns: list of new Failure.
         """
-        refused = None
+        try:
+            asked = self._learn(items, failures, deadline)
+            routes = self._route(
+                items, [index for index in again if index not in asked],
+                deadline, repeated=True)
+        except NotSent as exc:
+            return [Failure(index, exc, None) for index in again]
+        failures = []
+        if asked:
+            groups = {}
+            for index in again:
+                if index in asked:
+                    groups.setdefault(asked[index], []).append(index)
+            failures += self._exchange(
+                items, groups, replies, deadline, fence, asking=True)
+            self.stats.round_trips += 1
+        if len(asked) < len(again):
+            failures += self._exchange(
+                items, routes, replies, deadline, fence)
+            self.stats.round_trips += 1
+        return failures
+
+    @staticmethod
+    def _sort(items, failures):
+        """Tell failures that may pass from those that will not.
+
+        :returns: list of Failure to repeat, list of our exceptions.
+        """
         repeat = []
+        errors = []
         for failure in failures:
             error = failure.error
-            if isinstance(error, NotSent):
-                repeat.append(failure)
-            elif not isinstance(error, redis_exceptions.ResponseError):
-                if base.is_write(items[failure.index]):
-                    doubtful.add(failure.index)
-                repeat.append(failure)
-            elif isinstance(error, _TEMPORARY) or str(error).startswith(
+            if not isinstance(
+                    error, redis_exceptions.ResponseError) or isinstance(
+                    error, _TEMPORARY) or str(error).startswith(
                     _TEMPORARY_CODES):
                 repeat.append(failure)
             else:
-                refused = refused or wire.reply_error(
-                    error, items[failure.index], failure.node.address)
-        failures[:] = repeat
-        return refused
+                errors.append(wire.reply_error(
+                    error, items[failure.index], failure.node.address))
+        return repeat, errors
 
-    def _give_up(self, items, remaining, doubtful, cause):
-        applied = bool(doubtful) or any(
-            base.is_write(item) for index, item in enumerate(items)
-            if index not in remaining)
-        if applied:
-            error = exceptions.UndeterminedError(cause=cause)
-            error.__cause__ = cause
-            return error
-        return self._unavailable(cause)
+    def _give_up(self, touched, cause):
+        """Return what to raise when the time is over.
+
+        :param touched: the writes that were, or may have been, applied.
+        """
+        if not touched:
+            return self._unavailable(cause)
+        error = exceptions.UndeterminedError(cause=cause)
+        error.__cause__ = cause
+        return error
 
     def _unavailable(self, cause):
         error = exceptions.StoreUnavailableError(
@@ -409,6 +429,23 @@ def key_of(item):
     if type(item) is base.ScriptCall:
         return item.keys[0]
     return item.key
+
+
+def _is_immediate(error):
+    """Return whether an item can be sent again without a pause.
+
+    Its new place is known, or a connection broke that may only have been
+    idle for too long.
+    """
+    return not isinstance(error, NotSent) and (
+        isinstance(error, _IMMEDIATE)
+        or not isinstance(error, redis_exceptions.ResponseError))
+
+
+def _not_run(failures):
+    """Return the indexes of items that certainly were not run."""
+    return {failure.index for failure in failures if isinstance(
+        failure.error, (NotSent, redis_exceptions.ResponseError))}
 
 
 def _with_followers(items, failures):

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+
+import pytest
+import stevedore
+
+from nova_kvs import exceptions
+from nova_kvs.store import base
+from nova_kvs.store import cluster
+from nova_kvs.store import memory
+from nova_kvs.store import registry
+from nova_kvs.store import sentinel
+from nova_kvs.store import server
+
+
+@pytest.mark.parametrize(("url", "driver"), [
+    ("kvs://h/db", server.ServerStore),
+    ("kvs+redis://h/db", server.ServerStore),
+    ("kvs+cluster://h/db", cluster.ClusterStore),
+    ("kvs+sentinel://h/db?service=m", sentinel.SentinelStore),
+    ("kvs+memory:///db", memory.MemoryStore),
+])
+def test_the_url_names_the_driver(url, driver):
+    assert type(registry.get_store(url)) is driver
+
+
+def test_every_driver_is_an_entry_point():
+    names = stevedore.ExtensionManager(
+        registry.NAMESPACE).entry_points_names()
+    assert sorted(names) == ["cluster", "memory", "redis", "sentinel"]
+
+
+def test_databases_of_the_same_servers_share_a_store():
+    one = registry.get_store("kvs+redis://h:1/one")
+    assert registry.get_store("kvs+redis://h:1/two") is one
+    for other in ("kvs+redis://h:2/one", "kvs+redis://u@h:1/one",
+                  "kvs+redis://:p@h:1/one", "kvs+cluster://h:1/one",
+                  "kvs+redis://h:1/one?pool_size=3",
+                  "kvs+redis://h:1/one?read_from_replicas=yes"):
+        assert registry.get_store(other) is not one
+    assert registry.get_store(
+        "kvs+redis://h:1/one", options={"pool_size": 3}) is (
+            registry.get_store("kvs+redis://h:1/one?pool_size=3"))
+
+
+def test_embedded_databases_do_not_share():
+    one = registry.get_store("kvs+memory:///one")
+    assert registry.get_store("kvs+memory:///one") is one
+    assert registry.get_store("kvs+memory:///two") is not one
+
+
+def test_a_forked_process_gets_its_own(monkeypatch):
+    url = "kvs+redis://h:1/fork"
+    one = registry.get_store(url)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert registry.get_store(url) is not one
+
+
+def test_unknown_driver_is_named_with_those_there_are():
+    with pytest.raises(exceptions.ConfigurationError) as caught:
+        registry.get_store("kvs+mongo://h/db")
+    assert "driver=mongo" in str(caught.value)
+    assert "cluster, memory, redis, sentinel" in str(caught.value)
+
+
+def test_a_driver_that_cannot_be_imported_says_why(monkeypatch):
+    def fail(self):
+        raise ImportError("no such module: hiredis")
+
+    monkeypatch.setattr("importlib.metadata.EntryPoint.load", fail)
+    monkeypatch.setattr(registry, "_drivers", {})
+    with pytest.raises(exceptions.ConfigurationError) as caught:
+        registry.get_store("kvs+redis://h/db")
+    assert "no such module: hiredis" in str(caught.value)
+
+
+def test_missing_characteristics_are_named():
+    with pytest.raises(exceptions.ConfigurationError) as caught:
+        registry.get_store("kvs+memory:///db", required={
+            base.Characteristics.SHARED, base.Characteristics.PERSISTENT})
+    assert "missing=persistent, shared" in str(caught.value)
+    registry.get_store("kvs+cluster://h/db", required=frozenset(
+        base.Characteristics))

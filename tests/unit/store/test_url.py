@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+import pickle
+import traceback
+
+import pytest
+import sqlalchemy
+
+from nova_kvs import conf
+from nova_kvs import exceptions
+from nova_kvs.store import url as store_url
+
+SECRET = "s3cr/t:@%"
+QUOTED = "s3cr%2Ft%3A%40%25"
+
+
+@pytest.mark.parametrize(("text", "driver", "nodes", "query"), [
+    ("kvs://h/db", "redis", (("h", 6379),), {}),
+    ("kvs+redis://h:1/db", "redis", (("h", 1),), {}),
+    ("kvs+cluster://h/db", "cluster", (("h", 6379),), {}),
+    ("kvs+cluster://h:1/db?node=g:2&node=[::1]:3&node=h:1", "cluster",
+     (("h", 1), ("g", 2), ("::1", 3)), {}),
+    ("kvs+cluster://[::1]:7000/db?node=g", "cluster",
+     (("::1", 7000), ("g", 6379)), {}),
+    ("kvs+sentinel://h/db?service=m&node=g", "sentinel",
+     (("h", 26379), ("g", 26379)), {"service": "m"}),
+    ("kvs+memory:///db", "memory", (), {}),
+    ("kvs+redis://h/db?tls=true&pool_size=3&socket_timeout=0.5", "redis",
+     (("h", 6379),), {"tls": True, "pool_size": 3, "socket_timeout": 0.5}),
+])
+def test_valid_urls(text, driver, nodes, query):
+    url = store_url.parse_url(text)
+    assert (url.driver, url.nodes, url.database, url.query) == (
+        driver, nodes, "db", query)
+    assert store_url.parse_url(url) is url
+    assert store_url.parse_url(str(url)) == url
+    assert store_url.parse_url(sqlalchemy.make_url(text)) == url
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("mysql://h/db", "must start with"),
+    ("kvs+redis://h", "database name"),
+    ("kvs+redis://h/", "database name"),
+    ("kvs+redis://h/a/b", "database name"),
+    ("kvs+redis://h/a%20b", "database name"),
+    ("kvs+redis:///db", "names no server"),
+    ("kvs+redis://h:0/db", "port of 1 to 65535"),
+    ("kvs+redis://h:65536/db", "port of 1 to 65535"),
+    ("kvs+redis://h:x/db", "port of 1 to 65535"),
+    ("kvs+redis://[::1/db", "host or port"),
+    ("kvs+redis://h/db#x", "%23"),
+    ("kvs+cluster://h/db?node=", "node=host:port"),
+    ("kvs+cluster://h/db?node=g:99999", "node=host:port"),
+    ("kvs+cluster://h/db?node=u:p@g:1", "node=host:port"),
+    ("kvs+cluster://h/db?node=g/1", "node=host:port"),
+    ("kvs+redis://h/db?node=g:1", "another driver"),
+    ("kvs+cluster://h/db?service=m", "another driver"),
+    ("kvs+memory://h/db", "kvs+memory:///name"),
+    ("kvs+redis://h/db?tsl=true", "option=tsl"),
+    ("kvs+redis://h/db?password=x", "does not exist there"),
+    ("kvs+redis://h/db?pool_size=many", "option=pool_size"),
+    ("kvs+redis://h/db?pool_size=0", "option=pool_size"),
+    ("kvs+redis://h/db?tls=perhaps", "option=tls"),
+    ("kvs+redis://h/db?tls=", "option=tls"),
+])
+def test_wrong_urls_say_what_is_wrong(text, said):
+    with pytest.raises(exceptions.ConfigurationError) as caught:
+        store_url.parse_url(text)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [
+    "kvs+redis://u:%s@h:x/db", "kvs+redis://u:%s@h/", "kvs+redis://:%s@/db",
+    "kvs+redis://u:%s@h/db?x=1", "kvs+memory://u:%s@h/db",
+    "kvs+cluster://h/db?node=u:%s@g", "nova://u:%s@h/db"])
+def test_no_error_has_the_password(text):
+    with pytest.raises(exceptions.ConfigurationError) as caught:
+        store_url.parse_url(text % QUOTED)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "s3cr" not in shown.replace(text % QUOTED, "")
+
+
+def test_password_is_decoded_and_never_shown():
+    url = store_url.parse_url(
+        "kvs+redis://nova:%s@h/db" % QUOTED)
+    assert (url.username, url.password) == ("nova", SECRET)
+    settings = url.settings()
+    assert (settings.user, settings.password) == ("nova", SECRET)
+    for shown in (repr(url), str(url), "%s" % (url,), repr([url]),
+                  repr(settings), str(settings)):
+        assert "s3cr" not in shown
+    assert str(url) == "kvs+redis://nova:***@h:6379/db"
+    assert pickle.loads(pickle.dumps(url)) == url
+
+
+def test_password_without_user():
+    url = store_url.parse_url("kvs+redis://:%s@h/db" % QUOTED)
+    assert (url.username, url.password) == (None, SECRET)
+    assert str(url) == "kvs+redis://:***@h:6379/db"
+
+
+def test_settings_prefer_overrides_then_url_then_file():
+    group = conf.GROUP
+    conf.CONF.set_override("pool_size", 5, group=group)
+    conf.CONF.set_override("socket_timeout", 5.0, group=group)
+    conf.CONF.set_override("user", "file", group=group)
+    try:
+        settings = store_url.parse_url(
+            "kvs+redis://h/db?pool_size=6").settings()
+        assert (settings.pool_size, settings.socket_timeout,
+                settings.user) == (6, 5.0, "file")
+        settings = store_url.parse_url(
+            "kvs+redis://url@h/db?pool_size=6").settings(pool_size=7)
+        assert (settings.pool_size, settings.user) == (7, "url")
+    finally:
+        conf.CONF.clear_override("pool_size", group=group)
+        conf.CONF.clear_override("socket_timeout", group=group)
+        conf.CONF.clear_override("user", group=group)
+
+
+def test_unknown_override_is_refused():
+    with pytest.raises(exceptions.ConfigurationError, match="option=colour"):
+        store_url.parse_url("kvs+redis://h/db").settings(colour="red")
