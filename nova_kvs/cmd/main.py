@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``nova-kvs``: finds its sub-commands and runs one.
+
+A sub-command is a module of this package with two functions::
+
+    def add_parser(subparsers):  # returns subparsers.add_parser(...)
+    def run(args):               # returns the exit status
+
+Its module-level imports must be cheap, since every module is imported to
+build the help text; whatever is heavy is imported in ``run``.
+"""
+
+import argparse
+import importlib
+import os
+import pkgutil
+import signal
+import sys
+
+from nova_kvs import cmd
+from nova_kvs import exceptions
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without the usage before it."""
+
+    def error(self, message):
+        self.exit(2, "%s: error: %s\n" % (self.prog, message))
+
+
+def build_parser():
+    """Return the parser of the whole command line."""
+    parser = _Parser(
+        prog="nova-kvs",
+        description="Keep the state of OpenStack Nova in Redis.")
+    subparsers = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True)
+    for info in pkgutil.iter_modules(cmd.__path__):
+        module = importlib.import_module(
+            "%s.%s" % (cmd.__name__, info.name))
+        if hasattr(module, "add_parser"):
+            module.add_parser(subparsers).set_defaults(run=module.run)
+    return parser
+
+
+def main(argv=None):
+    """Run one sub-command.
+
+    :param argv: arguments without the program's name; None for those of
+        the process.
+    :returns: the exit status: 0 success, 1 failure, 2 wrong usage or
+        configuration, 128 plus the number of the signal that stopped it.
+    """
+    try:
+        args = build_parser().parse_args(argv)
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
+    except exceptions.ConfigurationError as error:
+        return _fail(2, error)
+    except exceptions.KVSError as error:
+        return _fail(1, error)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; nothing more may be
+        # written, not even by the flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _fail(status, error):
+    print("nova-kvs: error: %s" % error, file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

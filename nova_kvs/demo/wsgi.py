@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A WSGI server for loopback: the standard library's, with threads."""
+
+import logging
+import socketserver
+import threading
+from wsgiref import simple_server
+
+LOG = logging.getLogger(__name__)
+
+
+class _Handler(simple_server.WSGIRequestHandler):
+
+    #: Seconds that a connection may be silent before it is closed.
+    timeout = 60
+
+    def address_string(self):
+        # No reverse look-up of loopback.
+        return self.client_address[0]
+
+    def log_message(self, format, *args):
+        LOG.debug(format, *args)
+
+
+class WSGIServer(socketserver.ThreadingMixIn, simple_server.WSGIServer):
+    """Serve one WSGI application on 127.0.0.1, a thread a request.
+
+    :param app: the WSGI application, or None to set it later with
+        ``set_app``: a port can be taken before what answers on it exists.
+    :param port: TCP port; 0 takes a free one.
+    :raises OSError: if the port is taken.
+    """
+
+    daemon_threads = True
+    # Do not wait for requests that are still running when closed.
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, app=None, port=0):
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.set_app(app)
+        self._thread = None
+
+    @property
+    def url(self):
+        """Base URL, without a slash at its end."""
+        return "http://127.0.0.1:%d" % self.server_port
+
+    def server_bind(self):
+        # Not HTTPServer's, which asks for the host's full name.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]
+        self.setup_environ()
+
+    def handle_error(self, request, client_address):
+        LOG.warning("request from %s failed", client_address, exc_info=True)
+
+    def start(self):
+        """Serve from a thread of its own."""
+        self._thread = threading.Thread(
+            target=self.serve_forever, kwargs={"poll_interval": 0.1},
+            name="wsgi-%d" % self.server_port, daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        """Take no more requests and give the port back."""
+        if self._thread is not None:
+            self.shutdown()
+            self._thread.join()
+            self._thread = None
+        self.server_close()

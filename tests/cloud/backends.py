@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers that a cloud stands on: a message broker and SQL databases."""
+
+import glob
+import os
+import shutil
+import socket
+
+import pymysql
+
+from tests.cloud import processes
+
+_START_TIMEOUT_S = 60
+
+
+def _connects(port):
+    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    return True
+
+
+def start_rabbitmq(group, directory):
+    """Start RabbitMQ without systemd or root, on loopback only.
+
+    :param group: processes.Group that it joins.
+    :param directory: existing directory, for all of its files.
+    :returns: its transport URL.
+    """
+    port, distribution_port, epmd_port = processes.free_ports(3)
+    home = os.path.join(directory, "rabbitmq")
+    os.makedirs(home)
+    config = os.path.join(home, "rabbitmq.conf")
+    with open(config, "w") as stream:
+        stream.write("listeners.tcp.default = 127.0.0.1:%d\n" % port)
+        stream.write("loopback_users = none\n")
+        stream.write("log.console.level = warning\n")
+    env = {
+        "HOME": home,
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_EPMD_PORT": str(epmd_port),
+        "ERL_INETRC": _write_inetrc(home),
+        "RABBITMQ_NODENAME": "nova-kvs-%d@localhost" % port,
+        "RABBITMQ_DIST_PORT": str(distribution_port),
+        "RABBITMQ_CONFIG_FILE": config,
+        "RABBITMQ_ENABLED_PLUGINS_FILE": os.path.join(home, "plugins"),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_MNESIA_BASE": os.path.join(home, "mnesia"),
+        "RABBITMQ_PID_FILE": os.path.join(home, "pid"),
+        # One idle scheduler thread less to spin for each core.
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS":
+            "+sbwt none +sbwtdcpu none +sbwtdio none"
+            " -kernel inet_dist_use_interface {127,0,0,1}",
+    }
+    # Ours, since the server would start one outside of its process group.
+    group.start(processes.Process(
+        "epmd", [_erlang_program("epmd")], home, env))
+    server = group.start(processes.Process(
+        "rabbitmq", [_rabbitmq_program()], home, env))
+    processes.wait_for(lambda: _connects(port), "RabbitMQ listens",
+                       _START_TIMEOUT_S, [server])
+    return "rabbit://guest:guest@127.0.0.1:%d/" % port
+
+
+def _write_inetrc(home):
+    """Have Erlang resolve localhost by itself, whatever the resolver."""
+    path = os.path.join(home, "inetrc")
+    with open(path, "w") as stream:
+        stream.write('{host, {127,0,0,1}, ["localhost"]}.\n'
+                     "{lookup, [file, native]}.\n")
+    return path
+
+
+def _erlang_program(name):
+    found = shutil.which(name) or next(
+        iter(glob.glob("/usr/lib/erlang/erts-*/bin/" + name)), name)
+    return found
+
+
+def _rabbitmq_program():
+    # The one in the path of Debian insists on being root or rabbitmq, and
+    # then becomes rabbitmq.
+    for path in ("/usr/lib/rabbitmq/bin/rabbitmq-server",
+                 "/opt/rabbitmq/sbin/rabbitmq-server"):
+        if os.path.exists(path):
+            return path
+    return "rabbitmq-server"
+
+
+class MariaDB:
+    """A MariaDB server with files of its own, on loopback.
+
+    :param group: processes.Group that it joins.
+    :param directory: existing directory, for all of its files.
+    :param options: further ``--name=value`` arguments of mariadbd.
+    """
+
+    def __init__(self, group, directory, options=()):
+        self._home = os.path.join(directory, "mariadb")
+        os.makedirs(self._home)
+        self._socket = os.path.join(self._home, "socket")
+        self.port, = processes.free_ports(1)
+        data = os.path.join(self._home, "data")
+        # Refused to root unless it is said twice.
+        user = ["--user=root"] if os.getuid() == 0 else []
+        processes.run(
+            ["mariadb-install-db", "--no-defaults", "--datadir=" + data,
+             "--auth-root-authentication-method=normal", "--skip-test-db",
+             *user], _START_TIMEOUT_S)
+        self.process = group.start(processes.Process(
+            "mariadb",
+            [shutil.which("mariadbd") or "/usr/sbin/mariadbd",
+             "--no-defaults", "--datadir=" + data,
+             "--socket=" + self._socket, "--port=%d" % self.port,
+             "--bind-address=127.0.0.1", "--max-connections=1000",
+             "--character-set-server=utf8mb3", *user, *options],
+            self._home))
+        processes.wait_for(lambda: _connects(self.port), "MariaDB listens",
+                           _START_TIMEOUT_S, [self.process])
+        self._execute(
+            "CREATE USER nova@'127.0.0.1' IDENTIFIED BY 'nova'",
+            "GRANT ALL ON *.* TO nova@'127.0.0.1'")
+
+    def _execute(self, *statements):
+        connection = pymysql.connect(unix_socket=self._socket, user="root")
+        try:
+            with connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+        finally:
+            connection.close()
+
+    def create(self, database):
+        """Create a database and return its URL."""
+        self._execute("CREATE DATABASE `%s`" % database)
+        return "mysql+pymysql://nova:nova@127.0.0.1:%d/%s" % (
+            self.port, database)
