@@ -53,8 +53,8 @@ class UndeterminedError(KVSError):
 class UnreplicatedError(UndeterminedError):
     """The commit is applied; that a failover keeps it is not sure."""
 
-    message = ("the commit is applied, but fewer replicas than commit_replicas "
-               "acknowledged it in time")
+    message = ("the commit is applied, but fewer than commit_replicas "
+               "replicas acknowledged it in time")
 
 
 class StoreUnavailableError(KVSError):

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replies that do not come, and scripts that run twice."""
+
+import pytest
+
+from nova_kvs import exceptions
+from nova_kvs import keyspace
+from nova_kvs import txn
+from nova_kvs.txn import commit
+from tests.fault import scenarios
+from tests.unit.txn import stores
+
+FIELD = keyspace.record_field("t", (1,))
+
+
+@pytest.fixture(params=[1, 2, 5])
+def some(request, partitions):
+    """One, two and five partitions."""
+    return partitions[:request.param]
+
+
+def mutations(some, value=b"x"):
+    return [txn.Mutation(partition, FIELD, 0, value,
+                         index_add=(scenarios.member(b"a", FIELD),))
+            for partition in some]
+
+
+def state(store, database, some):
+    return [{field: cell.payload for field, cell in snapshot.cells.items()}
+            for snapshot in txn.Coordinator(store, database).read(
+                [txn.PartitionRead(partition) for partition in some])]
+
+
+def check_settled(store, database):
+    scenarios.make_due(store, database)
+    txn.Coordinator(store, database).queue.run_all()
+    assert scenarios.leftovers(store, database) == []
+
+
+@pytest.mark.parametrize("script", ["commit", "prewrite", "resolve"])
+def test_scripts_that_run_twice(store, database, some, script):
+    faulty = stores.Faulty(store, script, "twice", times=9)
+    coordinator = txn.Coordinator(faulty, database)
+    coordinator.commit(mutations(some))
+    assert state(store, database, some) == [{FIELD: b"x"}] * len(some)
+    duplicate = exceptions.DuplicateKeyError()
+    second = mutations(some)
+    for change in second:
+        change.duplicate = duplicate
+    with pytest.raises(exceptions.DuplicateKeyError):
+        coordinator.commit(second)
+    check_settled(store, database)
+
+
+def test_lost_reply_of_a_commit(store, database, some):
+    faulty = stores.Faulty(store, "commit", "lost")
+    versions = txn.Coordinator(faulty, database).commit(mutations(some))
+    assert len(versions) == len(some)
+    assert state(store, database, some) == [{FIELD: b"x"}] * len(some)
+    check_settled(store, database)
+
+
+def test_lost_reply_of_a_refused_commit(store, database, some):
+    txn.Coordinator(store, database).commit(mutations(some))
+    duplicate = exceptions.DuplicateKeyError()
+    second = mutations(some[:1])
+    second[0].duplicate = duplicate
+    faulty = stores.Faulty(store, "commit", "lost")
+    with pytest.raises(exceptions.DuplicateKeyError) as caught:
+        txn.Coordinator(faulty, database).commit(second)
+    assert caught.value is duplicate
+
+
+def test_commit_that_did_not_arrive(store, database, some):
+    faulty = stores.Faulty(store, "commit", "dropped")
+    with pytest.raises(exceptions.ConflictError):
+        txn.Coordinator(faulty, database).commit(mutations(some))
+    assert state(store, database, some) == [{}] * len(some)
+    # It may still arrive, but has no effect any more.
+    assert store.batch(faulty.dropped) == [b"a"]
+    assert state(store, database, some) == [{}] * len(some)
+    check_settled(store, database)
+
+
+@pytest.mark.parametrize("fault, expected", [
+    ("lost", {FIELD: b"x"}), ("dropped", {})])
+def test_outcome_that_cannot_be_read(
+        store, database, some, fault, expected):
+    faulty = stores.Faulty(
+        stores.Faulty(store, "commit", fault), "decide", "refused")
+    with pytest.raises(exceptions.UndeterminedError):
+        txn.Coordinator(faulty, database).commit(mutations(some))
+    assert state(store, database, some) == [expected] * len(some)
+    check_settled(store, database)
+    assert state(store, database, some) == [expected] * len(some)
+
+
+def test_outcome_that_it_is_too_late_to_read(
+        store, database, some, monkeypatch):
+    """The store has tried for long: the caller must not wait as long again.
+    """
+    now_s = [1000.0]
+    monkeypatch.setattr(commit.time, "monotonic", lambda: now_s[0])
+
+    class Slow(stores.Faulty):
+        def batch(self, items, *args):
+            try:
+                return super().batch(items, *args)
+            except exceptions.UndeterminedError:
+                now_s[0] += 8.0
+                raise
+
+    faulty = Slow(store, "commit", "lost")
+    with pytest.raises(exceptions.UndeterminedError):
+        txn.Coordinator(faulty, database).commit(mutations(some))
+    assert "decide" not in sum(faulty.names(), [])
+    assert state(store, database, some) == [{FIELD: b"x"}] * len(some)
+
+
+def test_store_that_is_gone_at_the_commit(store, database, some):
+    faulty = stores.Faulty(store, "commit", "refused")
+    with pytest.raises(exceptions.StoreUnavailableError):
+        txn.Coordinator(faulty, database).commit(mutations(some))
+    assert state(store, database, some) == [{}] * len(some)
+    check_settled(store, database)
+
+
+@pytest.mark.parametrize("fault", ["lost", "dropped", "refused"])
+def test_prewrite_that_fails(store, database, partitions, fault):
+    faulty = stores.Faulty(store, "prewrite", fault)
+    with pytest.raises(exceptions.StoreUnavailableError):
+        txn.Coordinator(faulty, database).commit(mutations(partitions))
+    assert state(store, database, partitions) == [{}] * 5
+    # Rolled back: others need not wait until the intents are old.
+    txn.Coordinator(store, database).commit(mutations(partitions, b"y"))
+    check_settled(store, database)
+
+
+@pytest.mark.parametrize("fault", ["lost", "dropped", "refused"])
+def test_application_that_fails(store, database, partitions, fault):
+    faulty = stores.Faulty(store, "resolve", fault)
+    txn.Coordinator(faulty, database).commit(mutations(partitions))
+    assert state(store, database, partitions) == [{FIELD: b"x"}] * 5
+    check_settled(store, database)
+    assert state(store, database, partitions) == [{FIELD: b"x"}] * 5
+
+
+def test_roll_back_that_fails(store, database, partitions):
+    coordinator = txn.Coordinator(store, database)
+    coordinator.commit(mutations(partitions[:1], b"old"))
+    faulty = stores.Faulty(store, "resolve", "refused")
+    with pytest.raises(exceptions.ConflictError):
+        txn.Coordinator(faulty, database).commit(mutations(partitions))
+    assert state(store, database, partitions) == [{FIELD: b"old"}] + [{}] * 4
+    check_settled(store, database)
+
+
+def test_help_that_fails_is_not_our_outcome(store, database, partitions):
+    client = txn.Coordinator(
+        store, database, failpoint=scenarios.kill_at("after_commit"))
+    with pytest.raises(scenarios.Killed):
+        client.commit(mutations(partitions[:2]))
+    faulty = stores.Faulty(store, "resolve", "lost")
+    with pytest.raises(exceptions.StoreUnavailableError):
+        txn.Coordinator(faulty, database).commit(
+            mutations(partitions[1:2], b"y"))
+
+
+class Refusing(stores.Wrapper):
+    """Answers commit scripts with an error."""
+
+    def batch(self, items, *args):
+        if any(getattr(item, "script", None)
+               and item.script.name == "commit" for item in items):
+            raise exceptions.StoreReplyError(reply="OOM")
+        return super().batch(items, *args)
+
+
+def test_store_that_refuses_the_commit(store, database, some):
+    with pytest.raises(exceptions.StoreReplyError):
+        txn.Coordinator(Refusing(store), database).commit(mutations(some))
+    assert state(store, database, some) == [{}] * len(some)
+    txn.Coordinator(store, database).commit(mutations(some))
+    check_settled(store, database)
