@@ -46,6 +46,11 @@ def open_database(url, **options):
     :raises nova_kvs.exceptions.StoreUnavailableError: if the store does not
         answer.
     """
+    shortcut = None
+    if type(url) is str:
+        shortcut = (os.getpid(), url, tuple(sorted(options.items())))
+        if shortcut in _databases:
+            return _databases[shortcut]
     parsed = registry.parse_url(url)
     settings = parsed.settings(**options)
     key = (os.getpid(), registry.get_store(parsed, options=options),
@@ -55,6 +60,8 @@ def open_database(url, **options):
         database = Database(key[1], parsed.database, settings)
         database.refresh_schema()
         database = _databases.setdefault(key, database)
+    if shortcut is not None:
+        _databases[shortcut] = database
     return database
 
 
@@ -145,20 +152,18 @@ class Database:
 
     def adopt_schema(self, schema, version):
         """Use a schema that is stored with a version."""
-        current = record_schema.Schema(version, schema.ddl, schema.tables)
-        if current.version >= self.schema.version or not current.version:
-            self.schema = current
+        self.schema = record_schema.Schema(
+            version, schema.ddl, schema.tables)
 
     # Where records are ------------------------------------------------------
 
-    def locate(self, table_name, key, partition):
-        """Remember the partition of a record."""
+    def trim_locators(self):
+        """Forget the oldest locators if there are many."""
         locators = self.locators
-        if len(locators) >= LOCATORS:
-            # The oldest go. Another thread may be at it too.
+        if len(locators) > LOCATORS:
+            # Another thread may be at it too.
             for name in list(itertools.islice(locators, LOCATORS // 4)):
                 locators.pop(name, None)
-        locators[table_name, key] = partition
 
     # Ids --------------------------------------------------------------------
 

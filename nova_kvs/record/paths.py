@@ -11,7 +11,6 @@ already in the transaction's views when a path goes on.
 import logging
 
 from nova_kvs import keyspace
-from nova_kvs.record import access
 from nova_kvs.record import index as indexing
 from nova_kvs.record import partition_rules
 from nova_kvs.txn import reading
@@ -20,27 +19,13 @@ LOG = logging.getLogger(__name__)
 
 #: Partitions that a scan reads in one batch.
 SCAN_CHUNK = 400
-#: Hints read beyond a limit: stale ones, and rows that this transaction
-#: deletes, count against it.
-LIMIT_SLACK = 8
-#: Text above this many bytes may be out of order in an index.
-_ORDERED_BYTES = keyspace.KEPT_COMPONENT_BYTES
-
-
-def start(tx, wanted):
-    """Return the path of an access.
-
-    :param tx: nova_kvs.record.record_store.RecordTransaction.
-    """
-    table = tx.table(wanted.table)
-    return _PATHS[type(wanted)](tx, table, wanted)
 
 
 # By partition ---------------------------------------------------------------
 
-def _by_partition(tx, table, wanted):
+def by_partition(tx, table, wanted):
     if table.partition_column is None:
-        return (yield from _scan(tx, table))
+        return (yield from scan(tx, table))
     column = table.partition_column
     values = [table.normalise(column, value) for value in wanted.values]
     return (yield from _in_partitions(tx, table, values))
@@ -53,8 +38,8 @@ def _in_partitions(tx, table, values):
     else:
         partitions = dict.fromkeys(
             [tx.partition_of_value(table, value) for value in values])
-    yield from read_whole(tx, partitions)
-    rows = _rows(tx, table, partitions)
+    yield from read_whole(tx, partitions, table)
+    rows = rows_in(tx, table, partitions)
     if table.parents:
         chosen = set(values)
         column = table.partition_column
@@ -62,22 +47,31 @@ def _in_partitions(tx, table, values):
     return rows
 
 
-def read_whole(tx, partitions):
-    """Read all partitions that were not read yet: at most one batch."""
+def read_whole(tx, partitions, table=None):
+    """Read all partitions that were not read yet: at most one batch.
+
+    :param table: the table that is wanted; None: all that is there.
+    """
+    if table is not None and table.name in tx.scanned:
+        return
     views = tx.views
-    reads = [reading.PartitionRead(partition) for partition in partitions
-             if partition not in views or not views[partition].whole]
+    reads = []
+    for partition in partitions:
+        view = views.get(partition)
+        if view is None or not (
+                view.whole or table is not None and view.has_all(table)):
+            reads.append(reading.PartitionRead(partition))
     if reads:
         yield reads
 
 
-def _rows(tx, table, partitions):
+def rows_in(tx, table, partitions):
     views = tx.views
     rows = []
     for partition in partitions:
         view = views.get(partition)
         if view is not None:
-            rows += view.records(table, tx.seen)
+            rows += view.records(table)
     return rows
 
 
@@ -100,7 +94,7 @@ def _of_parents(tx, table, values):
 
 # By key ---------------------------------------------------------------------
 
-def _by_key(tx, table, wanted):
+def by_key(tx, table, wanted):
     columns = table.key
     keys = [tuple([table.normalise(column, value)
                    for column, value in zip(columns, key)])
@@ -133,7 +127,7 @@ def _points(tx, table, keys):
         if absent:
             yield [reading.FieldsRead(partition, tuple(absent))]
             view = tx.views[partition]
-    rows = [view.record(table, field, tx.seen) for field in fields]
+    rows = [view.record(table, field) for field in fields]
     return [row for row in rows if row is not None]
 
 
@@ -144,11 +138,11 @@ def _search(tx, table, keys):
     table's index of ids, then by a scan.
     """
     for view in tx.views.values():
-        view.records(table, tx.seen)
+        view.records(table)
     name = table.name
     seen = tx.seen
     missing = [key for key in keys if (name, key) not in seen]
-    if missing:
+    if missing and name not in tx.scanned:
         partitions = []
         unknown = []
         for key in missing:
@@ -165,8 +159,8 @@ def _search(tx, table, keys):
         if moved and table.id_hint is not None:
             yield from _visit(tx, table, (), moved)
             missing = [key for key in missing if (name, key) not in seen]
-    if missing and table.id_hint is None:
-        yield from _scan(tx, table)
+        if missing and table.id_hint is None:
+            yield from scan(tx, table)
     return [seen[name, key] for key in keys if (name, key) in seen]
 
 
@@ -180,13 +174,13 @@ def _visit(tx, table, partitions, keys):
         return
     results = yield reads
     hinted = _hinted_partitions(reads, results)
-    yield from read_whole(tx, hinted)
-    _rows(tx, table, list(partitions) + list(hinted))
+    yield from read_whole(tx, hinted, table)
+    rows_in(tx, table, list(partitions) + list(hinted))
 
 
 # By index -------------------------------------------------------------------
 
-def _by_index(tx, table, wanted):
+def by_index(tx, table, wanted):
     columns = wanted.columns
     tuples = list(dict.fromkeys(
         [tuple([table.normalise(column, value)
@@ -226,13 +220,13 @@ def _candidates(tx, table, columns, tuples):
         if not unique.inside and unique.columns[:size] == columns:
             if not any(item[0] is None for item in tuples):
                 return (yield from _by_unique(tx, table, unique, tuples))
-    return (yield from _scan(tx, table))
+    return (yield from scan(tx, table))
 
 
 def _named(tx, table, partitions):
     """Return the rows of a table in partitions, reading them whole."""
-    yield from read_whole(tx, partitions)
-    return _rows(tx, table, partitions)
+    yield from read_whole(tx, partitions, table)
+    return rows_in(tx, table, partitions)
 
 
 def _inner(tx, table, columns, tuples):
@@ -244,14 +238,14 @@ def _inner(tx, table, columns, tuples):
             if index.columns[:size] == columns:
                 break
         else:
-            return (yield from _scan(tx, table))
+            return (yield from scan(tx, table))
         ranges = []
         for values in tuples:
             prefix = indexing.inner_prefix(index, values)
             ranges.append((b"[" + prefix, b"(" + prefix + indexing.AFTER))
         yield [reading.IndexRead(partition, tuple(ranges))]
         view = tx.views[partition]
-    return view.records(table, tx.seen)
+    return view.records(table)
 
 
 def _by_unique(tx, table, unique, tuples):
@@ -289,179 +283,22 @@ def _hinted_partitions(reads, results):
     return found
 
 
-# By range -------------------------------------------------------------------
-
-class _Bounds:
-    """The ends of a range of encoded tuples, and how to check a row."""
-
-    def __init__(self, table, index, wanted):
-        columns = index.columns
-        self.columns = columns
-        #: Text that an index cannot order exactly is in a bound.
-        self.loose = False
-        first = len(wanted.prefix)
-        prefix = self._encode(table, columns, wanted.prefix, False)
-        self.low = prefix + self._encode(
-            table, columns[first:], wanted.low or (), True)
-        self.high = prefix + self._encode(
-            table, columns[first:], wanted.high or (), True)
-
-    def _encode(self, table, columns, values, bound):
-        kept = []
-        for column, value in zip(columns, values):
-            value = table.normalise(column, value)
-            if bound and _is_long(value):
-                self.loose = True
-                break
-            kept.append(value)
-        return keyspace.encode_tuple(kept)
-
-    def order(self, row):
-        """Return what sorts a row as the index does."""
-        return keyspace.encode_tuple(
-            [row.values.get(column) for column in self.columns])
-
-    def holds(self, order):
-        """Tell whether a row with this order is in the range."""
-        return order >= self.low and (
-            order < self.high or order.startswith(self.high))
-
-    def is_ordered(self, row):
-        """Tell whether the index has a row in its exact place."""
-        return not any(_is_long(row.values.get(column))
-                       for column in self.columns)
-
-
-def _is_long(value):
-    if type(value) is str:
-        return len(value) * 4 > _ORDERED_BYTES and len(
-            value.encode("utf-8", "surrogatepass")) > _ORDERED_BYTES
-    return type(value) is bytes and len(value) > _ORDERED_BYTES
-
-
-def _by_range(tx, table, wanted):
-    index = table.index(wanted.index)
-    bounds = _Bounds(table, index, wanted)
-    limit = wanted.limit
-    if limit == 0:
-        return []
-    if limit is not None:
-        limit += tx.written_rows(table)
-    if bounds.loose:
-        limit = None
-    if not index.hint:
-        return (yield from _inner_range(
-            tx, table, index, bounds, limit, wanted.reverse))
-    first = dict(zip(index.columns, (
-        table.normalise(column, value)
-        for column, value in zip(index.columns, wanted.prefix))))
-    if not first or not indexing.covers(index, first):
-        rows = yield from _scan(tx, table)
-        return _arrange(rows, bounds, limit, wanted.reverse)
-    return (yield from _hint_range(
-        tx, table, index, bounds, first[index.columns[0]], limit,
-        wanted.reverse))
-
-
-def _arrange(rows, bounds, limit, reverse):
-    """Return rows in range, in the index's order, each once."""
-    found = {}
-    for row in rows:
-        order = bounds.order(row)
-        if bounds.holds(order):
-            found[order, row.partition, row.key] = row
-    ordered = [found[item] for item in sorted(
-        found, key=lambda item: item[0], reverse=reverse)]
-    return ordered[:limit]
-
-
-def _inner_range(tx, table, index, bounds, limit, reverse):
-    partition = tx.table_partition(table)
-    view = tx.views.get(partition)
-    if view is not None and view.has_all(table):
-        return _arrange(view.records(table, tx.seen), bounds, limit, reverse)
-    name = indexing.inner_prefix(index, ())
-    read = reading.IndexRead(
-        partition, ((b"[" + name + bounds.low,
-                     b"(" + name + bounds.high + indexing.AFTER),),
-        limit and limit + LIMIT_SLACK, reverse)
-    (members, _), = yield [read]
-    view = tx.views[partition]
-    rows = view.records(table, tx.seen)
-    if limit is None or len(members) < read.limit:
-        return _arrange(rows, bounds, limit, reverse)
-    last = indexing.inner_columns(index, members[-1])
-    known = _arrange(_until(rows, bounds, last, reverse),
-                     bounds, limit, reverse)
-    if len(known) < limit or not all(map(bounds.is_ordered, known)):
-        yield [read._replace(limit=None)]
-        known = _arrange(
-            view.records(table, tx.seen), bounds, None, reverse)
-    return known
-
-
-def _until(rows, bounds, last, reverse):
-    """Return the rows that are not beyond the last index entry read."""
-    if reverse:
-        return [row for row in rows if bounds.order(row) >= last]
-    return [row for row in rows if bounds.order(row) <= last]
-
-
-def _hint_range(tx, table, index, bounds, first, limit, reverse):
-    low = b"[" + bounds.low
-    high = b"(" + bounds.high + indexing.AFTER
-    keys = indexing.slot_keys(tx.database, table, index, first)
-    size = limit and limit + LIMIT_SLACK
-    partitions = {}
-    while True:
-        slices = yield [reading.HintRead(key, low, high, size, reverse)
-                        for key in keys]
-        members = sorted(
-            [member for found in slices for member in found],
-            reverse=reverse)
-        more = size is not None and (
-            len(members) > size or any(len(found) == size
-                                       for found in slices))
-        if size is not None:
-            members = members[:size]
-        for member in members:
-            partitions[indexing.partition_of(member)] = None
-        yield from read_whole(tx, partitions)
-        rows = _rows(tx, table, partitions)
-        if more and not all(map(bounds.is_ordered, rows)):
-            # Start again without a limit: some row's place is not exact.
-            limit = size = None
-            low = b"[" + bounds.low
-            high = b"(" + bounds.high + indexing.AFTER
-            continue
-        if more:
-            last = indexing.columns_of(members[-1])
-            found = _arrange(_until(rows, bounds, last, reverse),
-                             bounds, limit, reverse)
-            if len(found) < limit:
-                if reverse:
-                    high = b"(" + members[-1]
-                else:
-                    low = b"(" + members[-1]
-                size *= 2
-                continue
-            return found
-        return _arrange(rows, bounds, limit, reverse)
-
-
 # Scans ----------------------------------------------------------------------
 
-def _full_scan(tx, table, wanted):
-    return (yield from _scan(tx, table))
+def full_scan(tx, table, wanted):
+    return (yield from scan(tx, table))
 
 
-def _scan(tx, table):
-    """Read every row of a table."""
+def scan(tx, table):
+    """Return every row of a table."""
+    if table.name in tx.scanned:
+        return rows_in(tx, table, tx.views)
     tx.count_scan(table)
     home = tx.table_partition(table)
     if table.kind == partition_rules.TABLE:
-        yield from read_whole(tx, (home,))
-        return _rows(tx, table, (home,))
+        yield from read_whole(tx, (home,), table)
+        tx.scanned.add(table.name)
+        return rows_in(tx, table, (home,))
     reads = [reading.HintRead(key, b"-", b"+")
              for key in indexing.directory_keys(tx.database, table.kind)]
     results = yield reads + [reading.PartitionRead(home)]
@@ -475,13 +312,5 @@ def _scan(tx, table):
               if partition not in views or not views[partition].has_all(table)]
     for first in range(0, len(wanted), SCAN_CHUNK):
         yield wanted[first:first + SCAN_CHUNK]
-    return _rows(tx, table, partitions)
-
-
-_PATHS = {
-    access.ByPartition: _by_partition,
-    access.ByKey: _by_key,
-    access.ByIndex: _by_index,
-    access.ByRange: _by_range,
-    access.FullScan: _full_scan,
-}
+    tx.scanned.add(table.name)
+    return rows_in(tx, table, partitions)

@@ -14,12 +14,21 @@ from nova_kvs.record import housekeeping
 from nova_kvs.record import index as indexing
 from nova_kvs.record import paths
 from nova_kvs.record import partition_rules
+from nova_kvs.record import ranges
 from nova_kvs.record import view
 from nova_kvs.txn import reading
 
 #: Times that a commit is repeated above a floor, or with the version that a
 #: unique key really has.
 ATTEMPTS = 5
+
+_PATHS = {
+    access.ByPartition: paths.by_partition,
+    access.ByKey: paths.by_key,
+    access.ByIndex: paths.by_index,
+    access.ByRange: ranges.by_range,
+    access.FullScan: paths.full_scan,
+}
 
 
 class RecordTransaction:
@@ -49,6 +58,8 @@ class RecordTransaction:
         self.views = {}
         #: (table's name, key) -> Record of what was decoded.
         self.seen = {}
+        #: Names of the tables of which every row was read.
+        self.scanned = set()
 
     # For the paths ----------------------------------------------------------
 
@@ -131,9 +142,12 @@ class RecordTransaction:
         :raises nova_kvs.exceptions.CorruptRecordError: if a record does not
             decode.
         """
+        self._owner.trim_locators()
         answers = [None] * len(accesses)
-        running = [(number, paths.start(self, wanted), None)
-                   for number, wanted in enumerate(accesses)]
+        running = [
+            (number, _PATHS[type(wanted)](
+                self, self.table(wanted.table), wanted), None)
+            for number, wanted in enumerate(accesses)]
         while running:
             waiting = []
             reads = {}
@@ -170,7 +184,8 @@ class RecordTransaction:
             partition = read.partition
             seen = views.get(partition)
             if seen is None:
-                seen = views[partition] = view.View(partition)
+                seen = views[partition] = view.View(
+                    partition, self.seen, self.locators)
             if kind is reading.IndexRead:
                 seen.absorb(result[1])
                 continue
@@ -410,8 +425,8 @@ class RecordTransaction:
                 self.locators.pop(
                     (write.table.name, write.original.key), None)
             else:
-                self._owner.locate(
-                    table.name, table.record_key(write.row), write.partition)
+                self.locators[table.name, table.record_key(write.row)] = (
+                    write.partition)
         if self._new_schema is not None:
             meta = stored_format.partition(self.database)
             self._owner.adopt_schema(

@@ -22,10 +22,19 @@ class View:
     """
 
     __slots__ = ("partition", "whole", "floor", "cells", "complete",
-                 "_groups", "_records")
+                 "_groups", "_records", "_seen", "_locators")
 
-    def __init__(self, partition):
+    def __init__(self, partition, seen, locators):
+        """Make a view of which nothing was read.
+
+        :param seen: dict that gets (table's name, key) -> Record of what is
+            decoded.
+        :param locators: dict that gets the same -> partition, of tables
+            whose keys do not tell it.
+        """
         self.partition = partition
+        self._seen = seen
+        self._locators = locators
         self.whole = False
         self.floor = 0
         self.cells = {}
@@ -62,11 +71,10 @@ class View:
         """Return the set of the fields of the records that were seen."""
         return {field for fields in self._groups.values() for field in fields}
 
-    def records(self, table, seen):
+    def records(self, table):
         """Return the records of a table that were read.
 
         :param table: nova_kvs.record.schema.Table.
-        :param seen: dict that gets (table's name, key) -> Record.
         :raises nova_kvs.exceptions.CorruptRecordError: if one does not
             decode.
         """
@@ -78,25 +86,26 @@ class View:
         for field in fields:
             record = records.get(field)
             if record is None:
-                record = self._decode(table, field, seen)
+                record = self._decode(table, field)
             found.append(record)
         return found
 
-    def record(self, table, field, seen):
+    def record(self, table, field):
         """Return one record, or None if it was not read."""
         record = self._records.get(field)
         if record is None and field in self.cells:
-            record = self._decode(table, field, seen)
+            record = self._decode(table, field)
         return record
 
-    def _decode(self, table, field, seen):
+    def _decode(self, table, field):
         cell = self.cells[field]
         values = codec.decode(cell.payload, field)
         key = table.record_key(values)
-        if table.field(key) != field:
+        if None in key and table.field(key) != field:
             raise exceptions.CorruptRecordError(field=field)
-        record = access.Record(
+        name = (table.name, key)
+        record = self._records[field] = self._seen[name] = access.Record(
             table.name, key, self.partition, cell.version, values)
-        self._records[field] = record
-        seen[table.name, key] = record
+        if table.partition_column is not None:
+            self._locators[name] = self.partition
         return record

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads an index in its order: the path of ``ByRange``.
+
+See :mod:`nova_kvs.record.paths` for what a path is.
+"""
+
+from nova_kvs import keyspace
+from nova_kvs.record import index as indexing
+from nova_kvs.record import paths
+from nova_kvs.txn import reading
+
+#: Entries read beyond a limit: stale ones, and rows that the transaction
+#: deletes, count against it.
+LIMIT_SLACK = 8
+#: Text above this many bytes may be out of order in an index.
+_ORDERED_BYTES = keyspace.KEPT_COMPONENT_BYTES
+
+class _Bounds:
+    """The ends of a range of encoded tuples, and how to check a row."""
+
+    def __init__(self, table, index, wanted):
+        columns = index.columns
+        self.columns = columns
+        #: Text that an index cannot order exactly is in a bound.
+        self.loose = False
+        first = len(wanted.prefix)
+        prefix = self._encode(table, columns, wanted.prefix, False)
+        self.low = prefix + self._encode(
+            table, columns[first:], wanted.low or (), True)
+        self.high = prefix + self._encode(
+            table, columns[first:], wanted.high or (), True)
+
+    def _encode(self, table, columns, values, bound):
+        kept = []
+        for column, value in zip(columns, values):
+            value = table.normalise(column, value)
+            if bound and _is_long(value):
+                self.loose = True
+                break
+            kept.append(value)
+        return keyspace.encode_tuple(kept)
+
+    def order(self, row):
+        """Return what sorts a row as the index does."""
+        return keyspace.encode_tuple(
+            [row.values.get(column) for column in self.columns])
+
+    def holds(self, order):
+        """Tell whether a row with this order is in the range."""
+        return order >= self.low and (
+            order < self.high or order.startswith(self.high))
+
+    def is_ordered(self, row):
+        """Tell whether the index has a row in its exact place."""
+        return not any(_is_long(row.values.get(column))
+                       for column in self.columns)
+
+
+def _is_long(value):
+    if type(value) is str:
+        return len(value) * 4 > _ORDERED_BYTES and len(
+            value.encode("utf-8", "surrogatepass")) > _ORDERED_BYTES
+    return type(value) is bytes and len(value) > _ORDERED_BYTES
+
+
+def by_range(tx, table, wanted):
+    index = table.index(wanted.index)
+    bounds = _Bounds(table, index, wanted)
+    limit = wanted.limit
+    if limit == 0:
+        return []
+    if limit is not None:
+        limit += tx.written_rows(table)
+    if bounds.loose:
+        limit = None
+    if not index.hint:
+        return (yield from _inner_range(
+            tx, table, index, bounds, limit, wanted.reverse))
+    first = dict(zip(index.columns, (
+        table.normalise(column, value)
+        for column, value in zip(index.columns, wanted.prefix))))
+    if not first or not indexing.covers(index, first):
+        rows = yield from paths.scan(tx, table)
+        return _arrange(rows, bounds, limit, wanted.reverse)
+    return (yield from _hint_range(
+        tx, table, index, bounds, first[index.columns[0]], limit,
+        wanted.reverse))
+
+
+def _arrange(rows, bounds, limit, reverse):
+    """Return rows in range, in the index's order, each once."""
+    found = {}
+    for row in rows:
+        order = bounds.order(row)
+        if bounds.holds(order):
+            found[order, row.partition, row.key] = row
+    ordered = [found[item] for item in sorted(
+        found, key=lambda item: item[0], reverse=reverse)]
+    return ordered[:limit]
+
+
+def _inner_range(tx, table, index, bounds, limit, reverse):
+    partition = tx.table_partition(table)
+    view = tx.views.get(partition)
+    if view is not None and view.has_all(table):
+        return _arrange(view.records(table), bounds, limit, reverse)
+    name = indexing.inner_prefix(index, ())
+    read = reading.IndexRead(
+        partition, ((b"[" + name + bounds.low,
+                     b"(" + name + bounds.high + indexing.AFTER),),
+        limit and limit + LIMIT_SLACK, reverse)
+    (members, _), = yield [read]
+    view = tx.views[partition]
+    rows = view.records(table)
+    if limit is None or len(members) < read.limit:
+        return _arrange(rows, bounds, limit, reverse)
+    last = indexing.inner_columns(index, members[-1])
+    known = _arrange(_until(rows, bounds, last, reverse),
+                     bounds, limit, reverse)
+    if len(known) < limit or not all(map(bounds.is_ordered, known)):
+        yield [read._replace(limit=None)]
+        known = _arrange(
+            view.records(table), bounds, None, reverse)
+    return known
+
+
+def _until(rows, bounds, last, reverse):
+    """Return the rows that are not beyond the last index entry read."""
+    if reverse:
+        return [row for row in rows if bounds.order(row) >= last]
+    return [row for row in rows if bounds.order(row) <= last]
+
+
+def _hint_range(tx, table, index, bounds, first, limit, reverse):
+    low = b"[" + bounds.low
+    high = b"(" + bounds.high + indexing.AFTER
+    keys = indexing.slot_keys(tx.database, table, index, first)
+    size = limit and limit + LIMIT_SLACK
+    partitions = {}
+    while True:
+        slices = yield [reading.HintRead(key, low, high, size, reverse)
+                        for key in keys]
+        members = sorted(
+            [member for found in slices for member in found],
+            reverse=reverse)
+        more = size is not None and (
+            len(members) > size or any(len(found) == size
+                                       for found in slices))
+        if size is not None:
+            members = members[:size]
+        for member in members:
+            partitions[indexing.partition_of(member)] = None
+        yield from paths.read_whole(tx, partitions, table)
+        rows = paths.rows_in(tx, table, partitions)
+        if more and not all(map(bounds.is_ordered, rows)):
+            # Start again without a limit: some row's place is not exact.
+            limit = size = None
+            low = b"[" + bounds.low
+            high = b"(" + bounds.high + indexing.AFTER
+            continue
+        if more:
+            last = indexing.columns_of(members[-1])
+            found = _arrange(_until(rows, bounds, last, reverse),
+                             bounds, limit, reverse)
+            if len(found) < limit:
+                if reverse:
+                    high = b"(" + members[-1]
+                else:
+                    low = b"(" + members[-1]
+                size *= 2
+                continue
+            return found
+        return _arrange(rows, bounds, limit, reverse)
