@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SQLAlchemy dialect ``kvs``: SQLite's SQL on a key/value store."""
+
+import re
+
+from sqlalchemy import exc
+from sqlalchemy import pool
+from sqlalchemy.dialects.sqlite import base as sqlite_base
+from sqlalchemy.dialects.sqlite import pysqlite
+from sqlalchemy.engine import characteristics
+
+from nova_kvs.dialect import compiler
+from nova_kvs.dialect import errors
+from nova_kvs.dialect import migration  # noqa: F401  registers with alembic
+from nova_kvs.dialect import plan
+from nova_kvs.dialect import sqltext
+
+_GENERATED_DEFAULT = re.compile(r"kvs_next_id\(")
+_READ_COMMITTED = "READ COMMITTED"
+_AUTOCOMMIT = "AUTOCOMMIT"
+
+
+class KVSExecutionContext(sqlite_base.SQLiteExecutionContext):
+    """Execution of one statement."""
+
+    def get_lastrowid(self):
+        return self.cursor.lastrowid
+
+
+def _regexp(pattern, value):
+    """REGEXP, as oslo.db defines it for SQLite."""
+    if value is None or pattern is None:
+        return None
+    return re.search(pattern, str(value)) is not None
+
+
+class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
+    """What all drivers share."""
+
+    name = "kvs"
+    supports_statement_cache = True
+    statement_compiler = compiler.KVSCompiler
+    execution_ctx_cls = KVSExecutionContext
+    # A workspace is a connection's own.
+    default_isolation_level = _READ_COMMITTED
+    connection_characteristics = {
+        "isolation_level": characteristics.IsolationLevelCharacteristic()}
+
+    @classmethod
+    def import_dbapi(cls):
+        from nova_kvs.dialect import dbapi
+
+        errors.register()
+        return dbapi
+
+    @classmethod
+    def get_pool_class(cls, url):
+        return pool.QueuePool
+
+    def create_connect_args(self, url):
+        return [url.render_as_string(hide_password=False)], {}
+
+    def connect(self, *cargs, **cparams):
+        # oslo.db and others pass what SQLite's driver wants.
+        for name in ("check_same_thread", "isolation_level", "timeout",
+                     "detect_types", "cached_statements"):
+            cparams.pop(name, None)
+        return self.loaded_dbapi.connect(*cargs, **cparams)
+
+    def on_connect(self):
+        base = super().on_connect()
+
+        def connect(connection):
+            base(connection)
+            connection.create_function(
+                "regexp", 2, _regexp, deterministic=True)
+
+        return connect
+
+    # Transactions -----------------------------------------------------------
+
+    def get_isolation_level_values(self, dbapi_connection):
+        return [_READ_COMMITTED, _AUTOCOMMIT]
+
+    def get_default_isolation_level(self, dbapi_connection):
+        return _READ_COMMITTED
+
+    def set_isolation_level(self, dbapi_connection, level):
+        dbapi_connection.autocommit = level == _AUTOCOMMIT
+
+    def get_isolation_level(self, dbapi_connection):
+        return _AUTOCOMMIT if dbapi_connection.autocommit else _READ_COMMITTED
+
+    def detect_autocommit_setting(self, dbapi_conn):
+        return dbapi_conn.autocommit
+
+    def do_ping(self, dbapi_connection):
+        # The workspace is in this process; a store that went away is
+        # noticed by the statement that needs it.
+        return True
+
+    def is_disconnect(self, e, connection, cursor):
+        return getattr(e, "is_disconnect", False)
+
+    # Statements -------------------------------------------------------------
+
+    def do_execute(self, cursor, statement, parameters, context=None):
+        self._execute(cursor, statement, parameters, context, False)
+
+    def do_executemany(self, cursor, statement, parameters, context=None):
+        self._execute(cursor, statement, parameters, context, True)
+
+    def do_execute_no_params(self, cursor, statement, context=None):
+        self._execute(cursor, statement, (), context, False)
+
+    @staticmethod
+    def _execute(cursor, statement, parameters, context, many):
+        compiled = context.compiled if context is not None else None
+        if (compiled is None or context.isddl
+                or getattr(compiled, "isplaintext", False)):
+            if many:
+                cursor.executemany(statement, parameters)
+            else:
+                cursor.execute(statement, parameters)
+            return
+        cursor.execute_planned(
+            compiled, context.compiled_parameters, statement, parameters,
+            many)
+
+    # Reflection -------------------------------------------------------------
+
+    def _get_table_pragma(self, connection, pragma, table_name, schema=None):
+        rows = super()._get_table_pragma(
+            connection, pragma, table_name, schema=schema)
+        if pragma not in ("table_info", "table_xinfo"):
+            return rows
+        return [
+            (row[0], row[1], "INTEGER", row[3], None, *row[5:])
+            if row[4] is not None and _GENERATED_DEFAULT.match(str(row[4]))
+            else row for row in rows]
+
+    def _get_table_sql(self, connection, table_name, schema=None, **kw):
+        text = super()._get_table_sql(
+            connection, table_name, schema=schema, **kw)
+        return None if text is None else sqltext.without_generated_id(text)
+
+
+class KVSDialect_redis(KVSDialect):
+    """One Redis server."""
+
+    driver = "redis"
+    supports_statement_cache = True
+
+
+class KVSDialect_cluster(KVSDialect):
+    """A Redis Cluster."""
+
+    driver = "cluster"
+    supports_statement_cache = True
+
+
+class KVSDialect_sentinel(KVSDialect):
+    """A Redis server that Sentinel watches."""
+
+    driver = "sentinel"
+    supports_statement_cache = True
+
+
+class KVSDialect_memory(KVSDialect):
+    """The store that is embedded in the process."""
+
+    driver = "memory"
+    supports_statement_cache = True
+
+
+def explain(bind, statement):
+    """Return how the rows that a statement touches would be loaded.
+
+    :param bind: Engine or Connection of this dialect.
+    :param statement: SQLAlchemy statement.
+    :returns: text, the same each time for the same statement and schema.
+    :raises sqlalchemy.exc.ArgumentError: for another dialect.
+    """
+    if bind.dialect.name != KVSDialect.name:
+        raise exc.ArgumentError("explain needs a kvs engine or connection")
+    if hasattr(bind, "connect") and not hasattr(bind, "connection"):
+        with bind.connect() as connection:
+            return explain(connection, statement)
+    compiled = statement.compile(bind)
+    planner = bind.connection.dbapi_connection.workspace.planner
+    return plan.describe(planner.plan(compiled))

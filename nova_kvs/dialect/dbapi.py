@@ -1,0 +1,449 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PEP 249 on a workspace: connections, cursors and errors.
+
+The error classes are those of ``sqlite3``, which raises most of them; what
+nova-kvs raises itself becomes a subclass with the cause's attributes.
+"""
+
+import datetime
+import sqlite3
+from sqlite3 import DatabaseError
+from sqlite3 import DataError
+from sqlite3 import Error
+from sqlite3 import IntegrityError
+from sqlite3 import InterfaceError
+from sqlite3 import InternalError
+from sqlite3 import NotSupportedError
+from sqlite3 import OperationalError
+from sqlite3 import ProgrammingError
+from sqlite3 import Warning  # noqa: A004
+from sqlite3 import sqlite_version
+from sqlite3 import sqlite_version_info
+
+from nova_kvs import exceptions
+from nova_kvs.dialect import plan as plans
+from nova_kvs.dialect import sqltext
+from nova_kvs.dialect import workspace as workspaces
+from nova_kvs.record import database as databases
+
+__all__ = [
+    "Binary", "Connection", "Cursor", "DataError", "DatabaseError", "Date",
+    "DateFromTicks", "Error", "IntegrityError", "InterfaceError",
+    "InternalError", "NotSupportedError", "OperationalError",
+    "ProgrammingError", "Time", "TimeFromTicks", "Timestamp",
+    "TimestampFromTicks", "Warning", "apilevel", "connect", "paramstyle",
+    "sqlite_version", "sqlite_version_info", "threadsafety", "translate"]
+
+apilevel = "2.0"
+paramstyle = "qmark"
+#: Threads may share the module, but not connections.
+threadsafety = 1
+
+Binary = memoryview
+Date = datetime.date
+Time = datetime.time
+Timestamp = datetime.datetime
+DateFromTicks = sqlite3.DateFromTicks
+TimeFromTicks = sqlite3.TimeFromTicks
+TimestampFromTicks = sqlite3.TimestampFromTicks
+
+_VERIFY = "kvs_verify"
+
+
+class _KVSMixin:
+    """An error that nova-kvs raised.
+
+    :ivar kvs_error: the nova_kvs.exceptions.KVSError behind it.
+    """
+
+    kvs_error = None
+    #: True if the connection, and the store behind it, is of no use.
+    is_disconnect = False
+
+
+class ConflictOperationalError(_KVSMixin, OperationalError):
+    """Nothing was applied: rerun the transaction."""
+
+
+class ConnectionOperationalError(_KVSMixin, OperationalError):
+    """The store does not answer."""
+
+    is_disconnect = True
+
+
+class KVSOperationalError(_KVSMixin, OperationalError):
+    """The store, or what was configured, is wrong."""
+
+
+class DuplicateIntegrityError(_KVSMixin, IntegrityError):
+    """A unique key is taken."""
+
+
+class ReferenceIntegrityError(_KVSMixin, IntegrityError):
+    """A referenced row is missing."""
+
+
+class KVSInternalError(_KVSMixin, InternalError):
+    """What is stored is not what it should be."""
+
+
+class KVSNotSupportedError(_KVSMixin, NotSupportedError):
+    """The statement cannot be run."""
+
+
+#: What each internal error becomes; the first that fits.
+_CLASSES = (
+    (exceptions.ConflictError, ConflictOperationalError),
+    (exceptions.UndeterminedError, ConnectionOperationalError),
+    (exceptions.StoreUnavailableError, ConnectionOperationalError),
+    (exceptions.DuplicateKeyError, DuplicateIntegrityError),
+    (exceptions.ForeignKeyError, ReferenceIntegrityError),
+    (exceptions.UnsupportedStatementError, KVSNotSupportedError),
+    (exceptions.FormatVersionError, KVSInternalError),
+    (exceptions.CorruptRecordError, KVSInternalError),
+    (exceptions.KVSError, KVSOperationalError),
+)
+
+
+def translate(error):
+    """Return the PEP 249 error for an internal one.
+
+    :param error: nova_kvs.exceptions.KVSError.
+    """
+    kind = next(kind for cause, kind in _CLASSES if isinstance(error, cause))
+    if isinstance(error, exceptions.DuplicateKeyError):
+        # As SQLite says it.
+        text = "UNIQUE constraint failed: " + ", ".join(
+            "%s.%s" % (error.table, column) for column in error.columns)
+    else:
+        text = str(error)
+    translated = kind(text)
+    translated.kvs_error = error
+    return translated
+
+
+def connect(url, **options):
+    """Return a Connection.
+
+    :param url: ``kvs+<driver>://...``, str or sqlalchemy URL.
+    :param options: as nova_kvs.record.database.open_database.
+    :raises OperationalError: if the store does not answer or the URL is
+        wrong.
+    :raises InternalError: if a newer nova-kvs wrote the database.
+    """
+    try:
+        return Connection(databases.open_database(url, **options))
+    except exceptions.KVSError as error:
+        raise translate(error) from error
+
+
+class Cursor(sqlite3.Cursor):
+    """A cursor: sqlite3's, with rows loaded before each statement."""
+
+    def __init__(self, owner):
+        super().__init__(owner.workspace.sqlite)
+        self._owner = owner
+        self._last_id = None
+
+    @property
+    def lastrowid(self):
+        """The id of the row that was inserted last."""
+        if self._last_id is not None:
+            return self._last_id
+        return super().lastrowid
+
+    def execute(self, sql, parameters=()):
+        """Run a statement of which only the text is known."""
+        self._owner.run_text(self, sql, parameters, False)
+        return self
+
+    def executemany(self, sql, parameters):
+        """Run a statement with several parameter sets."""
+        self._owner.run_text(self, sql, list(parameters), True)
+        return self
+
+    def executescript(self, script):
+        """Run several statements; parameters are not possible."""
+        for sql in _split(script):
+            self.execute(sql)
+        return self
+
+    def execute_planned(self, compiled, values, sql, parameters, many):
+        """Run a statement that can be planned.
+
+        :param compiled: nova_kvs.dialect.compiler.KVSCompiler.
+        :param values: list of dicts: parameters before bind processing.
+        """
+        self._owner.run_compiled(
+            self, compiled, values, sql, parameters, many)
+
+    def run(self, sql, parameters, many):
+        """Run a statement in the workspace, whose rows are loaded."""
+        space = self._owner.workspace
+        space.last_id = None
+        try:
+            if many:
+                super().executemany(sql, parameters)
+            else:
+                super().execute(sql, parameters)
+        except Error:
+            cause, space.function_error = space.function_error, None
+            if cause is not None:
+                raise translate(cause) from cause
+            raise
+        self._last_id = space.last_id
+
+
+class Connection:
+    """A connection: one workspace, and at most one transaction."""
+
+    def __init__(self, database):
+        self.workspace = workspaces.Workspace(database)
+        #: True if each statement is a transaction.
+        self.autocommit = False
+        self._is_closed = False
+        self._pragmas = {}
+
+    def __repr__(self):
+        return "<Connection %s>" % self.workspace.database.name
+
+    # PEP 249 ----------------------------------------------------------------
+
+    def cursor(self):
+        """Return a new Cursor."""
+        if self._is_closed:
+            raise ProgrammingError("the connection is closed")
+        return Cursor(self)
+
+    def execute(self, sql, parameters=()):
+        """Run a statement on a new cursor, as sqlite3 does."""
+        return self.cursor().execute(sql, parameters)
+
+    def commit(self):
+        """Commit.
+
+        :raises Error: as ``translate``; the transaction is over then too.
+        """
+        try:
+            self.workspace.commit()
+        except exceptions.KVSError as error:
+            raise translate(error) from error
+
+    def rollback(self):
+        """Roll back. Costs nothing when no transaction is open."""
+        self.workspace.rollback()
+
+    def close(self):
+        """Close; an open transaction is rolled back."""
+        if not self._is_closed:
+            self._is_closed = True
+            self.workspace.close()
+
+    def create_function(self, name, narg, function, **options):
+        """Define an SQL function, as sqlite3 does."""
+        self.workspace.sqlite.create_function(
+            name, narg, function, **options)
+
+    def create_aggregate(self, name, narg, aggregate):
+        """Define an SQL aggregate, as sqlite3 does."""
+        self.workspace.sqlite.create_aggregate(name, narg, aggregate)
+
+    def create_collation(self, name, function):
+        """Define a collation, as sqlite3 does."""
+        self.workspace.sqlite.create_collation(name, function)
+
+    @property
+    def in_transaction(self):
+        """True while a transaction is open."""
+        return self.workspace.is_begun
+
+    # Statements -------------------------------------------------------------
+
+    def run_text(self, cursor, sql, parameters, many):
+        """Run a statement of which only the text is known."""
+        statement = sqltext.parse(sql)
+        try:
+            run = _SPECIAL.get(statement.kind)
+            if run is not None:
+                run(self, cursor, statement, sql, parameters)
+                return
+            self._begin()
+            space = self.workspace
+            names = self._names(statement)
+            if statement.kind == "schema":
+                self._run_schema(cursor, statement, sql, names)
+            else:
+                space.scan(names, sql)
+                if statement.kind == "write":
+                    for name in names:
+                        space.state(name).written = True
+                cursor.run(sql, parameters, many)
+            if statement.kind != "read":
+                self._end_statement()
+        except exceptions.KVSError as error:
+            raise translate(error) from error
+
+    def run_compiled(self, cursor, compiled, values, sql, parameters, many):
+        """Run a statement that can be planned."""
+        try:
+            self._begin()
+            space = self.workspace
+            planner = space.planner
+            if compiled.kvs_plan is None or (
+                    compiled.kvs_plan[0] is not planner):
+                compiled.kvs_plan = (planner, planner.plan(compiled))
+            plan = compiled.kvs_plan[1]
+            values = plans.Parameters(values, compiled._bind_processors)
+            plan.load(space, values, sql)
+            target = plan.target
+            if target is not None:
+                state = space.state(target)
+                info = space.info(target)
+                if info is not None and (
+                        info.has_other_uniques or not info.has_key):
+                    space.scan((target,), sql)
+                state.written = True
+                if plan.verify and not state.complete:
+                    self._verify(cursor, plan, values, sql, parameters, many)
+                elif plan.needs_ids and len(values) > 1:
+                    space.reserve_ids(target, values.sets)
+            cursor.run(sql, parameters, many)
+            if plan.locked:
+                for source in plan.locked:
+                    space.lock(source, values)
+            if target is not None:
+                self._end_statement()
+        except exceptions.KVSError as error:
+            raise translate(error) from error
+
+    def _begin(self):
+        space = self.workspace
+        if self.autocommit and space.is_begun and not space.has_savepoints:
+            space.rollback()
+        if not space.is_begun:
+            space.begin()
+
+    def _end_statement(self):
+        if self.autocommit and not self.workspace.has_savepoints:
+            self.workspace.commit()
+
+    def _names(self, statement):
+        """Return the tables that a statement names, itself or by views."""
+        return self.workspace.names_of(statement.names)
+
+    def _verify(self, cursor, plan, values, sql, parameters, many):
+        """Load the rows that those a statement writes could collide with.
+
+        The statement is run, its rows are looked at, and it is undone.
+        """
+        space = self.workspace
+        sqlite = space.sqlite
+        before = space.rows_before(plan, values)
+        sqlite.execute("SAVEPOINT " + _VERIFY)
+        try:
+            cursor.run(sql, parameters, many)
+            if cursor.description is not None:
+                cursor.fetchall()
+            loads = space.collisions(plan, before, sql)
+        finally:
+            sqlite.execute("ROLLBACK TO " + _VERIFY)
+            sqlite.execute("RELEASE " + _VERIFY)
+        loads.run()
+
+    def _run_schema(self, cursor, statement, sql, names):
+        space = self.workspace
+        words = [token.keyword for token in statement.tokens]
+        table = sqltext.table_of(statement)
+        creates = table is not None and words[0] == "CREATE"
+        if creates:
+            sql = sqltext.with_generated_id(sql)
+            if "SELECT" not in words:
+                # Tables that it merely refers to.
+                names = ()
+        space.before_schema_change(names, sql)
+        cursor.run(sql, (), False)
+        changed = set(names)
+        if table is not None:
+            changed.add(table)
+            if "RENAME" in words and "TO" in words:
+                to = words.index("TO")
+                if "COLUMN" not in words:
+                    changed.add(statement.tokens[to + 1].name)
+        space.after_schema_change(changed)
+
+    # Statements that are not run as they are --------------------------------
+
+    def _run_begin(self, cursor, statement, sql, parameters):
+        self._begin()
+        cursor.run("SELECT 1 WHERE 0", (), False)
+
+    def _run_commit(self, cursor, statement, sql, parameters):
+        self.commit()
+
+    def _run_rollback(self, cursor, statement, sql, parameters):
+        words = [token.keyword for token in statement.tokens]
+        if "TO" not in words:
+            self.rollback()
+            return
+        self._begin()
+        cursor.run(sql, (), False)
+        self.workspace.rolled_back_to(statement.tokens[-1].name)
+
+    def _run_savepoint(self, cursor, statement, sql, parameters):
+        self._begin()
+        cursor.run(sql, (), False)
+        self.workspace.savepoint(statement.tokens[-1].name)
+
+    def _run_release(self, cursor, statement, sql, parameters):
+        self._begin()
+        cursor.run(sql, (), False)
+        self.workspace.release(statement.tokens[-1].name)
+        self._end_statement()
+
+    def _run_pragma(self, cursor, statement, sql, parameters):
+        name = statement.tokens[1].name if len(statement.tokens) > 1 else ""
+        if (name or "").lower() == "foreign_keys":
+            # SQLite could not tell a parent that is missing from one that
+            # is not loaded.
+            if len(statement.tokens) > 2:
+                wanted = statement.tokens[3].text.lower()
+                self._pragmas[name] = int(
+                    wanted in ("on", "1", "true", "yes"))
+                cursor.run("SELECT 1 WHERE 0", (), False)
+            else:
+                cursor.run("SELECT %d AS foreign_keys"
+                           % self._pragmas.get(name, 0), (), False)
+            return
+        self._begin()
+        cursor.run(sql, parameters, False)
+
+    def _refuse(self, cursor, statement, sql, parameters):
+        raise exceptions.UnsupportedStatementError(
+            statement=statement.kind)
+
+
+_SPECIAL = {
+    "BEGIN": Connection._run_begin,
+    "COMMIT": Connection._run_commit,
+    "END": Connection._run_commit,
+    "ROLLBACK": Connection._run_rollback,
+    "SAVEPOINT": Connection._run_savepoint,
+    "RELEASE": Connection._run_release,
+    "PRAGMA": Connection._run_pragma,
+    "ATTACH": Connection._refuse,
+    "DETACH": Connection._refuse,
+    "VACUUM": Connection._refuse,
+}
+
+
+def _split(script):
+    """Split a script into statements."""
+    found = ""
+    for part in script.split(";"):
+        found += part + ";"
+        if sqlite3.complete_statement(found):
+            if found.strip(" \t\r\n;"):
+                yield found
+            found = ""
+    if found.strip(" \t\r\n;"):
+        yield found

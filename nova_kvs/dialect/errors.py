@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""oslo.db's errors for the dialect, read off ``error.orig``."""
+
+import functools
+
+from oslo_db import exception
+from oslo_db.sqlalchemy import exc_filters
+from sqlalchemy import exc
+
+from nova_kvs import exceptions
+
+
+def oslo_error(cause, original):
+    """Return oslo.db's error for an internal one, or None.
+
+    :param cause: nova_kvs.exceptions.KVSError, or None.
+    :param original: what ``inner_exception`` of the result is.
+    """
+    if isinstance(cause, exceptions.ConflictError):
+        return exception.DBDeadlock(original)
+    if isinstance(cause, (exceptions.StoreUnavailableError,
+                          exceptions.UndeterminedError)):
+        return exception.DBConnectionError(original)
+    if isinstance(cause, exceptions.DuplicateKeyError):
+        return exception.DBDuplicateEntry(
+            list(cause.columns), original,
+            "-".join(map(str, getattr(cause, "values", None) or ())))
+    if isinstance(cause, exceptions.ForeignKeyError):
+        return exception.DBReferenceError(
+            cause.table, cause.constraint, cause.key, cause.key_table,
+            original)
+    if isinstance(cause, exceptions.UnsupportedStatementError):
+        return exception.DBNotSupportedError(original)
+    if cause is not None:
+        return exception.DBError(original)
+    return None
+
+
+def _raise_oslo_error(error, match, engine_name, is_disconnect):
+    found = oslo_error(
+        getattr(getattr(error, "orig", error), "kvs_error", None), error)
+    if found is not None:
+        raise found
+
+
+@functools.cache
+def register():
+    """Register the filters with oslo.db, once.
+
+    Ours come first; for what SQLite itself raises, SQLite's follow.
+    """
+    exc_filters.filters("kvs", exc.DBAPIError, r".*")(_raise_oslo_error)
+    for kind in (exc.OperationalError, exc.IntegrityError,
+                 exc.InternalError, exc.NotSupportedError):
+        exc_filters.filters("kvs", kind, r".*")(_raise_oslo_error)
+    for kind, found in exc_filters._registry["sqlite"].items():
+        exc_filters._registry["kvs"][kind].extend(found)

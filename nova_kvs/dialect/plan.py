@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans: what to load before a statement runs, and how a plan runs.
+
+A plan is made once for a compiled statement and run with the parameters of
+each execution. It is a list of levels; the accesses of a level are loaded
+together, so the round trips of a statement depend on how deep its joins
+are, never on how many rows they have.
+"""
+
+import itertools
+import typing
+
+from nova_kvs.record import access
+
+#: More key tuples than this are not asked for one by one.
+MAX_TUPLES = 20000
+#: More values than this do not narrow what is read from the workspace.
+MAX_NARROWING = 200
+
+PARTITION = "partition"
+KEY = "key"
+INDEX = "index"
+SCAN = "scan"
+
+
+class Parameters:
+    """The parameters of one execution: one dict, or several."""
+
+    __slots__ = ("sets", "_processors")
+
+    def __init__(self, sets, processors):
+        """Take parameters as SQLAlchemy has them.
+
+        :param sets: list of dicts, name -> value before bind processing.
+        :param processors: name -> bind processor, or tuple of processors.
+        """
+        self.sets = sets
+        self._processors = processors
+
+    def __len__(self):
+        return len(self.sets)
+
+    def values(self, wanted, table, column):
+        """Return what a tuple of analysis.Value is, as the column stores it.
+
+        :returns: list without duplicates and without None.
+        """
+        found = {}
+        for value in wanted:
+            if value.name is None:
+                found[table.normalise(column, value.constant)] = None
+                continue
+            process = self._processors.get(value.name)
+            position = value.position
+            if position is not None and process is not None:
+                process = process[position]
+            for parameters in self.sets:
+                given = parameters[value.name]
+                for item in given if value.is_list else (given,):
+                    if position is not None:
+                        item = item[position]
+                    if process is not None:
+                        item = process(item)
+                    if item is not None:
+                        found[table.normalise(column, item)] = None
+        found.pop(None, None)
+        return list(found)
+
+    def tuples(self, name, table, columns, positions):
+        """Return the tuples of an IN on several columns, as stored."""
+        process = self._processors.get(name) or (None,) * (
+            max(positions) + 1)
+        found = {}
+        for parameters in self.sets:
+            for item in parameters[name]:
+                stored = []
+                for column, position in zip(columns, positions):
+                    value = item[position]
+                    if process[position] is not None:
+                        value = process[position](value)
+                    if value is None:
+                        break
+                    stored.append(table.normalise(column, value))
+                else:
+                    found[tuple(stored)] = None
+        return list(found)
+
+    def row(self, index, name, table, column):
+        """Return one parameter of one set as the column stores it."""
+        value = self.sets[index][name]
+        process = self._processors.get(name)
+        if process is not None:
+            value = process(value)
+        return None if value is None else table.normalise(column, value)
+
+
+class Path(typing.NamedTuple):
+    """How the rows of a source are reached."""
+
+    kind: str
+    columns: tuple = ()
+    #: Columns whose values are read from the workspace, and from where: a
+    #: tuple of (Source, tuple of columns).
+    linked: tuple = ()
+    origin: tuple = ()
+
+
+def make_access(table, kind, columns, tuples):
+    """Return the access that loads these values by this kind of path."""
+    if kind == PARTITION:
+        return access.ByPartition(
+            table.name, tuple([value for value, in tuples]))
+    if kind == KEY:
+        return access.ByKey(table.name, tuple(tuples))
+    return access.ByIndex(table.name, columns, tuple(tuples))
+
+
+class Step:
+    """Loads the rows of one source."""
+
+    __slots__ = ("source", "table", "path", "_key_is_known", "_together",
+                 "name")
+
+    def __init__(self, source, table, path):
+        """Prepare a step.
+
+        :param table: record.schema.Table, or None: no table of the schema
+            that is stored.
+        """
+        self.source = source
+        self.table = table
+        self.path = path
+        self.name = source.table if table is None else table.name
+        values = source.values
+        self._key_is_known = table is not None and all(
+            column in values for column in table.key)
+        # All columns by one IN on several columns.
+        self._together = None
+        if path.columns and not path.linked and len(path.columns) > 1:
+            items = [values[column] for column in path.columns]
+            names = {item[0].name for item in items}
+            if (len(names) == 1 and all(
+                    len(item) == 1 and item[0].position is not None
+                    for item in items)):
+                self._together = (names.pop(), tuple(
+                    item[0].position for item in items))
+
+    def collect(self, workspace, parameters, loads):
+        """Add what has to be loaded to a Loads."""
+        state = workspace.state(self.name)
+        if state.complete:
+            return
+        if self.table is None:
+            loads.scan(state)
+            return
+        if self._key_is_known and self._has_keys(
+                workspace, state, parameters):
+            return
+        path = self.path
+        if path.kind == SCAN:
+            loads.scan(state)
+            return
+        columns, tuples = self._tuples(workspace, parameters)
+        if not columns:
+            loads.scan(state)
+        else:
+            loads.add(state, self.table, path.kind, columns, tuples)
+
+    def _has_keys(self, workspace, state, parameters):
+        """Tell whether every row that a known key names is loaded."""
+        table = self.table
+        parts = [parameters.values(self.source.values[column], table, column)
+                 for column in table.key]
+        count = 1
+        for part in parts:
+            count *= len(part)
+        if count > MAX_TUPLES:
+            return False
+        rows = state.rows
+        return all(key in rows or workspace.has_own_row(state, key)
+                   for key in itertools.product(*parts))
+
+    def _tuples(self, workspace, parameters):
+        """Return the path's columns and the values to ask for."""
+        path, table, values = self.path, self.table, self.source.values
+        if self._together is not None:
+            name, positions = self._together
+            return path.columns, parameters.tuples(
+                name, table, path.columns, positions)
+        if not path.linked:
+            parts = []
+            count = 1
+            columns = path.columns
+            for column in columns:
+                part = parameters.values(values[column], table, column)
+                count *= len(part)
+                if count > MAX_TUPLES and parts:
+                    # A prefix is enough for an index, and not for a key.
+                    columns = (columns[:len(parts)]
+                               if path.kind == INDEX else ())
+                    break
+                parts.append(part)
+            if len(parts) == 1:
+                return columns, [(value,) for value in parts[0]]
+            return columns, list(itertools.product(*parts))
+        linked = self._linked(workspace, parameters)
+        if len(linked) > MAX_TUPLES and path.kind != PARTITION:
+            return (), []
+        if path.columns == path.linked:
+            return path.columns, linked
+        parts = [[row[path.linked.index(column)] for row in linked]
+                 if column in path.linked
+                 else parameters.values(values[column], table, column)
+                 for column in path.columns]
+        if len(path.linked) == 1:
+            return path.columns, list(itertools.product(*parts))
+        # Several linked columns belong together, row by row.
+        fixed = [column for column in path.columns
+                 if column not in path.linked]
+        found = []
+        for row in linked:
+            for rest in itertools.product(*(
+                    parts[path.columns.index(column)] for column in fixed)):
+                known = dict(zip(path.linked, row))
+                known.update(zip(fixed, rest))
+                found.append(tuple(
+                    [known[column] for column in path.columns]))
+        return path.columns, found
+
+    def _linked(self, workspace, parameters):
+        """Read the values that other sources have for linked columns."""
+        table = self.table
+        found = {}
+        for other, columns in self.path.origin:
+            for row in workspace.values_of(other, columns, parameters):
+                if None not in row:
+                    found[tuple([
+                        table.normalise(column, value)
+                        for column, value in zip(self.path.linked, row)
+                    ])] = None
+        return list(found)
+
+
+class Check:
+    """Loads the rows that an INSERT's unique key could collide with."""
+
+    __slots__ = ("table", "columns", "names", "_kind", "_path")
+
+    def __init__(self, table, columns, names, kind, path):
+        """Prepare a check.
+
+        :param names: the parameters that are the columns' values.
+        :param path: the columns that are asked for.
+        """
+        self.table = table
+        self.columns = columns
+        self.names = names
+        self._kind = kind
+        self._path = [columns.index(column) for column in path]
+
+    def collect(self, workspace, parameters, loads):
+        """Add what has to be loaded to a Loads."""
+        table = self.table
+        state = workspace.state(table.name)
+        if state.complete:
+            return
+        wanted = {}
+        for index in range(len(parameters)):
+            row = [parameters.row(index, name, table, column)
+                   for name, column in zip(self.names, self.columns)]
+            if None not in row:
+                wanted[tuple([row[at] for at in self._path])] = None
+        if self.columns == table.key:
+            wanted = [key for key in wanted if key not in state.rows]
+        loads.add(state, table, self._kind,
+                  tuple([self.columns[at] for at in self._path]), wanted)
+
+
+class Plan(typing.NamedTuple):
+    """What a statement needs."""
+
+    #: Tuple of levels, each a tuple of Step and Check.
+    levels: tuple
+    #: Names of tables that are loaded whole.
+    whole: tuple
+    #: Sources whose rows are locked.
+    locked: tuple
+    #: The table that an INSERT, UPDATE or DELETE writes, or None.
+    target: str | None
+    #: The Source of the rows that an UPDATE or DELETE writes, or None.
+    restricted: object
+    #: The rows that were written are compared with the store's unique keys
+    #: after the statement, and it is run again if there are any.
+    verify: bool
+    is_insert: bool
+    #: Inserted rows get their ids from the store.
+    needs_ids: bool
+
+    def load(self, workspace, parameters, statement):
+        """Load every row that the statement could touch.
+
+        :raises nova_kvs.exceptions.KVSError: as RecordTransaction.load.
+        """
+        loads = workspace.loads(statement)
+        for name in self.whole:
+            state = workspace.state(name)
+            if not state.complete:
+                loads.scan(state)
+        for level in self.levels:
+            for step in level:
+                step.collect(workspace, parameters, loads)
+            loads.run()
+        if not self.levels:
+            loads.run()
+
+
+def describe(plan):
+    """Return the text of a plan, the same for the same statement."""
+    lines = []
+    for number, level in enumerate(plan.levels):
+        lines.append("level %d" % number)
+        lines.extend("  " + _describe(step) for step in level)
+    for name in plan.whole:
+        lines.append("whole table %s" % name)
+    if plan.target is not None:
+        lines.append("writes %s%s" % (
+            plan.target, ", unique keys verified" if plan.verify else ""))
+    lines.extend("locks %s" % source for source in plan.locked)
+    return "\n".join(lines) or "nothing to load"
+
+
+def _describe(step):
+    if isinstance(step, Check):
+        return "%s: unique (%s)" % (step.table.name, ", ".join(step.columns))
+    path = step.path
+    if path.kind == SCAN:
+        return "%s: full scan" % step.source
+    parts = []
+    for column in path.columns:
+        if column in path.linked:
+            at = path.linked.index(column)
+            text = " | ".join("%s.%s" % (other.label, columns[at])
+                              for other, columns in path.origin)
+        else:
+            text = " | ".join(
+                str(value) for value in step.source.values[column])
+        parts.append("%s = %s" % (column, text))
+    return "%s: %s (%s)" % (step.source, path.kind, ", ".join(parts))

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chooses the access path of each table of a statement."""
+
+from sqlalchemy.sql import elements
+
+from nova_kvs.dialect import analysis
+from nova_kvs.dialect import plan
+from nova_kvs.dialect import sqltext
+
+# Ranks of paths, best first. A join to a row's key or partition beats an
+# index whose selectivity is not known.
+_KNOWN_PARTITION = 0
+_KNOWN_KEY = 1
+_KNOWN_UNIQUE = 2
+_LINKED_PARTITION = 3
+_LINKED_KEY = 4
+_LINKED_UNIQUE = 5
+_KNOWN_INDEX = 6
+_LINKED_INDEX = 7
+_KNOWN_BROAD = 8
+_LINKED_BROAD = 9
+_SCAN = 10
+
+#: Most live rows share one value of this column.
+_BROAD_COLUMN = "deleted"
+
+
+def has_cheap_key(table):
+    """Tell whether a row's partition can be told from its key."""
+    return (table.partition_column is None
+            or table.partition_column in table.key
+            or any(index.hint and index.columns[:len(table.key)] == table.key
+                   for index in table.indexes))
+
+
+def _candidates(table):
+    """Return (known rank, linked rank, kind, columns), best first."""
+    found = []
+    if table.partition_column is not None:
+        found.append((_KNOWN_PARTITION, _LINKED_PARTITION, plan.PARTITION,
+                      (table.partition_column,)))
+    if has_cheap_key(table):
+        found.append((_KNOWN_KEY, _LINKED_KEY, plan.KEY, table.key))
+    else:
+        found.append((_KNOWN_BROAD, _LINKED_BROAD, plan.KEY, table.key))
+    cheap = table.cheap_columns() - {table.key}
+    if table.partition_column is not None:
+        cheap.discard((table.partition_column,))
+    for unique in table.uniques:
+        if unique.columns in cheap:
+            cheap.discard(unique.columns)
+            found.append((_KNOWN_UNIQUE, _LINKED_UNIQUE, plan.INDEX,
+                          unique.columns))
+    for columns in sorted(cheap, key=lambda item: (-len(item), item)):
+        if columns == (_BROAD_COLUMN,):
+            found.append((_KNOWN_BROAD, _LINKED_BROAD, plan.INDEX, columns))
+        else:
+            found.append((_KNOWN_INDEX, _LINKED_INDEX, plan.INDEX, columns))
+    return found
+
+
+class Planner:
+    """Makes plans for one schema."""
+
+    def __init__(self, schema):
+        self._schema = schema
+        self._candidates = {}
+        self._names = {name.lower(): name for name in schema.tables}
+        self._views = {}
+        for text in schema.ddl:
+            view = sqltext.view_of(sqltext.parse(text))
+            if view is not None:
+                self._views[view.lower()] = self.names_in(text)
+        # Only where the stored text declares a collation can equal values
+        # be stored differently.
+        self._collated = {
+            sqltext.table_of(statement)
+            for statement in map(sqltext.parse, schema.ddl)
+            if "collate" in statement.names}
+
+    def _affinity(self, table, column):
+        found = self._schema.tables.get(table)
+        if found is None or table in self._collated:
+            return None
+        return found.affinities.get(column)
+
+    def names_in(self, sql):
+        """Return the stored tables that SQL text names, itself or by views.
+
+        :returns: tuple of names, sorted.
+        """
+        return self.names_among(sqltext.parse(sql).names)
+
+    def names_among(self, words):
+        """Return the stored tables that lower-case words name.
+
+        :returns: tuple of names, sorted.
+        """
+        found = set()
+        for name in words:
+            if name in self._names:
+                found.add(self._names[name])
+            else:
+                found.update(self._views.get(name, ()))
+        return tuple(sorted(found))
+
+    def plan(self, compiled):
+        """Return the Plan of a compiled statement.
+
+        :param compiled: a KVSCompiler.
+        """
+        found = analysis.Analysis(compiled, self._names, self._affinity)
+        levels = self._levels(found.sources)
+        checks, verify = (), False
+        dml = compiled.kvs_dml
+        target = None
+        needs_ids = False
+        if dml is not None:
+            target = self._names.get(dml.table.name.lower(), dml.table.name)
+            table = self._schema.tables.get(target)
+            if table is None:
+                verify = False
+            elif compiled.isinsert:
+                checks, verify = self._insert_checks(compiled, dml, table)
+                needs_ids = table.auto_id in table.columns and not _is_given(
+                    compiled, dml, _dml_values(compiled), table.auto_id)
+            elif compiled.isupdate:
+                changed = _changed_columns(compiled, dml)
+                verify = any(
+                    changed.intersection(columns)
+                    for columns in self._unique_columns(table))
+        if checks:
+            levels = ([*(levels[0] if levels else ()), *checks],
+                      *levels[1:])
+        whole = set(found.unrestricted)
+        for source in found.sources:
+            whole.update(self._views.get(source.table.lower(), ()))
+        for text in compiled.kvs_fragments:
+            whole.update(self.names_in(text))
+        return plan.Plan(
+            levels=tuple(tuple(level) for level in levels),
+            whole=tuple(sorted(whole)),
+            locked=tuple(found.locked),
+            target=target,
+            restricted=found.target,
+            verify=verify,
+            is_insert=compiled.isinsert,
+            needs_ids=needs_ids)
+
+    def unique_paths(self, name):
+        """Return how to find the rows that a table's rows collide with.
+
+        :returns: list of (Table, columns of the unique key, kind of path,
+            columns to ask for).
+        """
+        table = self._schema.tables.get(name)
+        if table is None:
+            return []
+        return [(table, columns, *self.path_of_unique(table, columns))
+                for columns in self._unique_columns(table)]
+
+    # Levels -----------------------------------------------------------------
+
+    def _levels(self, sources):
+        levels = []
+        resolved = set()
+        pending = list(sources)
+        while pending:
+            ranked = [(*self._best(source, resolved), source)
+                      for source in pending]
+            chosen = [item for item in ranked if item[0] <= _LINKED_UNIQUE]
+            # What no join could ever improve need not wait for one.
+            chosen.extend(
+                item for item in ranked
+                if item[0] > _LINKED_UNIQUE
+                and not self._may_link(item[2], pending, item[0]))
+            if not chosen:
+                best = min(ranked, key=lambda item: (
+                    item[0], item[2].nullable, item[2].order))
+                chosen = [best]
+                if best[0] == _LINKED_INDEX:
+                    chosen = [item for item in ranked
+                              if item[0] == _LINKED_INDEX]
+            level = []
+            for _rank, path, source in sorted(
+                    chosen, key=lambda item: item[2].order):
+                level.append(plan.Step(
+                    source, self._schema.tables.get(source.table), path))
+                pending.remove(source)
+            resolved.update(step.source for step in level)
+            levels.append(level)
+        return levels
+
+    def _candidates_of(self, name):
+        found = self._candidates.get(name)
+        if found is None:
+            table = self._schema.tables.get(name)
+            found = () if table is None else tuple(_candidates(table))
+            self._candidates[name] = found
+        return found
+
+    def _best(self, source, resolved):
+        """Return the best (rank, Path) that is possible now."""
+        best = (_SCAN, plan.Path(plan.SCAN))
+        for known, linked, kind, columns in self._candidates_of(source.table):
+            missing = tuple(column for column in columns
+                            if column not in source.values)
+            if not missing:
+                if known < best[0]:
+                    best = (known, plan.Path(kind, columns))
+            elif linked < best[0]:
+                origin = _origin(source, missing, resolved)
+                if origin:
+                    best = (linked, plan.Path(kind, columns, missing, origin))
+        return best
+
+    def _may_link(self, source, pending, rank):
+        """Tell whether loading others first could give a better path."""
+        others = set(pending)
+        others.discard(source)
+        if not others:
+            return False
+        reachable = {
+            column for column, origins in source.links.items()
+            for origin in origins
+            if any(other in others for other, _name in origin)}
+        return any(
+            linked < rank
+            and any(column in reachable for column in columns)
+            and all(column in source.values or column in source.links
+                    for column in columns)
+            for _known, linked, _kind, columns
+            in self._candidates_of(source.table))
+
+    # Unique keys ------------------------------------------------------------
+
+    @staticmethod
+    def _unique_columns(table):
+        return (table.key, *(unique.columns for unique in table.uniques))
+
+    def path_of_unique(self, table, columns):
+        """Return how rows that could collide on a unique key are reached.
+
+        :returns: kind of path and the columns to ask for; the kind is
+            ``plan.SCAN`` where the store has no better way.
+        """
+        if table.partition_column in columns:
+            return plan.PARTITION, (table.partition_column,)
+        if columns == table.key:
+            if has_cheap_key(table):
+                return plan.KEY, columns
+            # The store keeps such keys unique in a partition.
+            return plan.PARTITION, (table.partition_column,)
+        if columns in table.cheap_columns():
+            return plan.INDEX, columns
+        return plan.SCAN, ()
+
+    def _insert_checks(self, compiled, dml, table):
+        """Return the Checks of an INSERT, and if it must be verified."""
+        if dml.select is not None or (
+                compiled.dml_compile_state._has_multi_parameters):
+            return (), True
+        given = _dml_values(compiled)
+        checks = []
+        for columns in self._unique_columns(table):
+            names = []
+            for column in columns:
+                if column == table.auto_id and not _is_given(
+                        compiled, dml, given, column):
+                    # A new id collides with nothing.
+                    names = None
+                    break
+                name = _parameter(compiled, dml, given, column)
+                if name is None:
+                    if (not _is_given(compiled, dml, given, column)
+                            and column not in table.defaults):
+                        names = None
+                        break
+                    return (), True
+                names.append(name)
+            if names is None:
+                continue
+            kind, path = self.path_of_unique(table, columns)
+            if kind == plan.SCAN or not set(path) <= set(columns):
+                return (), True
+            checks.append(plan.Check(table, columns, names, kind, path))
+        return checks, False
+
+
+def _origin(source, columns, resolved):
+    """Return where linked columns' values can be read now, or nothing."""
+    if len(columns) == 1:
+        for origin in source.links.get(columns[0], ()):
+            if all(other in resolved for other, _name in origin):
+                return tuple((other, (name,)) for other, name in origin)
+        return ()
+    shared = None
+    names = []
+    for column in columns:
+        by_source = {
+            origin[0][0]: origin[0][1]
+            for origin in source.links.get(column, ())
+            if len(origin) == 1 and origin[0][0] in resolved}
+        names.append(by_source)
+        shared = (set(by_source) if shared is None
+                  else shared.intersection(by_source))
+    if not shared:
+        return ()
+    other = min(shared, key=lambda item: item.order)
+    return ((other, tuple(by_source[other] for by_source in names)),)
+
+
+def _dml_values(compiled):
+    """Return column key -> value of a statement's VALUES or SET."""
+    return {getattr(column, "key", column): value
+            for column, value in (
+                compiled.dml_compile_state._dict_parameters or {}).items()}
+
+
+def _column_key(dml, name):
+    """Return the key of the column that has a name."""
+    for column in dml.table.c:
+        if column.name == name:
+            return column.key
+    return name
+
+
+def _is_given(compiled, dml, given, name):
+    key = _column_key(dml, name)
+    return key in given or key in compiled.binds or (
+        key in (compiled.column_keys or ()))
+
+
+def _parameter(compiled, dml, given, name):
+    """Return the name of the parameter that a column is set to."""
+    key = _column_key(dml, name)
+    value = given.get(key)
+    if isinstance(value, elements.BindParameter):
+        return compiled.bind_names.get(value)
+    if isinstance(value, elements.ClauseElement):
+        return None
+    bound = compiled.binds.get(key)
+    return None if bound is None else compiled.bind_names.get(bound)
+
+
+def _changed_columns(compiled, dml):
+    """Return the names of the columns that an UPDATE may set."""
+    keys = set(_dml_values(compiled))
+    keys.update(compiled.column_keys or ())
+    keys.update(column.key for column in compiled.update_prefetch or ())
+    return {column.name for column in dml.table.c if column.key in keys}

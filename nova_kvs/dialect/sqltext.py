@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What raw SQL text says, without parsing more of it than is needed.
+
+Text is never planned: it only tells which tables a statement names, what
+kind of statement it is, and how a table's key is declared.
+"""
+
+import functools
+import re
+import typing
+
+_TOKEN = re.compile(
+    r"""
+    (?P<space>\s+|--[^\n]*|/\*.*?(?:\*/|$))
+    |(?P<text>'(?:[^']|'')*')
+    |(?P<quoted>"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\])
+    |(?P<word>[^\W\d][\w$]*)
+    |(?P<other>.)
+    """, re.X | re.S)
+
+_READS = frozenset(("SELECT", "VALUES", "EXPLAIN"))
+_WRITES = frozenset(("INSERT", "UPDATE", "DELETE", "REPLACE"))
+_SCHEMA = frozenset(("CREATE", "ALTER", "DROP", "REINDEX"))
+
+#: The types that get an id when they are a table's only key column.
+#: SQLite does so for INTEGER only, MySQL for all of these.
+_ID_TYPES = frozenset(("INTEGER", "BIGINT", "SMALLINT"))
+
+_GENERATED_ID = re.compile(
+    r"INT NOT NULL ON CONFLICT REPLACE "
+    r"DEFAULT \(kvs_next_id\('(?:[^']|'')*'\)\)")
+
+
+class Token(typing.NamedTuple):
+    """One token of SQL text."""
+
+    kind: str
+    #: As written.
+    text: str
+
+    @property
+    def name(self):
+        """The identifier that the token is, without quotes, or None."""
+        if self.kind == "word":
+            return self.text
+        if self.kind == "quoted":
+            quote = self.text[-1]
+            return self.text[1:-1].replace(quote * 2, quote)
+        return None
+
+    @property
+    def keyword(self):
+        """The token as an upper-case keyword, or None."""
+        return self.text.upper() if self.kind == "word" else None
+
+
+def tokens(sql):
+    """Return all tokens of SQL text, white space and comments included."""
+    return [Token(match.lastgroup, match.group())
+            for match in _TOKEN.finditer(sql)]
+
+
+class Statement(typing.NamedTuple):
+    """What is known of a statement of which only the text is known."""
+
+    #: ``read``, ``write``, ``schema`` or the first keyword.
+    kind: str
+    #: Lower-case identifiers that occur in it.
+    names: frozenset
+    #: Its tokens, without white space.
+    tokens: tuple
+
+
+@functools.lru_cache(maxsize=1024)
+def parse(sql):
+    """Return the Statement that SQL text is."""
+    found = tuple(token for token in tokens(sql) if token.kind != "space")
+    keywords = [token.keyword for token in found if token.keyword]
+    kind = keywords[0] if keywords else ""
+    if kind == "WITH":
+        kind = next((word for word in keywords if word in _WRITES), "SELECT")
+    if kind in _READS:
+        kind = "read"
+    elif kind in _WRITES:
+        kind = "write"
+    elif kind in _SCHEMA:
+        kind = "schema"
+    return Statement(
+        kind,
+        frozenset(token.name.lower() for token in found if token.name),
+        found)
+
+
+def table_of(statement):
+    """Return the name of the table that a CREATE or ALTER TABLE names.
+
+    :param statement: a Statement of kind ``schema``.
+    :returns: the name, or None if it is about something else.
+    """
+    return _object_of(statement, "TABLE")
+
+
+def view_of(statement):
+    """Return the name of the view that a CREATE VIEW makes, or None."""
+    return _object_of(statement, "VIEW")
+
+
+def _object_of(statement, kind):
+    words = [token for token in statement.tokens
+             if token.keyword not in ("TEMP", "TEMPORARY", "IF", "NOT",
+                                      "EXISTS")]
+    if len(words) < 3 or words[1].keyword != kind:
+        return None
+    if len(words) > 4 and words[3].text == ".":
+        return words[4].name
+    return words[2].name
+
+
+def _definitions(found):
+    """Split the token list of a CREATE TABLE at its top-level commas.
+
+    :returns: list of (first, end) index pairs, one for each column or
+        table constraint, and the index behind the closing parenthesis.
+    """
+    parts = []
+    depth = 0
+    start = None
+    for index, token in enumerate(found):
+        if token.text == "(":
+            depth += 1
+            if depth == 1:
+                start = index + 1
+        elif token.text == ")":
+            depth -= 1
+            if depth == 0:
+                parts.append((start, index))
+                return parts, index + 1
+        elif token.text == "," and depth == 1:
+            parts.append((start, index))
+            start = index + 1
+    return [], len(found)
+
+
+def _key_columns(found, parts):
+    """Return the lower-case names of the columns that are the key."""
+    for first, end in parts:
+        part = [token for token in found[first:end] if token.kind != "space"]
+        if not part:
+            continue
+        words = [token.keyword for token in part]
+        if words[0] == "CONSTRAINT":
+            part, words = part[2:], words[2:]
+        if words[:2] == ["PRIMARY", "KEY"]:
+            close = next(index for index, token in enumerate(part)
+                         if token.text == ")")
+            return [token.name.lower() for token in part[3:close]
+                    if token.name
+                    and token.keyword not in ("ASC", "DESC", "COLLATE")]
+        depth = 0
+        for index, token in enumerate(part):
+            depth += (token.text == "(") - (token.text == ")")
+            if (depth == 0 and words[index:index + 2] == ["PRIMARY", "KEY"]):
+                return [part[0].name.lower()]
+    return []
+
+
+def with_generated_id(sql):
+    """Return a CREATE TABLE whose integer key gets its ids from the store.
+
+    SQLite would number rows from the greatest key that it holds, and a
+    workspace does not hold them all. Anything else is returned as it is.
+    """
+    found = tokens(sql)
+    if any(token.name == "kvs_next_id" for token in found):
+        return sql
+    parts, behind = _definitions(found)
+    if any(token.keyword == "WITHOUT" for token in found[behind:]):
+        return sql
+    key = _key_columns(found, parts)
+    name = table_of(parse(sql))
+    if name is None or len(key) != 1:
+        return sql
+    for first, end in parts:
+        index = [at for at in range(first, end) if found[at].kind != "space"]
+        if len(index) < 2 or (found[index[0]].name or "").lower() != key[0]:
+            continue
+        words = [found[at].keyword for at in index]
+        if words[0] == "CONSTRAINT" or words[1] not in _ID_TYPES:
+            continue
+        if "DEFAULT" in words:
+            return sql
+        for at in range(len(words)):
+            # The key's own NOT NULL clause replaces these.
+            if words[at] == "AUTOINCREMENT":
+                found[index[at]] = Token("space", " ")
+            elif words[at:at + 2] == ["NOT", "NULL"]:
+                found[index[at]] = found[index[at + 1]] = Token("space", "")
+        # Not INTEGER, which would make it SQLite's row number.
+        found[index[1]] = Token("word", (
+            "INT NOT NULL ON CONFLICT REPLACE "
+            "DEFAULT (kvs_next_id('%s'))" % name.replace("'", "''")))
+        return re.sub(r"[ \t]+(?=[,)\n])", "", "".join(
+            token.text for token in found))
+    return sql
+
+
+def without_generated_id(sql):
+    """Return a CREATE TABLE with the key that SQLite would number itself.
+
+    The opposite of :func:`with_generated_id`, but that BIGINT and SMALLINT
+    have become INTEGER, which is 64 bits wide.
+    """
+    return _GENERATED_ID.sub("INTEGER NOT NULL", sql)

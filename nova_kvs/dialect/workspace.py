@@ -1,0 +1,649 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Workspaces: an in-memory SQLite database with a schema and few rows.
+
+Invariant: within a transaction a workspace holds, of every table, the rows
+that were loaded with this transaction's changes applied, and nothing else;
+between transactions it holds no rows. All of it happens inside one SQLite
+transaction that is always rolled back.
+
+Changes are found at the commit by comparing the rows of the tables that
+were written with the records that were loaded, by primary key. So
+savepoints, REPLACE, upserts and DDL need no book-keeping of their own.
+"""
+
+import logging
+import operator
+import sqlite3
+import threading
+import weakref
+
+from nova_kvs import exceptions
+from nova_kvs.dialect import plan
+from nova_kvs.dialect import planner
+from nova_kvs.dialect import sqltext
+from nova_kvs.record import access
+
+LOG = logging.getLogger(__name__)
+
+_ROWID = "_rowid_"
+_INTERNAL = "name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+
+_templates = weakref.WeakKeyDictionary()
+_templates_lock = threading.Lock()
+
+
+def quote(name):
+    """Return a name as an SQL identifier."""
+    return '"%s"' % name.replace('"', '""')
+
+
+class TableInfo:
+    """How the rows of one table are put into a workspace and read back.
+
+    :ivar columns: names, without generated columns, as tuple.
+    :ivar key_of: function from such a row to its primary key.
+    """
+
+    __slots__ = ("name", "columns", "key_columns", "key_of", "insert",
+                 "select", "has_key", "has_other_uniques", "_sql")
+
+    def __init__(self, name, columns, key_columns, has_other_uniques):
+        self.name = name
+        self.has_key = bool(key_columns)
+        #: Unique indexes on expressions or on some of the rows.
+        self.has_other_uniques = has_other_uniques
+        if not self.has_key:
+            key_columns = (_ROWID,)
+            columns = (_ROWID, *columns)
+        self.columns = columns
+        self.key_columns = key_columns
+        positions = [columns.index(column) for column in key_columns]
+        if len(positions) == 1:
+            position = positions[0]
+            self.key_of = lambda row: (row[position],)
+        else:
+            self.key_of = operator.itemgetter(*positions)
+        names = ", ".join(map(quote, columns))
+        self.insert = "INSERT INTO main.%s (%s) VALUES (%s)" % (
+            quote(name), names, ", ".join("?" * len(columns)))
+        self.select = "SELECT %s FROM main.%s" % (names, quote(name))
+        self._sql = {}
+
+    def distinct(self, columns):
+        """Return the SELECT of the different values of some columns."""
+        found = self._sql.get(columns)
+        if found is None:
+            found = self._sql[columns] = "SELECT DISTINCT %s FROM main.%s" % (
+                ", ".join(map(quote, columns)), quote(self.name))
+        return found
+
+    @classmethod
+    def read(cls, sqlite, name):
+        """Return the TableInfo of a table, or None if there is none."""
+        rows = sqlite.execute(
+            "SELECT name, pk, hidden FROM pragma_table_xinfo(?)",
+            (name,)).fetchall()
+        if not rows:
+            return None
+        others = sqlite.execute(
+            "SELECT count(*) FROM pragma_index_list(?) AS i "
+            'WHERE i."unique" AND (i.partial OR EXISTS (SELECT 1 '
+            "FROM pragma_index_info(i.name) AS c WHERE c.name IS NULL))",
+            (name,)).fetchone()[0]
+        return cls(
+            name,
+            tuple(column for column, _pk, hidden in rows if not hidden),
+            tuple(column for column, pk, _hidden in sorted(
+                (row for row in rows if row[1]), key=lambda row: row[1])),
+            bool(others))
+
+
+class Template:
+    """A schema as a SQLite database that workspaces are copied from."""
+
+    def __init__(self, schema):
+        self.schema = schema
+        self.planner = planner.Planner(schema)
+        self._lock = threading.Lock()
+        self._sqlite = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False)
+        for text in schema.ddl:
+            self._sqlite.execute(sqltext.with_generated_id(text))
+        self.infos = {
+            name: TableInfo.read(self._sqlite, name)
+            for name, in self._sqlite.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND "
+                + _INTERNAL).fetchall()}
+
+    def copy_to(self, sqlite):
+        """Make a SQLite database a copy of this one."""
+        with self._lock:
+            self._sqlite.backup(sqlite)
+
+
+def template_of(database):
+    """Return the Template of a database's present schema.
+
+    :param database: nova_kvs.record.database.Database.
+    """
+    schema = database.schema
+    found = _templates.get(database)
+    if found is None or found.schema is not schema:
+        found = Template(schema)
+        with _templates_lock:
+            _templates[database] = found
+    return found
+
+
+class State:
+    """What a transaction knows of one table.
+
+    :ivar rows: primary key -> (row as tuple, Record), as loaded.
+    :ivar complete: every stored row is loaded.
+    :ivar written: its rows may differ from what was loaded.
+    """
+
+    __slots__ = ("name", "rows", "complete", "written", "seen", "columns")
+
+    def __init__(self, name, columns):
+        self.name = name
+        self.rows = {}
+        self.complete = False
+        self.written = False
+        #: columns -> set of values that were asked for.
+        self.seen = {}
+        self.columns = columns
+
+
+class Loads:
+    """Accesses that are collected to be loaded together."""
+
+    __slots__ = ("_workspace", "_statement", "_scans", "_found")
+
+    def __init__(self, workspace, statement):
+        self._workspace = workspace
+        self._statement = statement
+        self._scans = {}
+        self._found = {}
+
+    def scan(self, state):
+        """Ask for all rows of a table."""
+        self._scans[state.name] = state
+
+    def add(self, state, table, kind, columns, tuples):
+        """Ask for rows by values that were not asked for before."""
+        seen = state.seen.get(columns)
+        if seen is not None:
+            tuples = [item for item in tuples if item not in seen]
+        if tuples:
+            entry = self._found.get((state.name, kind, columns))
+            if entry is None:
+                self._found[state.name, kind, columns] = (
+                    state, table, dict.fromkeys(tuples))
+            else:
+                entry[2].update(dict.fromkeys(tuples))
+
+    def run(self):
+        """Load what was asked for, in as few round trips as it takes."""
+        if not self._scans and not self._found:
+            return
+        accesses = []
+        states = []
+        asked = []
+        for name, state in self._scans.items():
+            LOG.debug("Full scan of table %s for: %s", name, self._statement)
+            accesses.append(access.FullScan(name))
+            states.append(state)
+        for (name, kind, columns), (state, table, tuples) in (
+                self._found.items()):
+            if name not in self._scans:
+                accesses.append(
+                    plan.make_access(table, kind, columns, tuples))
+                states.append(state)
+                asked.append((state, columns, tuples))
+        scans = list(self._scans.values())
+        self._scans = {}
+        self._found = {}
+        self._workspace.load(accesses, states)
+        for state in scans:
+            state.complete = True
+        for state, columns, tuples in asked:
+            state.seen.setdefault(columns, set()).update(tuples)
+
+
+class Workspace:
+    """The workspace of one connection. Not for several threads at once."""
+
+    def __init__(self, database):
+        self.database = database
+        self.sqlite = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False,
+            cached_statements=256)
+        self.sqlite.create_function("kvs_next_id", 1, self._next_id)
+        #: The error behind "user-defined function raised exception".
+        self.function_error = None
+        #: The id that a statement gave to a row last, or None.
+        self.last_id = None
+        self._reserved_for = None
+        self._reserved = (None, iter(()))
+        self._template = None
+        self._transaction = None
+        self._is_begun = False
+        self._forget()
+        self._follow_schema()
+
+    def _forget(self):
+        self._states = {}
+        self._infos = None
+        self._locks = {}
+        self._savepoints = []
+        self._journal = []
+
+    def _follow_schema(self):
+        template = template_of(self.database)
+        if template is not self._template:
+            template.copy_to(self.sqlite)
+            self._template = template
+
+    # The transaction --------------------------------------------------------
+
+    @property
+    def is_begun(self):
+        """True while a transaction is open."""
+        return self._is_begun
+
+    @property
+    def planner(self):
+        """The planner of the schema that the transaction began with."""
+        return self._template.planner
+
+    @property
+    def has_savepoints(self):
+        """True while a savepoint is set."""
+        return bool(self._savepoints)
+
+    def begin(self):
+        """Begin a transaction unless one is open."""
+        if self._is_begun:
+            return
+        self.clear()
+        self._follow_schema()
+        self.sqlite.execute("BEGIN")
+        self._transaction = self.database.begin()
+        self._is_begun = True
+
+    def clear(self):
+        """Forget all rows, once nobody reads a finished transaction's."""
+        if self._transaction is not None and not self._is_begun:
+            self._transaction = None
+            if self.sqlite.in_transaction:
+                self.sqlite.execute("ROLLBACK")
+            self._forget()
+
+    def rollback(self):
+        """End the transaction without a trace."""
+        if self._is_begun:
+            self._is_begun = False
+            self._transaction.rollback()
+        self.clear()
+
+    def commit(self):
+        """Write what was changed, in one commit.
+
+        The rows stay until the next transaction begins, for results that
+        are not read to their end.
+
+        :raises nova_kvs.exceptions.KVSError: as RecordTransaction.commit.
+        """
+        if not self._is_begun:
+            return
+        self._is_begun = False
+        transaction = self._transaction
+        if self._infos is not None:
+            ddl = self._schema_text()
+            if ddl != self._template.schema.ddl:
+                transaction.set_schema(ddl)
+        has_changes = self._infos is not None
+        for state in self._states.values():
+            if state.written:
+                has_changes |= self._write_changes(transaction, state)
+        if not has_changes:
+            transaction.rollback()
+            return
+        for record in self._locks.values():
+            transaction.lock(record)
+        transaction.commit()
+
+    def _write_changes(self, transaction, state):
+        """Give the changes of one table to the transaction."""
+        info = self.info(state.name)
+        rows = state.rows
+        if info is None:
+            for _row, record in rows.values():
+                transaction.delete(record)
+            return bool(rows)
+        same_columns = info.columns == state.columns
+        columns = info.columns
+        key_of = info.key_of
+        left = dict(rows)
+        added = []
+        has_changes = False
+        for row in self.sqlite.execute(info.select).fetchall():
+            loaded = left.pop(key_of(row), None)
+            if loaded is None:
+                added.append(row)
+            elif not (same_columns and row == loaded[0]):
+                values = _values(columns, row)
+                if values != loaded[1].values:
+                    transaction.update(loaded[1], values)
+                    has_changes = True
+        for _row, record in left.values():
+            transaction.delete(record)
+        for row in added:
+            values = _values(columns, row)
+            if not info.has_key:
+                # A number that only this workspace knows.
+                del values[_ROWID]
+            transaction.insert(info.name, values)
+        return has_changes or bool(left) or bool(added)
+
+    # Rows -------------------------------------------------------------------
+
+    def state(self, name):
+        """Return what is known of a table."""
+        found = self._states.get(name)
+        if found is None:
+            info = self.info(name)
+            found = self._states[name] = State(
+                name, info.columns if info is not None else ())
+            if name not in self._template.infos:
+                # Not stored, but made by this transaction.
+                found.complete = True
+        return found
+
+    def loads(self, statement):
+        """Return a Loads.
+
+        :param statement: SQL text, for the log.
+        """
+        return Loads(self, statement)
+
+    def load(self, accesses, states):
+        """Load rows that are not loaded yet.
+
+        :param accesses: of nova_kvs.record.access.
+        :param states: the State of each one's table.
+        :raises nova_kvs.exceptions.ConflictError: if a row that another
+            transaction committed meanwhile collides with one of this.
+        """
+        for state, records in zip(states, self._transaction.load(accesses)):
+            rows = state.rows
+            info = self._template.infos[state.name]
+            columns = info.columns
+            fresh = []
+            for record in records:
+                if record.key not in rows:
+                    row = tuple(map(record.values.get, columns))
+                    if not info.has_key:
+                        row = (record.key[0], *row[1:])
+                    rows[record.key] = (row, record)
+                    fresh.append(row)
+            if not fresh:
+                continue
+            if self._savepoints:
+                self._journal.append((info.insert, fresh))
+            try:
+                self.sqlite.executemany(info.insert, fresh)
+            except sqlite3.IntegrityError as error:
+                raise exceptions.ConflictError(
+                    table=state.name, error=error) from error
+
+    def scan(self, names, statement):
+        """Load whole tables."""
+        loads = self.loads(statement)
+        for name in names:
+            state = self.state(name)
+            if not state.complete:
+                loads.scan(state)
+        loads.run()
+
+    def has_own_row(self, state, key):
+        """Tell whether this transaction inserted a row with a key."""
+        if not state.written:
+            return False
+        info = self.info(state.name)
+        return info is not None and bool(self.sqlite.execute(
+            "SELECT 1 FROM main.%s WHERE %s" % (
+                quote(info.name),
+                " AND ".join("%s = ?" % quote(column)
+                             for column in info.key_columns)),
+            key).fetchall())
+
+    def values_of(self, source, columns, parameters):
+        """Return the different values that a source's columns have.
+
+        :param source: analysis.Source whose rows are loaded.
+        :returns: list of tuples.
+        """
+        info = self.info(source.table)
+        if info is None:
+            return []
+        where, values = self._narrow(source, parameters)
+        return self.sqlite.execute(
+            info.distinct(columns) + where, values).fetchall()
+
+    def _narrow(self, source, parameters):
+        """Return the WHERE clause that a source's known values make."""
+        table = self._template.schema.tables.get(source.table)
+        clauses = []
+        values = []
+        if table is not None:
+            for column, wanted in source.values.items():
+                found = parameters.values(wanted, table, column)
+                if len(values) + len(found) <= plan.MAX_NARROWING:
+                    clauses.append("%s IN (%s)" % (
+                        quote(column), ", ".join("?" * len(found))))
+                    values.extend(found)
+        return (" WHERE " + " AND ".join(clauses) if clauses else ""), values
+
+    def lock(self, source, parameters):
+        """Let the commit fail if rows of a source change until then."""
+        info = self.info(source.table)
+        if info is None:
+            return
+        where, values = self._narrow_deep(source, parameters, set())
+        rows = self.state(source.table).rows
+        for key in self.sqlite.execute(
+                info.distinct(info.key_columns) + where, values).fetchall():
+            loaded = rows.get(key)
+            if loaded is not None:
+                self._locks[source.table, key] = loaded[1]
+
+    def _narrow_deep(self, source, parameters, seen):
+        """Return as ``_narrow`` does, links to other sources included."""
+        where, values = self._narrow(source, parameters)
+        clauses = [where[len(" WHERE "):]] if where else []
+        seen = seen | {source}
+        for column, origins in source.links.items():
+            for origin in origins:
+                if len(origin) != 1 or origin[0][0] in seen:
+                    continue
+                other, name = origin[0]
+                info = self.info(other.table)
+                if info is None or (other.nullable and not source.nullable):
+                    continue
+                inner, more = self._narrow_deep(other, parameters, seen)
+                clauses.append("%s IN (%s)" % (
+                    quote(column), info.distinct((name,)) + inner))
+                values = [*values, *more]
+        return (" WHERE " + " AND ".join(clauses) if clauses else ""), values
+
+    # Unique keys ------------------------------------------------------------
+
+    def rows_before(self, planned, parameters):
+        """Return what tells the rows that a statement is about to write.
+
+        :returns: for an INSERT the greatest row number, for an UPDATE the
+            numbers of the rows that it may change.
+        """
+        name = quote(planned.target)
+        if planned.is_insert:
+            return self.sqlite.execute(
+                "SELECT coalesce(max(_rowid_), 0) FROM main." + name
+            ).fetchone()[0]
+        where, values = self._narrow_deep(
+            planned.restricted, parameters, set())
+        return [number for number, in self.sqlite.execute(
+            "SELECT _rowid_ FROM main." + name + where, values).fetchall()]
+
+    def collisions(self, planned, before, statement):
+        """Return Loads of what the rows just written could collide with."""
+        loads = self.loads(statement)
+        state = self.state(planned.target)
+        for table, columns, kind, path in self.planner.unique_paths(
+                planned.target):
+            if kind == plan.SCAN:
+                loads.scan(state)
+                continue
+            wanted = {}
+            at = [columns.index(column) if column in columns
+                  else len(columns) for column in path]
+            asked = (columns if set(path) <= set(columns)
+                     else (*columns, *path))
+            for row in self._rows_after(planned, before, asked):
+                if None in row:
+                    continue
+                if columns == table.key and row[:len(columns)] in state.rows:
+                    continue
+                wanted[tuple([row[index] for index in at])] = None
+            loads.add(state, table, kind, path, wanted)
+        return loads
+
+    def _rows_after(self, planned, before, columns):
+        text = "SELECT DISTINCT %s FROM main.%s" % (
+            ", ".join(map(quote, columns)), quote(planned.target))
+        if planned.is_insert:
+            return self.sqlite.execute(
+                text + " WHERE _rowid_ > ?", (before,)).fetchall()
+        return self.sqlite.execute(
+            text + " WHERE _rowid_ IN (%s)" % ", ".join(map(str, before))
+        ).fetchall()
+
+    # Ids --------------------------------------------------------------------
+
+    def reserve_ids(self, table, sets):
+        """Take ids for all rows that a statement is about to insert.
+
+        :param sets: the statement's parameter sets; it may run in parts,
+            each with the same list.
+        """
+        if self._reserved_for is sets:
+            return
+        first = self.database.next_ids(table, len(sets))
+        self._reserved_for = sets
+        self._reserved = (table, iter(range(first, first + len(sets))))
+
+    def _next_id(self, table):
+        # A SQLite function: what it raises would be lost.
+        try:
+            name, numbers = self._reserved
+            number = next(numbers, None) if name == table else None
+            if number is None:
+                number = self.database.next_ids(table, 1)
+            self.last_id = number
+        except exceptions.KVSError as error:
+            self.function_error = error
+            raise
+        return self.last_id
+
+    # Schema -----------------------------------------------------------------
+
+    def info(self, name):
+        """Return a table's TableInfo, or None if there is none."""
+        if self._infos is None:
+            return self._template.infos.get(name)
+        if name not in self._infos:
+            self._infos[name] = TableInfo.read(self.sqlite, name)
+        return self._infos[name]
+
+    def before_schema_change(self, names, statement):
+        """Load the tables that a DDL statement is about, whole."""
+        self.scan([name for name in names if self.info(name) is not None],
+                  statement)
+
+    def after_schema_change(self, names):
+        """See the schema anew.
+
+        :param names: the tables that the statement may have changed.
+        """
+        self._infos = {}
+        for name in names:
+            self.state(name).written = True
+
+    def names_of(self, words):
+        """Return the tables that lower-case words name, views expanded."""
+        if self._infos is None:
+            return self._template.planner.names_among(words)
+        found = set()
+        for name, kind, text in self.sqlite.execute(
+                "SELECT name, type, sql FROM sqlite_master "
+                "WHERE type IN ('table', 'view') AND " + _INTERNAL
+        ).fetchall():
+            if name.lower() in words:
+                if kind == "table":
+                    found.add(name)
+                else:
+                    found.update(self.names_of(
+                        sqltext.parse(text).names - {name.lower()}))
+        return sorted(found)
+
+    def _schema_text(self):
+        """Return the workspace's schema as it is stored."""
+        return tuple(
+            sqltext.without_generated_id(text)
+            for text, in self.sqlite.execute(
+                "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND "
+                + _INTERNAL + " ORDER BY rowid").fetchall())
+
+    # Savepoints -------------------------------------------------------------
+
+    def savepoint(self, name):
+        """Note a savepoint that was set."""
+        self._savepoints.append((name.lower(), len(self._journal)))
+
+    def release(self, name):
+        """Note a savepoint that was released, with all later ones."""
+        at = self._find_savepoint(name)
+        if at is not None:
+            del self._savepoints[at:]
+        if not self._savepoints:
+            self._journal.clear()
+
+    def rolled_back_to(self, name):
+        """Put rows back that were loaded after a savepoint."""
+        at = self._find_savepoint(name)
+        if at is None:
+            return
+        del self._savepoints[at + 1:]
+        if self._infos is not None:
+            self._infos = {}
+        for insert, rows in self._journal[self._savepoints[at][1]:]:
+            self.sqlite.executemany(insert, rows)
+
+    def _find_savepoint(self, name):
+        name = name.lower()
+        for at in range(len(self._savepoints) - 1, -1, -1):
+            if self._savepoints[at][0] == name:
+                return at
+        return None
+
+    def close(self):
+        """Give the memory back."""
+        self.rollback()
+        self.sqlite.close()
+
+
+def _values(columns, row):
+    """Return a row as a dict without Nones."""
+    return {column: value for column, value in zip(columns, row)
+            if value is not None}
