@@ -80,12 +80,13 @@ class ClusterStore(remote.RemoteStore):
         interval_s = None
         for failure in failures:
             error = failure.error
-            if isinstance(error, redis_exceptions.AskError):
-                asked[failure.index] = self._redirected(error, failure.node)
-            elif isinstance(error, redis_exceptions.MovedError):
+            # To redis-py, MOVED is a kind of ASK.
+            if isinstance(error, redis_exceptions.MovedError):
                 self._topology.masters[error.slot_id] = self._redirected(
                     error, failure.node)
                 interval_s = interval_s or _MOVED_INTERVAL_S
+            elif isinstance(error, redis_exceptions.AskError):
+                asked[failure.index] = self._redirected(error, failure.node)
             elif not isinstance(error, (redis_exceptions.NoScriptError,
                                         redis_exceptions.TryAgainError)):
                 interval_s = _RELOAD_INTERVAL_S

@@ -160,7 +160,8 @@ class Node:
         try:
             return self._idle.pop()
         except IndexError:
-            return self._connect(deadline)
+            pass
+        return self._connect(deadline)
 
     def release(self, connection):
         """Take back a connection that has no reply outstanding."""
