@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command line: ``python -m tests.nova --suite nova-db``."""
+"""Command line: ``python -m tests.nova db``."""
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -16,6 +17,7 @@ from tests.nova import servers
 from tests.nova import sources
 from tests.nova import suites
 
+PROGRESS_INTERVAL_S = 10
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -23,7 +25,10 @@ def _parse(arguments):
     parser = argparse.ArgumentParser(
         prog='python -m tests.nova',
         description="Run Nova's and Placement's own tests on nova-kvs.")
-    parser.add_argument('--suite', choices=suites.SUITES, required=True)
+    parser.add_argument('suite', choices=suites.SUITES)
+    parser.add_argument(
+        '--selection', choices=suites.SELECTIONS,
+        help='run a part of Nova\'s functional tests')
     parser.add_argument(
         '--backend', choices=('memory', 'redis', 'cluster', 'sqlite'),
         default='memory',
@@ -51,7 +56,7 @@ def _parse(arguments):
     parser.add_argument(
         'filters', nargs='*', metavar='FILTER',
         help='regular expressions; run only tests whose id matches one')
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 class Run:
@@ -59,29 +64,32 @@ class Run:
 
     def __init__(self, options, backend):
         self.options = options
-        self.suite = suites.SUITES[options.suite]
+        self.suite = (suites.SELECTIONS[options.selection]
+                      if options.selection
+                      else suites.SUITES[options.suite])
         self.backend = backend
         options.state_dir.mkdir(parents=True, exist_ok=True)
         self.tree = sources.source_tree(self.suite.project,
                                         options.state_dir)
         self.name = '-'.join((
-            options.suite,
+            self.suite.project, options.selection or options.suite,
             sources.installed_version(self.suite.project),
             'sqlalchemy', importlib.metadata.version('sqlalchemy'),
             backend, 'native', options.native,
             'threading' if options.threading else 'eventlet'))
         self._log = open(options.state_dir / f'{self.name}.log', 'w')
-        self._servers = servers.start(backend)
+        self._stack = contextlib.ExitStack()
+        self._stack.enter_context(self._log)
+        self._url = self._stack.enter_context(servers.running(backend))
 
     def close(self):
         """Stop the servers, if any were started."""
-        self._servers.close()
-        self._log.close()
+        self._stack.close()
 
     def _worker(self):
         return runner.Worker(
             ['--project', self.suite.project,
-             '--backend', self._servers.url(),
+             '--url', self._url,
              '--native', self.options.native],
             [self.tree, REPOSITORY], not self.options.threading, self._log)
 
@@ -96,30 +104,29 @@ class Run:
 
     def outcomes(self, wanted):
         """Run the tests that ``wanted`` accepts and return the outcomes."""
-        journal = runner.Journal(
-            self.options.state_dir / f'{self.name}.jsonl',
-            self.options.resume)
-        listing = self.listing()
-        batches = runner.make_batches(
-            listing, suites.batch_key,
-            lambda one: wanted(one) and one not in journal.outcomes)
-        total = len(journal.outcomes) + sum(
-            len(batch.ids) for batch in batches)
+        total = 0
         started = last = time.monotonic()
 
-        def progress():
+        def progress(outcomes):
             nonlocal last
-            if time.monotonic() - last > 10:
+            if time.monotonic() - last > PROGRESS_INTERVAL_S:
                 last = time.monotonic()
-                failed = sum(one['status'] == 'failed' for one
-                             in list(journal.outcomes.values()))
-                print(f'{len(journal.outcomes)} of {total} done, '
+                failed = sum(one['status'] == 'failed'
+                             for one in outcomes.values())
+                print(f'{len(outcomes)} of {total} done, '
                       f'{failed} not passed, {last - started:.0f} s',
                       flush=True)
 
+        journal = runner.Journal(
+            self.options.state_dir / f'{self.name}.jsonl',
+            self.options.resume, progress)
+        batches = runner.make_batches(
+            self.listing(), suites.batch_key,
+            lambda one: wanted(one) and one not in journal.outcomes)
+        total = len(journal.outcomes) + sum(
+            len(batch.ids) for batch in batches)
         try:
-            runner.run(batches, self._worker, self.options.jobs, journal,
-                       progress)
+            runner.run(batches, self._worker, self.options.jobs, journal)
         finally:
             journal.close()
         return [one for one in journal.outcomes.values()

@@ -116,8 +116,7 @@ def _by_module(verdict):
     table = collections.defaultdict(collections.Counter)
     for field in dataclasses.fields(verdict):
         for outcome in getattr(verdict, field.name):
-            module = outcome['id'].split('(')[0].rsplit('.', 2)[0]
-            table[module][field.name] += 1
+            table[outcome['module']][field.name] += 1
     return dict(sorted(table.items()))
 
 

@@ -114,10 +114,12 @@ class Journal:
 
     :param path: file of JSON lines.
     :param resume: whether to keep the outcomes that it holds.
+    :param progress: called with the outcomes so far after each one.
     """
 
-    def __init__(self, path: pathlib.Path, resume: bool):
+    def __init__(self, path: pathlib.Path, resume: bool, progress):
         self.outcomes = {}
+        self._progress = progress
         self._lock = threading.Lock()
         if resume and path.exists():
             for line in path.read_text('utf-8').splitlines():
@@ -134,13 +136,19 @@ class Journal:
     def _write(self, outcome):
         print(json.dumps(outcome), file=self._file, flush=True)
 
-    def record(self, outcome):
-        """Keep one outcome; a test that failed once stays failed."""
+    def record(self, module, outcome):
+        """Keep one outcome; a test that failed once stays failed.
+
+        :param module: where the test was loaded from.
+        :param outcome: as the worker sent it.
+        """
+        outcome['module'] = module
         with self._lock:
             known = self.outcomes.get(outcome['id'])
             if known is None or known['status'] != 'failed':
                 self.outcomes[outcome['id']] = outcome
                 self._write(outcome)
+            self._progress(self.outcomes)
 
     def close(self):
         """Close the file."""
@@ -184,7 +192,7 @@ def _run_batch(batch, make_worker, worker, journal, stop):
                 if 'start' in answer:
                     running = answer['start']
                     continue
-                journal.record(answer)
+                journal.record(batch.module, answer)
                 running = None
                 if answer['id'] in left:
                     left.remove(answer['id'])
@@ -194,24 +202,25 @@ def _run_batch(batch, make_worker, worker, journal, stop):
             if stop.is_set():
                 break
             lost = running or left[0]
-            journal.record(_failed(lost, 'the worker process died'))
+            journal.record(batch.module,
+                           _failed(lost, 'the worker process died'))
             if lost in left:
                 left.remove(lost)
         else:
             for test_id in left:
-                journal.record(_failed(test_id, 'no outcome was reported'))
+                journal.record(batch.module,
+                               _failed(test_id, 'no outcome was reported'))
             left = []
     return worker
 
 
-def run(batches, make_worker, jobs, journal, progress):
+def run(batches, make_worker, jobs, journal):
     """Run all batches.
 
     :param batches: what to run.
     :param make_worker: function without arguments that starts a worker.
     :param jobs: how many workers at once.
     :param journal: takes the outcomes.
-    :param progress: called without arguments after each batch.
     """
     todo = queue.SimpleQueue()
     for batch in batches:
@@ -232,7 +241,6 @@ def run(batches, make_worker, jobs, journal, progress):
             except queue.Empty:
                 break
             worker = _run_batch(batch, start, worker, journal, stop)
-            progress()
 
     threads = [threading.Thread(target=work, daemon=True)
                for _ in range(jobs)]

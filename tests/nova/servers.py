@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts what holds the state during a run."""
 
+import contextlib
 
-class NoServer:
-    """SQLite and the embedded store live in the worker."""
+from tests import fixtures
 
-    def __init__(self, url):
-        self._url = url
-
-    def url(self):
-        """Return the database URL without a name, for one worker."""
-        return self._url
-
-    def close(self):
-        """Do nothing."""
+#: Database name of the URL that a worker makes the real ones from.
+TEMPLATE = 'template'
 
 
-def start(backend):
-    """Start what a backend needs.
+@contextlib.contextmanager
+def running(backend):
+    """Start what a backend needs and stop it in the end.
 
     :param backend: ``memory``, ``redis``, ``cluster`` or ``sqlite``.
-    :returns: an object with ``url()`` and ``close()``.
+    :returns: the connection URL with the database name ``template``.
     """
     if backend == 'sqlite':
-        return NoServer('sqlite')
-    return NoServer('kvs+memory:///')
+        yield 'sqlite://'
+    elif backend == 'memory':
+        yield f'kvs+memory:///{TEMPLATE}'
+    else:
+        servers = (fixtures.RedisServerFixture() if backend == 'redis'
+                   else fixtures.RedisClusterFixture(masters=3, replicas=0))
+        with servers:
+            yield servers.url(TEMPLATE)

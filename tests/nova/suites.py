@@ -35,13 +35,21 @@ class Suite:
 
 
 SUITES = {
-    'nova-db': Suite('nova', (
+    'db': Suite('nova', (
         'nova.tests.unit.db',
         'nova.tests.functional.db',
     )),
-    'nova-functional': Suite('nova', ('nova.tests.functional',)),
-    # What the store has to do with most, in a few minutes.
-    'nova-selection': Suite('nova', (
+    'functional': Suite('nova', ('nova.tests.functional',)),
+    'placement': Suite('placement', (
+        'placement.tests.unit',
+        'placement.tests.functional',
+    )),
+}
+
+# Parts of a suite that have to be done within minutes.
+SELECTIONS = {
+    # What the store has to do with most.
+    'ci': Suite('nova', (
         'nova.tests.functional.test_servers',
         'nova.tests.functional.test_cross_cell_migrate',
         'nova.tests.functional.test_nova_manage',
@@ -50,10 +58,6 @@ SUITES = {
         'nova.tests.functional.db.test_quotas',
         'nova.tests.functional.test_aggregates',
         'nova.tests.functional.test_server_group',
-    )),
-    'placement': Suite('placement', (
-        'placement.tests.unit',
-        'placement.tests.functional',
     )),
 }
 

@@ -92,23 +92,21 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--answers', type=int, required=True)
     parser.add_argument('--project', required=True)
-    parser.add_argument('--backend', required=True)
+    parser.add_argument('--url', required=True)
     parser.add_argument('--native', required=True)
-    parser.add_argument('--unit', action='store_true')
     arguments = parser.parse_args()
     answers = open(arguments.answers, 'w', encoding='utf-8', buffering=1)
 
     def send(answer):
         print(json.dumps(answer), file=answers)
 
-    if arguments.backend != 'sqlite':
-        # Nova's test packages patch the standard library for eventlet when
-        # they are imported, which must come before anything else of Nova.
-        importlib.import_module(
-            f'{arguments.project}.tests.'
-            + ('unit' if arguments.unit else 'functional'))
+    # Nova's test packages patch the standard library for eventlet when they
+    # are imported, which must come before anything else of Nova.
+    importlib.import_module(f'{arguments.project}.tests.functional')
+    on_kvs = arguments.url.startswith('kvs')
+    if on_kvs:
         from tests.nova import adapt
-        adapt.install(arguments.project, arguments.backend,
+        adapt.install(arguments.project, arguments.url,
                       arguments.native == 'on')
     for line in sys.stdin:
         request = json.loads(line)
@@ -116,6 +114,8 @@ def main():
             _list(request['list'], send)
         else:
             _run(request['run'], request['ids'], send)
+            if on_kvs:
+                adapt.forget()
         send({'done': True})
 
 

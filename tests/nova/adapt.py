@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that is changed around Nova's and Placement's tests to run them here.
+
+No test is touched. Their fixtures use SQLite in four ways that another
+database cannot follow by the URL alone:
+
+1. ``sqlite://`` is a new, empty database in each engine that is made of it.
+   Nova's configuration gets a URL of ours instead, and each engine that
+   oslo.db makes of exactly that URL gets a database with a new name. So the
+   configuration shows the scheme that an operator's would.
+2. Nova's ``Database`` and ``CellDatabases`` migrate once a process, keep the
+   database as SQL text (``iterdump`` of the DBAPI connection) and run that
+   text on each new connection (``executescript``). Our connections get these
+   two methods here: the first also remembers the stored keys, the second
+   copies those under the new database's name instead of running the text.
+   Text that did not come from our ``iterdump`` is run.
+3. With native threads Nova's fixtures use temporary SQLite files. The
+   function that makes one gives a URL of ours.
+4. oslo.db's provisioning (Placement's ``Database`` and the migration tests of
+   both) knows what to do by the name of the dialect. ``kvs`` is added to it
+   and takes the place of ``sqlite`` as its default; dropping all objects
+   drops the database, as with SQLite.
+
+What SQLite loses with its engine is dropped here by ``forget``, which the
+worker calls when a batch of tests is done.
+"""
+
+import itertools
+import os
+import sqlite3
+
+from oslo_config import cfg
+from oslo_db.sqlalchemy import engines
+from oslo_db.sqlalchemy import provision
+from oslo_db.sqlalchemy import test_fixtures
+from oslo_db.sqlalchemy import utils
+import sqlalchemy
+
+from nova_kvs import keyspace
+from nova_kvs.dialect import dbapi
+from nova_kvs.record import database as databases
+from nova_kvs.store import base
+from nova_kvs.store import memory
+from nova_kvs.store import registry
+
+_numbers = itertools.count()
+#: Databases since the last ``forget``: name -> store.
+_used = {}
+#: SQL text of a database -> the keys it had: name, kind and content.
+_templates = {}
+
+
+class _Target:
+    """Where the databases of this process are.
+
+    :param template: URL with the database name ``template``.
+    """
+
+    def __init__(self, template):
+        self.template = template
+
+    def new_url(self, name=None):
+        """Return the URL of a database that nobody uses.
+
+        Names are of one length: see :func:`_restore`.
+        """
+        name = name or 't%09d%06d' % (os.getpid(), next(_numbers))
+        url = sqlalchemy.make_url(self.template).set(database=name)
+        _used[name] = None
+        return url.render_as_string(hide_password=False)
+
+
+def install(project, template, native):
+    """Adapt the fixtures; before any test module is imported.
+
+    :param project: ``nova`` or ``placement``.
+    :param template: URL whose database name is ``template``.
+    :param native: whether to use the native functions.
+    """
+    target = _Target(template)
+    if not native:
+        cfg.CONF.set_default('db_api', 'none', group='nova_kvs')
+    _adapt_engines(target)
+    _adapt_connections()
+    _adapt_provisioning(target)
+    if project == 'nova':
+        _adapt_nova(target)
+
+
+def _adapt_engines(target):
+    create_engine = engines.create_engine
+
+    def create(sql_connection, *args, **kwargs):
+        if str(sql_connection) == target.template:
+            sql_connection = target.new_url()
+        return create_engine(sql_connection, *args, **kwargs)
+
+    engines.create_engine = create
+
+
+def _adapt_nova(target):
+    from nova.tests.fixtures import conf
+    from nova.tests.fixtures import nova as nova_fixtures
+
+    set_up = conf.ConfFixture.setUp
+
+    def set_up_on_kvs(self):
+        set_up(self)
+        for group in ('api_database', 'database'):
+            self.conf.set_default('connection', target.template, group=group)
+
+    conf.ConfFixture.setUp = set_up_on_kvs
+    # Since Nova 34.
+    if hasattr(nova_fixtures, '_use_file_backed_sqlite_with_wal'):
+        nova_fixtures._use_file_backed_sqlite_with_wal = (
+            lambda name: (target.new_url(), None))
+
+
+def _adapt_provisioning(target):
+    @provision.BackendImpl.impl.dispatch_for('kvs')
+    class KVSBackendImpl(provision.BackendImpl):
+
+        def create_opportunistic_driver_url(self):
+            return target.template
+
+        def create_named_database(self, engine, ident, conditional=False):
+            """Do nothing: a database is there when it is used."""
+
+        def drop_named_database(self, engine, ident, conditional=False):
+            """Do nothing: ``forget`` will."""
+
+        def drop_all_objects(self, engine):
+            with engine.connect() as connection:
+                owner = connection.connection.dbapi_connection
+                _drop(owner.workspace.database)
+
+        def provisioned_database_url(self, base_url, ident):
+            return utils.make_url(target.new_url())
+
+    provision.Backend.backends_by_database_type['kvs'] = provision.Backend(
+        'kvs', utils.make_url(target.template))
+    test_fixtures.BaseDbFixture.DRIVER = 'kvs'
+    init = test_fixtures.AdHocDbFixture.__init__
+
+    def init_on_kvs(self, url=None):
+        init(self, target.template if url in (None, 'sqlite://') else url)
+
+    test_fixtures.AdHocDbFixture.__init__ = init_on_kvs
+
+
+def _adapt_connections():
+    def iterdump(self):
+        text = _dump(self)
+        _templates[text] = _snapshot(self.workspace.database)
+        return iter([text])
+
+    def executescript(self, script):
+        keys = _templates.get(script)
+        if keys is None:
+            return self.cursor().executescript(script)
+        _restore(keys, self.workspace.database)
+
+    dbapi.Connection.iterdump = iterdump
+    dbapi.Connection.executescript = executescript
+
+
+def _dump(connection):
+    """Return a database as SQL text, as sqlite3's ``iterdump`` does."""
+    plain = sqlite3.connect(':memory:')
+    try:
+        for ddl in connection.workspace.database.schema.ddl:
+            plain.execute(ddl)
+        for name, in plain.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table'"
+                " AND name NOT LIKE 'sqlite_%'").fetchall():
+            rows = connection.execute(f'SELECT * FROM "{name}"').fetchall()
+            if rows:
+                marks = ', '.join('?' * len(rows[0]))
+                plain.executemany(
+                    f'INSERT INTO "{name}" VALUES ({marks})', rows)
+        connection.rollback()
+        return ''.join(plain.iterdump())
+    finally:
+        plain.close()
+
+
+def _keys(database):
+    return sorted(set(database.store.scan(
+        keyspace.database_pattern(database.name))))
+
+
+def _command(key, *args):
+    return base.Command(key, (args[0], key, *args[1:]))
+
+
+_READS = {
+    b'hash': (b'HGETALL',),
+    b'zset': (b'ZRANGE', 0, -1, b'WITHSCORES'),
+    b'string': (b'GET',),
+}
+
+
+def _snapshot(database):
+    """Return what a database has stored.
+
+    :returns: the database's name, and the commands that write its keys.
+    """
+    store = database.store
+    keys = _keys(database)
+    kinds = store.batch([_command(key, b'TYPE') for key in keys])
+    values = store.batch([
+        _command(key, *_READS[kind]) for key, kind in zip(keys, kinds)])
+    commands = []
+    for key, kind, value in zip(keys, kinds, values):
+        if kind == b'hash':
+            commands.append(_command(key, b'HSET', *value))
+        elif kind == b'zset':
+            pairs = itertools.chain.from_iterable(
+                zip(value[1::2], value[::2]))
+            commands.append(_command(key, b'ZADD', *pairs))
+        else:
+            commands.append(_command(key, b'SET', value))
+    return database.name, commands
+
+
+def _restore(snapshot, database):
+    """Write what another database had stored into this one.
+
+    Keys and some values hold the database's name. All names are of one
+    length, so lengths that are stored in front of something stay right.
+    """
+    name, commands = snapshot
+    old = b'{%s:' % name.encode()
+    new = b'{%s:' % database.name.encode()
+    _drop(database)
+    database.store.batch([
+        base.Command(command.key.replace(old, new), tuple(
+            arg.replace(old, new) if isinstance(arg, bytes) else arg
+            for arg in command.args))
+        for command in commands])
+    database.refresh_schema()
+
+
+def _drop(database):
+    keys = _keys(database)
+    if keys:
+        database.store.batch([_command(key, b'DEL') for key in keys])
+    database.locators.clear()
+    database.fresh_ids.clear()
+    database.refresh_schema()
+
+
+def forget():
+    """Drop every database that was made since the last call."""
+    for key, database in list(databases._databases.items()):
+        if database.name not in _used:
+            continue
+        del databases._databases[key]
+        keys = _keys(database)
+        if keys:
+            database.store.batch([_command(key, b'DEL') for key in keys])
+    for key in [key for key, store in registry._stores.items()
+                if getattr(store.url, 'database', None) in _used
+                and isinstance(store, memory.MemoryStore)]:
+        del registry._stores[key]
+    for name in _used:
+        memory._servers.pop(name, None)
+    _used.clear()
