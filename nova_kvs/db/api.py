@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interface of nova.db.main.api: each function native, or Nova's own.
+
+Names are looked up when they are used, so that importing this module does
+not import Nova: a process without Nova (Placement) loads it for
+``install`` alone. As a backend of oslo.db's DBAPI it is loaded with
+``[database] backend = nova_kvs.db.api``.
+"""
+
+import importlib
+import inspect
+import sys
+
+_MAIN = "nova.db.main.api"
+
+
+def get_backend():
+    """Return the object that has the functions: oslo.db's contract."""
+    return sys.modules[__name__]
+
+
+def install():
+    """Put the native functions in front of Nova's.
+
+    Does nothing in a process that has not imported Nova's database layer,
+    and nothing the second time.
+
+    :returns: number of functions that were replaced.
+    """
+    if _MAIN not in sys.modules and "nova.db.api.api" not in sys.modules:
+        return 0
+    from nova_kvs.db import dispatch
+
+    return dispatch.install()
+
+
+def __getattr__(name):
+    if name.startswith("_"):
+        raise AttributeError(name)
+    from nova_kvs.db import dispatch
+
+    native = dispatch.load().get("%s:%s" % (_MAIN, name))
+    if native is not None:
+        return native
+    return getattr(importlib.import_module(_MAIN), name)
+
+
+def __dir__():
+    main_db_api = importlib.import_module(_MAIN)
+    names = {name for name, _function in inspect.getmembers(
+        main_db_api, inspect.isfunction) if not name.startswith("_")}
+    return sorted(names | set(globals()))

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts the native functions in front of Nova's.
+
+Nova's functions are attributes of modules and classes and are looked up at
+each call, so replacing the attribute reaches every caller. What stands there
+afterwards decides at each call: a context whose database is not a KVS one,
+or that has a transaction open, gets Nova's function as it was.
+"""
+
+import functools
+import importlib
+import inspect
+import sys
+
+from nova.db.main import api as main_db_api
+import nova.objects
+
+from nova_kvs.db import native
+
+#: Modules whose import fills ``native.REGISTRY``.
+MODULES = (
+    "actions", "aggregates", "block_devices", "build_requests",
+    "cell_mappings", "compute_nodes", "console_tokens", "flavors",
+    "host_mappings", "instance_details", "instance_groups", "instance_list",
+    "instance_mappings", "instances", "key_pairs", "migrations",
+    "miscellaneous", "pci_devices", "quotas", "quota_limits",
+    "request_specs", "security_groups", "services", "share_mappings",
+    "virtual_interfaces",
+)
+
+
+def load():
+    """Import every native module.
+
+    :returns: dict of "module:qualified name" -> native function.
+    """
+    for name in MODULES:
+        importlib.import_module("nova_kvs.db." + name)
+    return native.REGISTRY
+
+
+def install():
+    """Put the native functions in front of Nova's, once.
+
+    :returns: number of functions that were replaced by this call.
+    """
+    registry = load()
+    nova.objects.register_all()
+    replaced = 0
+    for target, function in registry.items():
+        try:
+            owner, name = native.lookup(target)
+            current = getattr(owner, name)
+        except (AttributeError, ImportError):
+            # This release of Nova does not have it.
+            continue
+        if current is function:
+            continue
+        function.nova_original = current
+        _replace(owner, name, function)
+        replaced += 1
+    return replaced + _replace_reader_modes()
+
+
+def uninstall():
+    """Take the native functions away again."""
+    for target, function in native.REGISTRY.items():
+        nova_function = getattr(function, "nova_original", None)
+        if nova_function is not None:
+            _replace(*native.lookup(target), nova_function)
+    for owner, name, raw in _reader_modes():
+        nova_original = getattr(_plain(raw), "nova_original", None)
+        if nova_original is not None:
+            setattr(owner, name, type(raw)(nova_original))
+
+
+def _replace(owner, name, function):
+    if inspect.isclass(owner):
+        function = staticmethod(function)
+    setattr(owner, name, function)
+
+
+def _plain(raw):
+    return raw.__func__ if isinstance(
+        raw, (classmethod, staticmethod)) else raw
+
+
+def _reader_mode_code():
+    """Return the code that all of select_db_reader_mode's wrappers share."""
+    return main_db_api.select_db_reader_mode(lambda context: None).__code__
+
+
+def _reader_modes():
+    """Yield (class, name, method) of methods that choose a reader mode."""
+    code = _reader_mode_code()
+    for module_name, module in list(sys.modules.items()):
+        if not module_name.startswith("nova.objects."):
+            continue
+        for klass in list(vars(module).values()):
+            if not inspect.isclass(klass) or (
+                    klass.__module__ != module_name):
+                continue
+            for name, raw in list(vars(klass).items()):
+                function = _plain(raw)
+                if not inspect.isfunction(function):
+                    continue
+                if function.__code__ is code or hasattr(
+                        function, "reader_mode"):
+                    yield klass, name, raw
+
+
+def _replace_reader_modes():
+    """Keep select_db_reader_mode from opening a transaction around us."""
+    replaced = 0
+    for owner, name, raw in _reader_modes():
+        function = _plain(raw)
+        if hasattr(function, "reader_mode"):
+            continue
+        setattr(owner, name, type(raw)(_without_transaction(function)))
+        replaced += 1
+    return replaced
+
+
+def _without_transaction(function):
+    inner = function.__wrapped__
+    names = list(inspect.signature(inner).parameters)
+    context_at = names.index("context")
+    slave_at = (names.index("use_slave") if "use_slave" in names
+                else len(names))
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        context = (args[context_at] if len(args) > context_at
+                   else kwargs["context"])
+        if native.main_database(context) is None:
+            return function(*args, **kwargs)
+        if kwargs.get("use_slave") or args[slave_at:slave_at + 1] == (True,):
+            with native.reading_replica():
+                return inner(*args, **kwargs)
+        return inner(*args, **kwargs)
+
+    wrapper.reader_mode = True
+    wrapper.nova_original = function
+    return wrapper
+
+
+def coverage():
+    """Return how each public function of Nova's database layer runs.
+
+    :returns: list of (function, "native" or "dialect"), sorted: those of
+        nova.db.main.api, then the natives in nova.objects.
+    """
+    registry = load()
+    rows = []
+    for name, function in inspect.getmembers(main_db_api,
+                                             inspect.isfunction):
+        target = "%s:%s" % (native.MAIN, name)
+        if name.startswith("_") or getattr(
+                function, "__module__", None) not in (
+                    native.MAIN, None) and target not in registry:
+            continue
+        rows.append((name, "native" if target in registry else "dialect"))
+    rows.extend((target.removeprefix("nova."), "native")
+                for target in sorted(registry)
+                if not target.startswith(native.MAIN))
+    return rows

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server's info cache, extra record, metadata, tags and faults.
+
+:source: nova.db.main.api, "instance_info_cache_*", "instance_extra_*",
+    "instance_metadata_*", "instance_system_metadata_*", "instance_tag_*",
+    "instance_fault_*"
+"""
+
+import collections
+import copy
+
+from nova.db.main import api as main_db_api
+from nova import exception
+from oslo_db import exception as db_exc
+
+from nova_kvs.db import instance_joins as joins
+from nova_kvs.db import instances
+from nova_kvs.db import native
+from nova_kvs.db import session
+
+INFO_CACHES = joins.INFO_CACHES
+EXTRA = joins.EXTRA
+METADATA = joins.METADATA
+SYSTEM_METADATA = joins.SYSTEM_METADATA
+FAULTS = joins.FAULTS
+TAGS = joins.TAGS
+_scope = session.scope
+
+
+# Info caches ----------------------------------------------------------------
+
+@native.main_reader(require_context=True)
+def instance_info_cache_get(s, context, instance_uuid):
+    """Gets an instance info cache from the table."""
+    return s.first(INFO_CACHES, instance_uuid=instance_uuid,
+                   **_scope(context))
+
+
+@native.main_writer(require_context=True)
+def instance_info_cache_update(s, context, instance_uuid, values):
+    """Update an instance info cache record in the table."""
+    main_db_api.convert_objects_related_datetimes(values)
+    row = s.first(INFO_CACHES, instance_uuid=instance_uuid,
+                  **_scope(context))
+    if row is not None and row.deleted:
+        raise exception.InstanceInfoCacheNotFound(
+            instance_uuid=instance_uuid)
+    if row is not None:
+        s.update(row, values)
+        return row
+    # Somebody blew it away: make it again.
+    values["instance_uuid"] = instance_uuid
+    row = s.insert(INFO_CACHES, values)
+    try:
+        s.commit()
+    except db_exc.DBDuplicateEntry:
+        # Somebody else was first, which is as good.
+        pass
+    return row
+
+
+@native.main_writer(require_context=True)
+def instance_info_cache_delete(s, context, instance_uuid):
+    """Deletes an existing instance_info_cache record."""
+    s.soft_delete(s.all(INFO_CACHES, instance_uuid=instance_uuid,
+                        **_scope(context)))
+
+
+# Extra ----------------------------------------------------------------------
+
+@native.main_writer()
+def instance_extra_update_by_uuid(s, context, instance_uuid, updates):
+    """Update the instance extra record by instance uuid.
+
+    :returns: number of records updated or created.
+    """
+    if not EXTRA.template.keys() >= updates.keys():
+        raise native.Fallback()
+    found = s.all(EXTRA, instance_uuid=instance_uuid, **_scope(context))
+    if found:
+        return s.update_all(found, updates)
+    values = copy.copy(updates)
+    values["instance_uuid"] = instance_uuid
+    s.insert(EXTRA, values)
+    return 1
+
+
+@native.main_reader()
+def instance_extra_get_by_instance_uuid(s, context, instance_uuid,
+                                        columns=None):
+    """Get the instance extra record."""
+    for column in columns or ():
+        if column not in EXTRA.template:
+            raise native.Fallback()
+    return s.first(EXTRA, instance_uuid=instance_uuid, **_scope(context))
+
+
+# Metadata -------------------------------------------------------------------
+
+def _as_dict(found):
+    return {row.key: row.value for row in found}
+
+
+def _update_metadata(s, table, found, instance_uuid, metadata, delete):
+    if delete:
+        s.soft_delete([row for row in found if row.key not in metadata])
+    existing = [row for row in found if row.key in metadata]
+    for row in existing:
+        s.update(row, {"value": metadata[row.key]})
+    known = {row.key for row in existing}
+    for key in metadata:
+        if key not in known:
+            s.insert(table, {"key": key, "value": metadata[key],
+                             "instance_uuid": instance_uuid})
+    return metadata
+
+
+@native.main_reader(require_context=True)
+def instance_metadata_get(s, context, instance_uuid):
+    """Get all metadata for an instance."""
+    return _as_dict(s.all(METADATA, instance_uuid=instance_uuid, deleted=0))
+
+
+@native.main_writer(require_context=True)
+def instance_metadata_delete(s, context, instance_uuid, key):
+    """Delete the given metadata item."""
+    s.soft_delete(s.all(METADATA, instance_uuid=instance_uuid, deleted=0,
+                        key=key))
+
+
+@native.main_writer(require_context=True)
+def instance_metadata_update(s, context, instance_uuid, metadata, delete):
+    """Update metadata if it exists, otherwise create it."""
+    found = s.all(METADATA, instance_uuid=instance_uuid, deleted=0)
+    return _update_metadata(s, METADATA, found, instance_uuid, metadata,
+                            delete)
+
+
+@native.main_reader(require_context=True)
+def instance_system_metadata_get(s, context, instance_uuid):
+    """Get all system metadata for an instance."""
+    return _as_dict(s.all(SYSTEM_METADATA, instance_uuid=instance_uuid,
+                          **_scope(context)))
+
+
+@native.main_writer(require_context=True)
+def instance_system_metadata_update(s, context, instance_uuid, metadata,
+                                    delete):
+    """Update metadata if it exists, otherwise create it."""
+    found = s.all(SYSTEM_METADATA, instance_uuid=instance_uuid,
+                  **_scope(context))
+    return _update_metadata(s, SYSTEM_METADATA, found, instance_uuid,
+                            metadata, delete)
+
+
+# Tags -----------------------------------------------------------------------
+
+@native.main_writer()
+def instance_tag_add(s, context, instance_uuid, tag):
+    """Add tag to the instance."""
+    instances.exists_in_project(s, context, instance_uuid)
+    if s.count(TAGS, resource_id=instance_uuid, tag=tag):
+        return TAGS.new({"resource_id": instance_uuid, "tag": tag})
+    return s.insert(TAGS, {"resource_id": instance_uuid, "tag": tag})
+
+
+@native.main_writer()
+def instance_tag_set(s, context, instance_uuid, tags):
+    """Replace all of the instance tags with specified list of tags."""
+    instances.exists_in_project(s, context, instance_uuid)
+    found = s.all(TAGS, resource_id=instance_uuid)
+    tags = set(tags)
+    s.delete([row for row in found if row.tag not in tags])
+    kept = [row for row in found if row.tag in tags]
+    known = {row.tag for row in kept}
+    kept.extend(s.insert(TAGS, {"resource_id": instance_uuid, "tag": tag})
+                for tag in tags - known)
+    return sorted(kept, key=lambda row: row.tag)
+
+
+@native.main_reader()
+def instance_tag_get_by_instance_uuid(s, context, instance_uuid):
+    """Get all tags for a given instance."""
+    instances.exists_in_project(s, context, instance_uuid)
+    return s.all(TAGS, resource_id=instance_uuid)
+
+
+@native.main_writer()
+def instance_tag_delete(s, context, instance_uuid, tag):
+    """Delete specified tag from the instance."""
+    instances.exists_in_project(s, context, instance_uuid)
+    if not s.delete(s.all(TAGS, resource_id=instance_uuid, tag=tag)):
+        raise exception.InstanceTagNotFound(instance_id=instance_uuid,
+                                            tag=tag)
+
+
+@native.main_writer()
+def instance_tag_delete_all(s, context, instance_uuid):
+    """Delete all tags from the instance."""
+    instances.exists_in_project(s, context, instance_uuid)
+    s.delete(s.all(TAGS, resource_id=instance_uuid))
+
+
+@native.main_reader()
+def instance_tag_exists(s, context, instance_uuid, tag):
+    """Check if specified tag exist on the instance."""
+    instances.exists_in_project(s, context, instance_uuid)
+    return bool(s.count(TAGS, resource_id=instance_uuid, tag=tag))
+
+
+# Faults ---------------------------------------------------------------------
+
+@native.main_writer()
+def instance_fault_create(s, context, values):
+    """Create a new instance fault."""
+    return dict(s.insert(FAULTS, values))
+
+
+@native.main_reader()
+def instance_fault_get_by_instance_uuids(s, context, instance_uuids,
+                                         latest=False):
+    """Get all instance faults for the provided instance_uuids."""
+    if not instance_uuids:
+        return {}
+    by_uuid = collections.defaultdict(list)
+    for row in s.all(FAULTS, deleted=0,
+                     instance_uuid=session.In(tuple(instance_uuids))):
+        by_uuid[row.instance_uuid].append(joins.as_fault(row))
+    output = {}
+    for uuid in instance_uuids:
+        faults = by_uuid.get(uuid, [])[::-1]
+        output[uuid] = faults[:1] if latest else faults
+    return output

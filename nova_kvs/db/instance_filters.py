@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The filters of Nova's list of servers, as equalities and tests.
+
+:source: nova.db.main.api.instance_get_all_by_filters_sort,
+    _exact_instance_filter and _regex_instance_filter
+"""
+
+import dataclasses
+
+from nova.compute import vm_states
+from nova import conf
+from nova.db.main import models
+from nova.db import utils as db_utils
+from oslo_utils import timeutils
+
+from nova_kvs.db import instance_joins as joins
+from nova_kvs.db import matching
+from nova_kvs.db import native
+from nova_kvs.db import session
+
+CONF = conf.CONF
+INSTANCES = joins.INSTANCES
+_EXACT = ("project_id", "user_id", "image_ref", "vm_state",
+          "instance_type_id", "uuid", "metadata", "host", "task_state",
+          "system_metadata", "locked", "hidden")
+
+
+@dataclasses.dataclass
+class Related:
+    """What tests of tags and metadata look at, of one server."""
+
+    tags: set = dataclasses.field(default_factory=set)
+    metadata: list = dataclasses.field(default_factory=list)
+    system_metadata: list = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class Query:
+    """What a list of servers must satisfy."""
+
+    #: column -> value, None, In or Not.
+    equal: dict = dataclasses.field(default_factory=dict)
+    #: functions of the stored values.
+    tests: list = dataclasses.field(default_factory=list)
+    #: functions of the stored values and of a Related.
+    tags: list = dataclasses.field(default_factory=list)
+
+    def test(self, stored):
+        """Return whether a server passes all tests but the equalities."""
+        return all(test(stored) for test in self.tests)
+
+    def exact_test(self, s, table):
+        """Return a function of stored values: equalities and tests."""
+        equal = s.bind_equal(session.Find(table, self.equal))
+
+        def test(stored):
+            return session.satisfies(stored, equal) and self.test(stored)
+        return test
+
+
+def parse(context, filters):
+    """Return the Query of Nova's filters, or None if nothing can match.
+
+    :param filters: dict; it is used up.
+    :raises nova_kvs.db.native.Fallback: for filters it does not know.
+    """
+    query = Query()
+    _changes(query, filters)
+    _deleted(query, filters)
+    if "cleaned" in filters:
+        query.equal["cleaned"] = 1 if filters.pop("cleaned") else 0
+    _tags(query, filters)
+    if not context.is_admin:
+        if context.project_id:
+            filters["project_id"] = context.project_id
+        else:
+            filters["user_id"] = context.user_id
+    if filters.pop("hidden", False):
+        query.tests.append(lambda stored: stored.get("hidden") == 1)
+    else:
+        query.tests.append(lambda stored: not stored.get("hidden"))
+    if not _exact(query, filters):
+        return None
+    _regex(query, filters)
+    return query
+
+
+def _changes(query, filters):
+    process = INSTANCES.bind_processors["updated_at"]
+    for name in ("changes-since", "changes-before"):
+        if filters and filters.get(name):
+            bound = process(timeutils.normalize_time(filters.get(name)))
+            if name == "changes-since":
+                query.tests.append(
+                    lambda stored, bound=bound: "updated_at" in stored
+                    and stored["updated_at"] >= bound)
+            else:
+                query.tests.append(
+                    lambda stored, bound=bound: "updated_at" in stored
+                    and stored["updated_at"] <= bound)
+
+
+def _deleted(query, filters):
+    if "deleted" not in filters:
+        return
+    soft = vm_states.SOFT_DELETED
+    if filters.pop("deleted"):
+        if filters.pop("soft_deleted", True):
+            query.tests.append(
+                lambda stored: stored.get("deleted") == stored["id"]
+                or stored.get("vm_state") == soft)
+        else:
+            query.tests.append(
+                lambda stored: stored.get("deleted") == stored["id"])
+    else:
+        query.equal["deleted"] = 0
+        if not filters.pop("soft_deleted", False):
+            query.tests.append(
+                lambda stored: stored.get("vm_state") != soft)
+
+
+def _live_tags(stored, related):
+    # models.Instance.tags: a deleted server has none.
+    return related.tags if stored.get("deleted") == 0 else ()
+
+
+def _tags(query, filters):
+    if "tags" in filters:
+        wanted = filters.pop("tags")
+        _refuse_empty(wanted)
+        query.tags.append(
+            lambda stored, related, wanted=wanted:
+            all(tag in _live_tags(stored, related) for tag in wanted))
+    if "tags-any" in filters:
+        any_of = filters.pop("tags-any")
+        query.tags.append(
+            lambda stored, related, wanted=any_of:
+            any(tag in _live_tags(stored, related) for tag in wanted))
+    if "not-tags" in filters:
+        refused = filters.pop("not-tags")
+        _refuse_empty(refused)
+        query.tags.append(
+            lambda stored, related, refused=refused:
+            not all(tag in _live_tags(stored, related) for tag in refused))
+    if "not-tags-any" in filters:
+        none_of = filters.pop("not-tags-any")
+        query.tags.append(
+            lambda stored, related, refused=none_of:
+            not any(tag in _live_tags(stored, related) for tag in refused))
+
+
+def _refuse_empty(tags):
+    if not tags:
+        # Nova takes the first one and fails: let it.
+        raise native.Fallback()
+
+
+def _exact(query, filters):
+    for name in _EXACT:
+        if name not in filters:
+            continue
+        value = filters.pop(name)
+        if name in ("metadata", "system_metadata"):
+            _metadata(query, name, value)
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            if not value:
+                return False
+            _restrict(query, name, session.In(tuple(value)))
+        else:
+            _restrict(query, name, value)
+    return True
+
+
+def _restrict(query, name, value):
+    if name in query.equal:
+        raise native.Fallback()
+    query.equal[name] = value
+
+
+def _metadata(query, name, value):
+    for item in value if isinstance(value, list) else [value]:
+        for key, wanted in item.items():
+            # Nova asks for the key and for the value each on its own.
+            query.tags.append(
+                lambda stored, related, key=key: any(
+                    row.get("key") == key
+                    for row in getattr(related, name)))
+            query.tags.append(
+                lambda stored, related, wanted=wanted: any(
+                    row.get("value") == wanted
+                    for row in getattr(related, name)))
+
+
+def _regex(query, filters):
+    if not filters:
+        return
+    safe, operator = db_utils.get_regexp_ops(CONF.database.connection)
+    for name, value in filters.items():
+        if name not in INSTANCES.template:
+            attribute = getattr(models.Instance, name, None)
+            if attribute is None or isinstance(attribute, property):
+                continue
+            raise native.Fallback()
+        if name in INSTANCES.bind_processors:
+            raise native.Fallback()
+        if not isinstance(value, str):
+            value = str(value)
+        if operator == "LIKE":
+            test = matching.like("%" + value + "%")
+        elif operator == "REGEXP":
+            test = matching.regexp(safe(value))
+        else:
+            raise native.Fallback()
+        query.tests.append(
+            lambda stored, name=name, test=test: test(stored.get(name)))

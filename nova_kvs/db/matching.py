@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SQL's comparisons, orders and pages in Python, NULL rules included."""
+
+import functools
+import re
+
+from nova.db.main import api as main_db_api
+from nova import exception
+
+from nova_kvs.db import native
+
+
+@functools.lru_cache(maxsize=512)
+def _like_expression(pattern):
+    parts = []
+    for character in pattern:
+        if character == "%":
+            parts.append(".*")
+        elif character == "_":
+            parts.append(".")
+        else:
+            parts.append(re.escape(character))
+    return re.compile("".join(parts), re.DOTALL | re.IGNORECASE | re.ASCII)
+
+
+def like(pattern):
+    """Return a test for SQLite's LIKE, which ignores the case of ASCII.
+
+    :returns: function of a stored value; NULL never matches.
+    """
+    expression = _like_expression(pattern)
+
+    def test(value):
+        return value is not None and (
+            expression.fullmatch(_text(value)) is not None)
+    return test
+
+
+def _text(value):
+    return value if isinstance(value, str) else str(value)
+
+
+def constraint_met(constraint, row):
+    """Return whether a row meets one of Nova's constraint objects."""
+    if constraint is None:
+        return True
+    for name, condition in constraint.conditions.items():
+        value = getattr(row, name)
+        values = list(condition.values)
+        if isinstance(condition, main_db_api.EqualityCondition):
+            if value not in values:
+                return False
+        elif any(_not_unequal(value, other) for other in values):
+            return False
+    return True
+
+
+def _not_unequal(value, other):
+    """Return whether SQLAlchemy's ``value != other`` is not true."""
+    if other is None:
+        return value is None  # IS NOT NULL
+    return value is None or value == other
+
+
+def regexp(expression):
+    """Return a test for oslo.db's REGEXP of SQLite.
+
+    :source: oslo_db.sqlalchemy.engines, "regexp"
+    """
+    compiled = re.compile(expression)
+    return lambda value: compiled.search(str(value)) is not None
+
+
+def check_sort_keys(table, sort_keys):
+    """Raise if a table cannot be sorted by these keys.
+
+    :raises nova.exception.InvalidSortKey:
+    :raises nova_kvs.db.native.Fallback: for a relationship.
+    """
+    for name in sort_keys:
+        if name not in table.template:
+            if name in table.relationships:
+                raise native.Fallback()
+            raise exception.InvalidSortKey()
+
+
+def sort(records, sort_keys, sort_dirs):
+    """Sort records in place, as SQLite does: NULL is the smallest."""
+    for name, direction in reversed(list(zip(sort_keys, sort_dirs))):
+        records.sort(key=lambda record: _sort_key(record.values.get(name)),
+                     reverse=direction == "desc")
+
+
+def _sort_key(value):
+    return (0, 0) if value is None else (1, value)
+
+
+def after_marker(marker, sort_keys, sort_dirs):
+    """Return a test for the rows that follow a marker.
+
+    :param marker: stored values of the marker's row.
+    :returns: function of stored values.
+    :source: oslo_db.sqlalchemy.utils.paginate_query
+    """
+    criteria = []
+    for position, name in enumerate(sort_keys):
+        bound = marker.get(name)
+        if bound is None:
+            continue
+        equal = [(other, marker[other]) for other in sort_keys[:position]
+                 if marker.get(other) is not None]
+        criteria.append((equal, name, bound,
+                         sort_dirs[position].startswith("desc")))
+
+    def test(stored):
+        for equal, name, bound, descending in criteria:
+            value = stored.get(name)
+            if value is None:
+                continue
+            if value < bound if descending else value > bound:
+                if all(stored.get(other) == wanted
+                       for other, wanted in equal):
+                    return True
+        return False
+    return test
+
+
+def limited(found, limit):
+    """Return the first rows, as LIMIT does: none of them below zero."""
+    return found if limit is None or limit < 0 else found[:limit]
+
+
+def first_in_order(records, sort_keys, sort_dirs, values):
+    """Return the first record at or after a position, or None.
+
+    :param values: stored values, one for each sort key.
+    :source: nova.db.main.api._model_get_uuid_by_sort_filters
+    """
+    last = sort_keys[-1]
+
+    def test(stored):
+        for position, name in enumerate(sort_keys):
+            value = stored.get(name)
+            bound = values[position]
+            if value is None or bound is None:
+                continue
+            ascending = sort_dirs[position] == "asc"
+            if name == last:
+                matches = value >= bound if ascending else value <= bound
+            else:
+                matches = value > bound if ascending else value < bound
+            if matches and all(
+                    stored.get(sort_keys[other]) == values[other]
+                    for other in range(position)):
+                return True
+        return False
+
+    found = [record for record in records if test(record.values)]
+    sort(found, sort_keys, sort_dirs)
+    return found[0] if found else None

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which calls are native: decorators, and how a context finds its database.
+
+A decorated function takes the call's Session first and is registered under
+the Nova function that it replaces. What the decorator returns has the name
+and signature of Nova's: it runs natively when the context's database is a
+KVS one and no transaction is open on the context, and otherwise calls
+Nova's own.
+"""
+
+import contextlib
+import contextvars
+import functools
+import importlib
+import inspect
+import os
+import weakref
+
+import nova.context
+from nova.db.api import api as api_db_api
+from nova.db.main import api as main_db_api
+
+from nova_kvs.db import errors
+from nova_kvs.db import session
+from nova_kvs import exceptions
+from nova_kvs.record import database
+from nova_kvs.txn import retry
+
+#: "module:qualified name" of Nova's function -> native wrapper.
+REGISTRY = {}
+
+MAIN = "nova.db.main.api"
+
+_use_slave = contextvars.ContextVar("nova_kvs_use_slave", default=False)
+# Transaction factory of oslo.db -> (writer Database, reader Database).
+_databases = weakref.WeakKeyDictionary()
+os.register_at_fork(after_in_child=_databases.clear)
+
+
+class Fallback(Exception):
+    """Raised by a native function for a call that Nova's own must do."""
+
+
+@contextlib.contextmanager
+def reading_replica():
+    """Let native reads in this block use ``slave_connection``."""
+    token = _use_slave.set(True)
+    try:
+        yield
+    finally:
+        _use_slave.reset(token)
+
+
+def _open(engine):
+    url = engine.url
+    if url.get_backend_name() != "kvs":
+        return None
+    return database.open_database(url.render_as_string(hide_password=False))
+
+
+def _resolve(manager, context):
+    """Return the Database of a call, or None if it is not for us."""
+    factory = manager._factory
+    by_thread = getattr(context, "_enginefacade_context", None)
+    if by_thread is not None:
+        current = getattr(by_thread, "current", None)
+        if current is not None and current.factory is factory:
+            return None
+    pair = _databases.get(factory)
+    if pair is None:
+        pair = _databases[factory] = (_open(factory.get_writer_engine()),
+                                      _open(factory.get_reader_engine()))
+    return pair[_use_slave.get()]
+
+
+def main_database(context):
+    """Return the KVS database of the cell that a context is targeted at.
+
+    :returns: a Database; None if the cell is an SQL one or a transaction is
+        open on the context.
+    :raises nova.exception.DBNotAllowed: in nova-compute.
+    """
+    if main_db_api.DISABLE_DB_ACCESS:
+        main_db_api._check_db_access()
+    return _resolve(main_db_api.get_context_manager(context), context)
+
+
+def api_database(context):
+    """Return the KVS database with the API tables, as ``main_database``."""
+    return _resolve(api_db_api.context_manager, context)
+
+
+def lookup(target):
+    """Return (owner, attribute name) of a "module:qualified name"."""
+    module_name, _colon, qualified = target.partition(":")
+    owner = importlib.import_module(module_name)
+    *path, name = qualified.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    return owner, name
+
+
+def original(target):
+    """Return Nova's own function, even when ours is in front of it."""
+    owner, name = lookup(target)
+    found = getattr(owner, name)
+    return getattr(found, "nova_original", found)
+
+
+def _register(function, target, resolve, writes, require_context):
+    nova_function = None
+    names = list(inspect.signature(function).parameters.values())[1:]
+
+    def run(kvs, context, args, kwargs):
+        if require_context:
+            nova.context.require_context(context)
+        if not writes:
+            return function(session.Session(kvs), context,
+                            *args, **kwargs)
+
+        def attempt():
+            current = session.Session(kvs)
+            result = function(current, context, *args, **kwargs)
+            current.commit()
+            return result
+
+        return retry.run(attempt)
+
+    def wrapper(context, *args, **kwargs):
+        nonlocal nova_function
+        kvs = resolve(context)
+        if kvs is not None:
+            try:
+                return run(kvs, context, args, kwargs)
+            except Fallback:
+                pass
+            except exceptions.KVSError as error:
+                raise errors.translate(error) from error
+        if nova_function is None:
+            nova_function = original(target)
+        return nova_function(context, *args, **kwargs)
+
+    functools.update_wrapper(wrapper, function)
+    del wrapper.__wrapped__
+    wrapper.__signature__ = inspect.Signature(names)
+    wrapper.native = function
+    wrapper.target = target
+    REGISTRY[target] = wrapper
+    return wrapper
+
+
+def _decorator(resolve, writes):
+    def decorate(target=None, require_context=False):
+        def register(function):
+            return _register(
+                function, target or "%s:%s" % (MAIN, function.__name__),
+                resolve, writes, require_context)
+        return register
+    return decorate
+
+
+#: Decorators: ``target`` is the Nova function, by default the one of this
+#: name in nova.db.main.api; ``require_context`` as Nova's decorator.
+main_reader = _decorator(main_database, False)
+main_writer = _decorator(main_database, True)
+api_reader = _decorator(api_database, False)
+api_writer = _decorator(api_database, True)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quota limits in the API database.
+
+:source: nova.objects.quotas
+"""
+
+from nova.db.api import models
+from nova.db.main import api as main_db_api
+from nova import exception
+from oslo_db import exception as db_exc
+
+from nova_kvs.db import native
+from nova_kvs.db import rows
+from nova_kvs.db import session
+
+QUOTAS = rows.table(models.Quota)
+USER_QUOTAS = rows.table(models.ProjectUserQuota)
+CLASSES = rows.table(models.QuotaClass)
+_QUOTAS = "nova.objects.quotas:Quotas."
+
+
+def limits(found, **result):
+    """Return quota rows as Nova's dict of resource to limit."""
+    for row in found:
+        result[row.resource] = row.hard_limit
+    return result
+
+
+def not_found(project_id, user_id):
+    """Return the error that a missing quota makes."""
+    if user_id:
+        return exception.ProjectUserQuotaNotFound(project_id=project_id,
+                                                  user_id=user_id)
+    return exception.ProjectQuotaNotFound(project_id=project_id)
+
+
+def is_per_user(resource, user_id):
+    """Return whether a limit belongs to a user within a project."""
+    return user_id and (
+        resource not in main_db_api.quota_get_per_project_resources())
+
+
+@native.api_reader(_QUOTAS + "_get_from_db")
+def _get_from_db(s, context, project_id, resource, user_id=None):
+    equal = {"project_id": project_id, "resource": resource}
+    if user_id:
+        equal["user_id"] = user_id
+    row = s.first(USER_QUOTAS if user_id else QUOTAS, **equal)
+    if row is None:
+        raise not_found(project_id, user_id)
+    return row
+
+
+@native.api_reader(_QUOTAS + "_get_all_from_db")
+def _get_all_from_db(s, context, project_id):
+    return s.all(USER_QUOTAS, project_id=project_id)
+
+
+@native.api_reader(_QUOTAS + "_get_all_from_db_by_project")
+def _get_all_from_db_by_project(s, context, project_id):
+    return limits(s.all(QUOTAS, project_id=project_id),
+                  project_id=project_id)
+
+
+@native.api_reader(_QUOTAS + "_get_all_from_db_by_project_and_user")
+def _get_all_from_db_by_project_and_user(s, context, project_id, user_id):
+    return limits(
+        s.all(USER_QUOTAS, project_id=project_id, user_id=user_id),
+        project_id=project_id, user_id=user_id)
+
+
+@native.api_writer(_QUOTAS + "_destroy_all_in_db_by_project")
+def _destroy_all_in_db_by_project(s, context, project_id):
+    found = s.load(session.find(QUOTAS, project_id=project_id),
+                   session.find(USER_QUOTAS, project_id=project_id))
+    if not sum(s.delete(some) for some in found):
+        raise exception.ProjectQuotaNotFound(project_id=project_id)
+
+
+@native.api_writer(_QUOTAS + "_destroy_all_in_db_by_project_and_user")
+def _destroy_all_in_db_by_project_and_user(s, context, project_id, user_id):
+    if not s.delete(s.all(USER_QUOTAS, project_id=project_id,
+                          user_id=user_id)):
+        raise not_found(project_id, user_id or True)
+
+
+@native.api_reader(_QUOTAS + "_get_class_from_db")
+def _get_class_from_db(s, context, class_name, resource):
+    row = s.first(CLASSES, class_name=class_name, resource=resource)
+    if row is None:
+        raise exception.QuotaClassNotFound(class_name=class_name)
+    return row
+
+
+@native.api_reader(_QUOTAS + "_get_all_class_from_db_by_name")
+def _get_all_class_from_db_by_name(s, context, class_name):
+    return limits(s.all(CLASSES, class_name=class_name),
+                  class_name=class_name)
+
+
+@native.api_writer(_QUOTAS + "_create_limit_in_db")
+def _create_limit_in_db(s, context, project_id, resource, limit,
+                        user_id=None):
+    values = {"project_id": project_id, "resource": resource,
+              "hard_limit": limit}
+    if is_per_user(resource, user_id):
+        row = s.insert(USER_QUOTAS, {**values, "user_id": user_id})
+    else:
+        row = s.insert(QUOTAS, values)
+    try:
+        s.commit()
+    except db_exc.DBDuplicateEntry:
+        raise exception.QuotaExists(project_id=project_id,
+                                    resource=resource)
+    return row
+
+
+@native.api_writer(_QUOTAS + "_update_limit_in_db")
+def _update_limit_in_db(s, context, project_id, resource, limit,
+                        user_id=None):
+    equal = {"project_id": project_id, "resource": resource}
+    per_user = is_per_user(resource, user_id)
+    if per_user:
+        equal["user_id"] = user_id
+    found = s.all(USER_QUOTAS if per_user else QUOTAS, **equal)
+    if not s.update_all(found, {"hard_limit": limit}):
+        raise not_found(project_id, user_id if per_user else None)
+
+
+@native.api_writer(_QUOTAS + "_create_class_in_db")
+def _create_class_in_db(s, context, class_name, resource, limit):
+    if s.count(CLASSES, class_name=class_name, resource=resource):
+        raise exception.QuotaClassExists(class_name=class_name,
+                                         resource=resource)
+    return s.insert(CLASSES, {"class_name": class_name,
+                              "resource": resource, "hard_limit": limit})
+
+
+@native.api_writer(_QUOTAS + "_update_class_in_db")
+def _update_class_in_db(s, context, class_name, resource, limit):
+    found = s.all(CLASSES, class_name=class_name, resource=resource)
+    if not s.update_all(found, {"hard_limit": limit}):
+        raise exception.QuotaClassNotFound(class_name=class_name)

@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One native call's transaction: finds, and the changes it makes.
+
+A find names a table and equalities; the session picks the cheapest access
+path that the schema offers, reads all finds of a step in one batch, and
+filters exactly. Changes follow the two ways in which Nova writes: through a
+loaded object (``update``: only real changes count) and through a query
+(``update_all``: always counts).
+"""
+
+import operator
+import typing
+
+import nova.context
+from nova.i18n import _
+from oslo_db import exception as db_exc
+from oslo_utils import timeutils
+
+from nova_kvs.db import errors
+from nova_kvs import exceptions
+from nova_kvs.record import access
+
+_by_key = operator.attrgetter("key")
+
+
+class In(typing.NamedTuple):
+    """One of several values; NULL is none of them, as in SQL."""
+
+    values: tuple
+
+
+class Not(typing.NamedTuple):
+    """None of several values, nor NULL, as in SQL."""
+
+    values: tuple
+
+
+class Find(typing.NamedTuple):
+    """Rows of a table that satisfy equalities and, if given, a test."""
+
+    table: typing.Any
+    #: column name -> value, None, In or Not.
+    equal: dict
+    #: function of the stored values (a dict without the NULLs), or None.
+    test: typing.Any = None
+
+
+def find(table, test=None, **equal):
+    """Return a Find."""
+    return Find(table, equal, test)
+
+
+def scope(context, read_deleted=None):
+    """Return the equalities that Nova's model_query adds.
+
+    :param read_deleted: 'no', 'yes' or 'only'; None for the context's.
+    :raises ValueError: for anything else.
+    :source: nova.db.main.api.model_query
+    """
+    if read_deleted is None:
+        read_deleted = context.read_deleted
+    if read_deleted == "no":
+        return {"deleted": 0}
+    if read_deleted == "yes":
+        return {}
+    if read_deleted == "only":
+        return {"deleted": Not((0,))}
+    raise ValueError(_("Unrecognized read_deleted value '%s'")
+                     % read_deleted)
+
+
+def project_scope(context, read_deleted=None):
+    """Return ``scope`` and, for a user's context, the user's project.
+
+    :source: nova.db.main.api.model_query with project_only
+    """
+    equal = scope(context, read_deleted)
+    if nova.context.is_user_context(context):
+        equal["project_id"] = context.project_id
+    return equal
+
+
+class Session:
+    """Reads and buffered writes of one native call."""
+
+    def __init__(self, database):
+        self.database = database
+        self.schema = database.schema
+        self.transaction = database.begin()
+        self._dirty = {}
+        self._done = False
+
+    def load(self, *finds):
+        """Return a list of Rows, in primary-key order, for each find.
+
+        :raises nova_kvs.exceptions.StoreUnavailableError:
+        """
+        return [[found.table.row(record) for record in records]
+                for found, records in zip(finds, self.records(*finds))]
+
+    def records(self, *finds):
+        """Return a list of Records for each find, as ``load``."""
+        bound = [(found.table, self.bind_equal(found)) for found in finds]
+        answers = self.transaction.load(
+            [self._access(table, equal) for table, equal in bound])
+        results = []
+        for found, (table, equal), records in zip(finds, bound, answers):
+            matching = _matching(records, equal, found.test)
+            matching.sort(key=_by_key)
+            results.append(matching)
+        return results
+
+    def all(self, table, test=None, **equal):
+        """Return the Rows of one find."""
+        return self.load(Find(table, equal, test))[0]
+
+    def first(self, table, test=None, **equal):
+        """Return the first Row of one find, or None."""
+        rows = self.load(Find(table, equal, test))[0]
+        return rows[0] if rows else None
+
+    def count(self, table, test=None, **equal):
+        """Return how many rows one find has."""
+        return len(self.records(Find(table, equal, test))[0])
+
+    def bind_equal(self, found):
+        """Return a find's equalities with values as they are stored."""
+        table = found.table
+        schema_table = self.schema.tables[table.name]
+        bound = {}
+        for name, value in found.equal.items():
+            if isinstance(value, (In, Not)):
+                value = type(value)(tuple(dict.fromkeys(
+                    schema_table.normalise(name, table.bind(name, item))
+                    for item in value.values if item is not None)))
+            elif value is not None:
+                value = schema_table.normalise(name, table.bind(name, value))
+            bound[name] = value
+        return bound
+
+    def _access(self, table, equal):
+        """Return the cheapest access that holds all rows of equalities."""
+        schema_table = self.schema.tables[table.name]
+        columns = _plan(schema_table, frozenset(
+            name for name, value in equal.items()
+            if value is not None and not isinstance(value, Not)))
+        if columns is None:
+            return access.FullScan(table.name)
+        if columns == schema_table.partition_column:
+            value = equal[columns]
+            values = value.values if isinstance(value, In) else (value,)
+            return access.ByPartition(table.name, values)
+        tuples = _tuples([equal[name] for name in columns])
+        if columns == schema_table.key:
+            return access.ByKey(table.name, tuples)
+        return access.ByIndex(table.name, columns, tuples)
+
+    def insert(self, table, values):
+        """Add a row, with the model's defaults and an id.
+
+        :returns: the new Row, with Python values as given.
+        :raises oslo_db.exception.DBError: if a value is missing or refused.
+        """
+        schema_table = self.schema.tables[table.name]
+        row = table.new(values)
+        attributes = row.__dict__
+        auto_id = schema_table.auto_id
+        if auto_id is not None and attributes[auto_id] is None:
+            attributes[auto_id] = self.database.next_ids(table.name)
+        self.transaction.insert(
+            table.name, table.bind_row(row))
+        return row
+
+    def update(self, row, values):
+        """Change a loaded row as setting its attributes does.
+
+        Attributes that keep their value do not count; if none is left, the
+        row is not written and its ``updated_at`` stays.
+
+        :returns: True if the row changes.
+        """
+        attributes = row.__dict__
+        table = row._table
+        changed = {}
+        for name, value in values.items():
+            if name in table.template:
+                if attributes[name] != value:
+                    changed[name] = value
+            else:
+                attributes[name] = value
+        if changed:
+            self._write(row, changed)
+        return bool(changed)
+
+    def update_all(self, rows, values):
+        """Change loaded rows as an UPDATE does: always, and all of them.
+
+        :returns: number of rows.
+        """
+        for row in rows:
+            self._write(row, values)
+        return len(rows)
+
+    def _write(self, row, values):
+        table = row._table
+        record = row._record
+        identity = (table.name, record.key)
+        entry = self._dirty.get(identity)
+        if entry is None:
+            entry = self._dirty[identity] = (record, dict(record.values))
+        stored = entry[1]
+        attributes = row.__dict__
+        for name, make in table.onupdates:
+            if name not in values:
+                attributes[name] = make()
+                stored[name] = table.bind(name, attributes[name])
+        for name, value in values.items():
+            attributes[name] = value
+            if value is None:
+                if name in table.required:
+                    raise db_exc.DBError("NOT NULL constraint failed: %s.%s"
+                                         % (table.name, name))
+                stored.pop(name, None)
+            else:
+                stored[name] = table.bind(name, value)
+
+    def soft_delete(self, rows):
+        """Mark rows as deleted as oslo.db's Query.soft_delete does.
+
+        :returns: number of rows.
+        """
+        now = timeutils.utcnow()
+        for row in rows:
+            self._write(row, {"deleted": row.id,
+                              "updated_at": row.updated_at,
+                              "deleted_at": now})
+        return len(rows)
+
+    def soft_delete_object(self, row):
+        """Mark a row as deleted as oslo.db's model objects do."""
+        self.update(row, {"deleted": row.id,
+                          "deleted_at": timeutils.utcnow()})
+
+    def delete(self, rows):
+        """Remove rows.
+
+        :returns: number of rows.
+        """
+        for row in rows:
+            record = row._record
+            self._dirty.pop((row._table.name, record.key), None)
+            self.transaction.delete(record)
+        return len(rows)
+
+    def commit(self):
+        """Apply the changes. The session is used up then.
+
+        :raises nova_kvs.exceptions.ConflictError: to be retried outside.
+        :raises oslo_db.exception.DBDuplicateEntry: and other oslo.db
+            errors, for everything else that went wrong.
+        """
+        if self._done:
+            return
+        self._done = True
+        for record, stored in self._dirty.values():
+            self.transaction.update(record, stored)
+        try:
+            self.transaction.commit()
+        except exceptions.ConflictError:
+            raise
+        except exceptions.KVSError as error:
+            raise errors.translate(error) from error
+
+
+def _matching(records, equal, test):
+    for name, value in equal.items():
+        if isinstance(value, In):
+            values = frozenset(value.values)
+            records = [record for record in records
+                       if record.values.get(name) in values]
+        elif isinstance(value, Not):
+            refused = frozenset(value.values + (None,))
+            records = [record for record in records
+                       if record.values.get(name) not in refused]
+        else:
+            records = [record for record in records
+                       if record.values.get(name) == value]
+    if test is not None:
+        return [record for record in records if test(record.values)]
+    return list(records)
+
+
+def _tuples(values):
+    """Return the product of single values and alternatives as tuples."""
+    tuples = [()]
+    for value in values:
+        values = value.values if isinstance(value, In) else (value,)
+        tuples = [done + (item,) for done in tuples for item in values]
+    return tuple(tuples)
+
+
+def satisfies(stored, equal):
+    """Return whether stored values satisfy bound equalities."""
+    for name, value in equal.items():
+        actual = stored.get(name)
+        if isinstance(value, In):
+            if actual not in value.values:
+                return False
+        elif isinstance(value, Not):
+            if actual is None or actual in value.values:
+                return False
+        elif actual != value:
+            return False
+    return True
+
+
+_plans = {}
+
+
+def _plan(schema_table, names):
+    """Return by which columns to ask a table for rows with known values.
+
+    :returns: the partition column (str), the key or an indexed tuple of
+        columns, or None if only a scan finds them.
+    """
+    cached = _plans.get((schema_table.name, names))
+    if cached is not None and cached[0] is schema_table:
+        return cached[1]
+    columns = None
+    if schema_table.partition_column in names:
+        columns = schema_table.partition_column
+    elif names.issuperset(schema_table.key):
+        columns = schema_table.key
+    else:
+        cheap = [candidate for candidate in schema_table.cheap_columns()
+                 if names.issuperset(candidate)]
+        if cheap:
+            columns = max(cheap, key=len)
+    _plans[schema_table.name, names] = (schema_table, columns)
+    return columns
