@@ -129,6 +129,7 @@ class _Servers:
         host, port = node or self.nodes[0]
         if self.tls:
             kwargs.update(ssl=True, ssl_ca_certs=self.tls.ca,
+                          ssl_check_hostname=False,
                           ssl_certfile=self.tls.cert,
                           ssl_keyfile=self.tls.key)
         client = redis.Redis(host, port, username=self.user,

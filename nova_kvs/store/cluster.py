@@ -39,6 +39,9 @@ class ClusterStore(remote.RemoteStore):
     CHARACTERISTICS = remote.RemoteStore.CHARACTERISTICS | {
         base.Characteristics.PARTITIONED}
 
+    # MOVED is a kind of ASK to redis-py.
+    _PASSING = remote.RemoteStore._PASSING + (redis_exceptions.AskError,)
+
     def __init__(self, url, settings):
         super().__init__(url, settings)
         self._topology = None
@@ -80,7 +83,6 @@ class ClusterStore(remote.RemoteStore):
         interval_s = None
         for failure in failures:
             error = failure.error
-            # To redis-py, MOVED is a kind of ASK.
             if isinstance(error, redis_exceptions.MovedError):
                 self._topology.masters[error.slot_id] = self._redirected(
                     error, failure.node)

@@ -15,6 +15,7 @@ import hiredis
 from redis import connection as redis_connection
 from redis import exceptions as redis_exceptions
 from redis.backoff import NoBackoff
+from redis.credentials import UsernamePasswordCredentialProvider
 from redis.retry import Retry
 
 from nova_kvs import exceptions
@@ -44,16 +45,15 @@ def options(settings, user, password):
         read.
     """
     kwargs = {
-        "username": user,
-        "password": password,
+        # Unlike "password", it is not readable in this dict's repr.
+        "credential_provider": UsernamePasswordCredentialProvider(
+            user, password) if user or password else None,
         "socket_keepalive": True,
         # RESP2 has the same replies on every server version; connections
         # are repeated by the store, which knows what was sent on them.
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
         "client_name": "nova-kvs",
-        "lib_name": None,
-        "lib_version": None,
     }
     if not settings.tls:
         return redis_connection.Connection, kwargs
@@ -238,6 +238,10 @@ def reply_error(exc, item, address):
     if isinstance(exc, redis_exceptions.NoPermissionError):
         return exceptions.ConfigurationError(
             "the Redis user lacks a permission", server=server, reply=exc)
+    if isinstance(exc, redis_exceptions.AskError):
+        return exceptions.ConfigurationError(
+            "the server is a node of a Redis Cluster: use kvs+cluster://",
+            server=server)
     if type(item) is base.ScriptCall:
         command = item.script.name
     else:

@@ -19,17 +19,11 @@ from nova_kvs import keyspace
 from nova_kvs.store import base
 from nova_kvs.store import connection as wire
 
-#: Error replies of servers that may run the same item a moment later.
-_TEMPORARY = (
-    redis_exceptions.MovedError, redis_exceptions.AskError,
-    redis_exceptions.ClusterDownError, redis_exceptions.TryAgainError,
-    redis_exceptions.ReadOnlyError, redis_exceptions.MasterDownError,
-    redis_exceptions.NoScriptError)
-_TEMPORARY_CODES = ("BUSY ", "NOREPLICAS ", "UNBLOCKED ", "LOADING ")
-#: After these the same item can be sent again at once.
-_IMMEDIATE = (
-    redis_exceptions.MovedError, redis_exceptions.AskError,
-    redis_exceptions.NoScriptError)
+#: Error replies as redis-py leaves them, of servers that may run the same
+#: item a moment later.
+_PASSING_CODES = ("BUSY ", "NOREPLICAS ")
+#: After these an item can be sent again at once.
+_IMMEDIATE = (redis_exceptions.AskError, redis_exceptions.NoScriptError)
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.5
 #: How long the key lives that is written before WAIT.
@@ -61,6 +55,12 @@ class RemoteStore(base.Store):
     CHARACTERISTICS = frozenset([
         base.Characteristics.PERSISTENT, base.Characteristics.SHARED,
         base.Characteristics.REPLICATED])
+
+    #: Error replies after which items are sent again.
+    _PASSING = (
+        redis_exceptions.ClusterDownError, redis_exceptions.TryAgainError,
+        redis_exceptions.ReadOnlyError, redis_exceptions.MasterDownError,
+        redis_exceptions.NoScriptError)
 
     def __init__(self, url, settings):
         super().__init__(url, settings)
@@ -286,8 +286,7 @@ class RemoteStore(base.Store):
             self.stats.round_trips += 1
         return failures
 
-    @staticmethod
-    def _sort(items, failures):
+    def _sort(self, items, failures):
         """Tell failures that may pass from those that will not.
 
         :returns: list of Failure to repeat, list of our exceptions.
@@ -296,10 +295,9 @@ class RemoteStore(base.Store):
         errors = []
         for failure in failures:
             error = failure.error
-            if not isinstance(
-                    error, redis_exceptions.ResponseError) or isinstance(
-                    error, _TEMPORARY) or str(error).startswith(
-                    _TEMPORARY_CODES):
+            if not isinstance(error, redis_exceptions.ResponseError) or (
+                    isinstance(error, self._PASSING)
+                    or str(error).startswith(_PASSING_CODES)):
                 repeat.append(failure)
             else:
                 errors.append(wire.reply_error(

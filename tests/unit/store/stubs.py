@@ -3,6 +3,7 @@
 
 from redis import exceptions as redis_exceptions
 
+from nova_kvs.store import cluster
 from nova_kvs.store import remote
 from nova_kvs.store import url as store_url
 
@@ -71,6 +72,8 @@ class StubNode:
 
 class StubStore(remote.RemoteStore):
     """A store that finds a key's node by the key's first letter."""
+
+    _PASSING = cluster.ClusterStore._PASSING
 
     def __init__(self, nodes, answered=True, **options):
         url = store_url.parse_url("kvs+cluster://stub/db")

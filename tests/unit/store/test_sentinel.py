@@ -109,5 +109,9 @@ def test_sentinels_have_their_own_password():
     url = store_url.parse_url("kvs+sentinel://:server@a/db?service=m")
     store = sentinel.SentinelStore(
         url, url.settings(sentinel_password="watch"))
-    assert store._sentinels[0]._kwargs["password"] == "watch"
-    assert store._options[1]["password"] == "server"
+    assert _password(store._sentinels[0]._kwargs) == ("watch",)
+    assert _password(store._options[1]) == ("server",)
+
+
+def _password(kwargs):
+    return kwargs["credential_provider"].get_credentials()
