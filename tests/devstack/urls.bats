@@ -1,0 +1,139 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+#
+# Which database goes where, and the settings that cannot work.
+
+load common
+
+@test "the databases of Nova are in the store and all others are not" {
+    devstack 'source_phase
+        for db in nova_api nova_cell0 nova_cell1 nova_cell12 keystone glance \
+                neutron cinder placement nova_cellar nova; do
+            echo $db $(database_connection_url $db)
+        done' NOVA_KVS_URL=kvs+redis://10.0.0.5
+    succeeds
+    local db
+    for db in nova_api nova_cell0 nova_cell1 nova_cell12; do
+        [[ "$output" == *"$db kvs+redis://10.0.0.5/$db"* ]] || fail $db
+    done
+    for db in keystone glance neutron cinder placement nova_cellar nova; do
+        [[ "$output" == *"$db mysql+pymysql://root:secret@127.0.0.1/$db?charset=utf8"* ]] ||
+            fail $db
+    done
+}
+
+@test "another name of the API database is ours too" {
+    devstack 'source_phase; database_connection_url api_two' \
+        NOVA_API_DB=api_two NOVA_KVS_URL=kvs+redis://10.0.0.5
+    succeeds
+    is "${lines[-1]}" kvs+redis://10.0.0.5/api_two
+}
+
+@test "Placement is in the store when asked for" {
+    devstack 'source_phase; database_connection_url placement' \
+        NOVA_KVS_PLACEMENT=True NOVA_KVS_URL=kvs+redis://10.0.0.5
+    succeeds
+    is "${lines[-1]}" kvs+redis://10.0.0.5/placement
+}
+
+@test "a store elsewhere gets the database's name before the query" {
+    devstack 'source_phase; database_connection_url nova_cell1' \
+        'NOVA_KVS_URL=kvs+cluster://nova:pw@10.0.0.5:7000/?node=10.0.0.6:7000&node=10.0.0.7:7000'
+    succeeds
+    is "${lines[-1]}" 'kvs+cluster://nova:pw@10.0.0.5:7000/nova_cell1?node=10.0.0.6:7000&node=10.0.0.7:7000'
+}
+
+@test "the cluster of this node is named by all its nodes" {
+    devstack 'source_phase; database_connection_url nova_cell1' \
+        NOVA_KVS_PORT=7000 NOVA_KVS_PASSWORD=pw
+    succeeds
+    is "${lines[-1]}" 'kvs+cluster://default:pw@127.0.0.1:7000/nova_cell1?node=127.0.0.1:7001&node=127.0.0.1:7002'
+}
+
+@test "a single server has a plain URL and the database password" {
+    devstack 'source_phase; database_connection_url nova_cell1' \
+        NOVA_KVS_PORT=7000 NOVA_KVS_NODES=1
+    succeeds
+    is "${lines[-1]}" kvs+redis://default:secret@127.0.0.1:7000/nova_cell1
+}
+
+@test "nova-kvs itself accepts the URLs" {
+    local url
+    devstack 'source_phase
+        database_connection_url nova_cell1
+        NOVA_KVS_NODES=1
+        database_connection_url nova_cell1
+        NOVA_KVS_HOST=[::1]
+        database_connection_url nova_cell1' NOVA_KVS_PORT=7000
+    succeeds
+    for url in "${lines[@]: -3}"; do
+        python -c 'import sys
+from nova_kvs.store import url
+print(url.parse_url(sys.argv[1]).nodes)' "$url"
+    done
+}
+
+@test "settings may be sourced twice" {
+    devstack 'source_phase; load_settings; load_settings
+        database_connection_url nova_cell1
+        database_connection_url keystone' \
+        NOVA_KVS_URL=kvs+redis://10.0.0.5
+    succeeds
+    is "${lines[-2]}" kvs+redis://10.0.0.5/nova_cell1
+    is "${lines[-1]}" 'mysql+pymysql://root:secret@127.0.0.1/keystone?charset=utf8'
+}
+
+@test "settings wrap again after lib/database was sourced again" {
+    devstack 'source_phase; load_lib_database; load_settings
+        database_connection_url nova_cell1' \
+        NOVA_KVS_URL=kvs+redis://10.0.0.5
+    succeeds
+    is "${lines[-1]}" kvs+redis://10.0.0.5/nova_cell1
+}
+
+@test "a wrapper of another plugin around ours is left alone" {
+    devstack 'source_phase
+        eval "function theirs $(declare -f database_connection_url | tail -n +2)"
+        function database_connection_url { echo "$(theirs $1)&theirs"; }
+        load_settings
+        database_connection_url nova_cell1' \
+        NOVA_KVS_URL=kvs+redis://10.0.0.5/?a=b
+    succeeds
+    is "${lines[-1]}" 'kvs+redis://10.0.0.5/nova_cell1?a=b&theirs'
+}
+
+@test "a URL that could not work stops the run before anything is written" {
+    local url
+    for url in 10.0.0.5:7000 redis://10.0.0.5 kvs+memory:// kvs+redis:// \
+            'kvs+redis://10.0.0.5/nova_api' 'kvs+redis://10.0. 0.5' \
+            'kvs+redis://{host}' 'kvs+redis://a:p$w@10.0.0.5' \
+            'kvs+redis://a:p#w@10.0.0.5' 'kvs+redis://10.0.0.5:x'; do
+        devstack stack "NOVA_KVS_URL=$url"
+        fails_with "NOVA_KVS_URL is not usable"
+        [[ ! -e $WORK/etc/nova/nova.conf ]] || fail "nova.conf was written"
+    done
+}
+
+@test "a number of nodes that is not a cluster is refused" {
+    local nodes
+    for nodes in 0 2 02 -1 three; do
+        devstack stack NOVA_KVS_NODES=$nodes
+        fails_with "NOVA_KVS_NODES=$nodes: must be 1 or at least 3"
+    done
+}
+
+@test "ports that leave no room for the cluster's own are refused" {
+    local port
+    for port in 0 x 55534 70000; do
+        devstack stack NOVA_KVS_PORT=$port
+        fails_with "NOVA_KVS_PORT=$port: must leave room"
+    done
+}
+
+@test "a password that would break a URL is refused and not shown" {
+    devstack stack 'NOVA_KVS_PASSWORD=se@cr/et'
+    fails_with "NOVA_KVS_PASSWORD (or DATABASE_PASSWORD): must be set"
+    [[ "$output" != *se@cr/et* ]] || fail "the password is in the output"
+    devstack stack DATABASE_PASSWORD=
+    fails_with "NOVA_KVS_PASSWORD (or DATABASE_PASSWORD): must be set"
+}
