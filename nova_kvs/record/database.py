@@ -176,13 +176,15 @@ class Database:
         :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
             not answer.
         """
+        if self._pid != os.getpid():
+            # Forked: the parent goes on using its blocks, and a thread of
+            # it may have held the lock.
+            self._ids = {}
+            self._ids_lock = threading.Lock()
+            self._pid = os.getpid()
         first = None
         while first is None:
             with self._ids_lock:
-                if self._pid != os.getpid():
-                    # Forked: the parent goes on using its blocks.
-                    self._ids = {}
-                    self._pid = os.getpid()
                 block = self._ids.get(table_name)
                 if block is not None and block[1] - block[0] >= count:
                     first = block[0]

@@ -4,6 +4,8 @@
 See :mod:`nova_kvs.record.paths` for what a path is.
 """
 
+import operator
+
 from nova_kvs import keyspace
 from nova_kvs.record import index as indexing
 from nova_kvs.record import paths
@@ -45,6 +47,11 @@ class _Bounds:
         return keyspace.encode_tuple(
             [row.values.get(column) for column in self.columns])
 
+    def exact_order(self, row):
+        """Return what sorts a row as SQLite does, however long its text.
+        """
+        return [_sortable(row.values.get(column)) for column in self.columns]
+
     def holds(self, order):
         """Tell whether a row with this order is in the range."""
         return order >= self.low and (
@@ -61,6 +68,15 @@ def _is_long(value):
         return len(value) * 4 > _ORDERED_BYTES and len(
             value.encode("utf-8", "surrogatepass")) > _ORDERED_BYTES
     return type(value) is bytes and len(value) > _ORDERED_BYTES
+
+
+def _sortable(value):
+    """Return a value as a tuple: NULL < numbers < text < bytes."""
+    if value is None:
+        return (0,)
+    if type(value) is str:
+        return 2, value.encode("utf-8", "surrogatepass")
+    return (3 if type(value) is bytes else 1), value
 
 
 def by_range(tx, table, wanted):
@@ -88,15 +104,20 @@ def by_range(tx, table, wanted):
 
 
 def _arrange(rows, bounds, limit, reverse):
-    """Return rows in range, in the index's order, each once."""
+    """Return rows in range, in the columns' order, each once."""
     found = {}
     for row in rows:
         order = bounds.order(row)
         if bounds.holds(order):
-            found[order, row.partition, row.key] = row
-    ordered = [found[item] for item in sorted(
-        found, key=lambda item: item[0], reverse=reverse)]
-    return ordered[:limit]
+            found[row.partition, row.key] = (order, row)
+    if all(bounds.is_ordered(row) for _, row in found.values()):
+        ordered = sorted(
+            found.values(), key=operator.itemgetter(0), reverse=reverse)
+    else:
+        ordered = sorted(
+            found.values(), key=lambda item: bounds.exact_order(item[1]),
+            reverse=reverse)
+    return [row for _, row in ordered[:limit]]
 
 
 def _inner_range(tx, table, index, bounds, limit, reverse):

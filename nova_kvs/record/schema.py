@@ -6,8 +6,9 @@ then asked. So there is no parser here and no hand-copied schema.
 """
 
 import math
-import re
+import os
 import sqlite3
+import threading
 import typing
 
 from nova_kvs import exceptions
@@ -18,10 +19,6 @@ from nova_kvs.record import partition_rules
 ROWID = "_rowid_"
 
 _MAX_INT = 2 ** 63
-_NUMERAL = re.compile(
-    r"[ \t\n\v\f\r]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
-    r"[ \t\n\v\f\r]*", re.ASCII)
-_INTEGER = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+[ \t\n\v\f\r]*", re.ASCII)
 
 
 class Unique(typing.NamedTuple):
@@ -72,46 +69,41 @@ def apply_affinity(name, value):
     kind = type(value)
     if kind is bool:
         value, kind = int(value), int
-    if kind is bytes or value is None:
+    if value is None or kind is bytes or kind is str and (
+            name == "TEXT" or name == "BLOB"):
         return value
-    if kind is int and not -_MAX_INT <= value < _MAX_INT:
-        raise OverflowError("an integer is beyond 64 bits")
-    if kind is float and math.isnan(value):
-        return None
-    if name == "TEXT":
-        return value if kind is str else _text_of(value)
-    if name == "BLOB":
-        return value
-    if kind is str:
-        value = _number_of(value)
-        kind = type(value)
-        if kind is str:
-            return value
-    if name == "REAL":
-        return float(value)
-    if kind is float and value.is_integer() and abs(value) < 2 ** 51:
-        return int(value)
-    return value
+    if kind is int and name != "TEXT":
+        if not -_MAX_INT <= value < _MAX_INT:
+            raise OverflowError("an integer is beyond 64 bits")
+        return float(value) if name == "REAL" else value
+    if kind is float and (name == "REAL" or name == "BLOB"):
+        return None if math.isnan(value) else value
+    return _converter.convert(name, value)
 
 
-def _text_of(number):
-    """Return a number as SQLite casts it to text."""
-    if type(number) is int:
-        return str(number)
-    with sqlite3.connect(":memory:") as connection:
-        return connection.execute(
-            "SELECT CAST(? AS TEXT)", (number,)).fetchone()[0]
+class _Converter:
+    """Asks SQLite for the conversions that are rare and intricate."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(
+            ":memory:", check_same_thread=False, isolation_level=None)
+        self._connection.execute(
+            "CREATE TABLE one (TEXT TEXT, INTEGER INTEGER, REAL REAL, "
+            "NUMERIC NUMERIC, BLOB BLOB)")
+        self._connection.execute("INSERT INTO one DEFAULT VALUES")
+
+    def convert(self, name, value):
+        with self._lock:
+            self._connection.execute("UPDATE one SET %s = ?" % name, (value,))
+            found, = self._connection.execute(
+                "SELECT %s FROM one" % name).fetchone()
+        return found
 
 
-def _number_of(text):
-    """Return the number that a text is, or the text."""
-    if not _NUMERAL.fullmatch(text):
-        return text
-    if _INTEGER.fullmatch(text):
-        number = int(text)
-        if -_MAX_INT <= number < _MAX_INT:
-            return number
-    return float(text)
+_converter = _Converter()
+# Another thread may have held the lock when this process was forked.
+os.register_at_fork(after_in_child=_converter.__init__)
 
 
 class Table:
