@@ -117,6 +117,13 @@ def nova_sections(endpoints, databases, host, state_path):
             "endpoint_override": endpoints.network_url,
             "token": "unused",
         },
+        # nova-status insists on it; nobody looks at the token.
+        "service_user": {
+            "send_service_user_token": True,
+            "auth_type": "admin_token",
+            "endpoint": endpoints.image_url,
+            "token": "unused",
+        },
         "placement": {
             "auth_type": "admin_token",
             "endpoint": endpoints.placement_url,

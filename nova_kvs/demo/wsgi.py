@@ -1,12 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A WSGI server for loopback: the standard library's, with threads."""
+"""A WSGI server for loopback: the standard library's, with threads.
 
+Also a program that serves one application::
+
+    python -m nova_kvs.demo.wsgi nova.wsgi.osapi_compute:application 8774
+"""
+
+import importlib
+import io
 import logging
 import socketserver
+import sys
 import threading
 from wsgiref import simple_server
 
 LOG = logging.getLogger(__name__)
+
+
+class _LogStream(io.TextIOBase):
+    """What an application and wsgiref write about errors, as log lines."""
+
+    def writable(self):
+        return True
+
+    def write(self, text):
+        if text.strip():
+            LOG.warning("%s", text.rstrip())
+        return len(text)
 
 
 class _Handler(simple_server.WSGIRequestHandler):
@@ -17,6 +37,9 @@ class _Handler(simple_server.WSGIRequestHandler):
     def address_string(self):
         # No reverse look-up of loopback.
         return self.client_address[0]
+
+    def get_stderr(self):
+        return _LogStream()
 
     def log_message(self, format, *args):
         LOG.debug(format, *args)
@@ -69,3 +92,20 @@ class WSGIServer(socketserver.ThreadingMixIn, simple_server.WSGIServer):
             self._thread.join()
             self._thread = None
         self.server_close()
+
+
+def main(argv):
+    """Serve one application until the process is killed.
+
+    :param argv: ``module:attribute`` of the application and a port.
+    """
+    name, port = argv
+    # Services read their own arguments from it, and have none.
+    del sys.argv[1:]
+    module, attribute = name.split(":")
+    app = getattr(importlib.import_module(module), attribute)
+    WSGIServer(app, int(port)).serve_forever()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

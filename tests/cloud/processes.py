@@ -115,23 +115,21 @@ class Process:
 
 
 class Group(contextlib.ExitStack):
-    """Processes that are stopped together, the last started first."""
+    """Processes that are killed together, the last started first.
+
+    What is to end in good order is stopped before.
+    """
 
     def __init__(self):
         super().__init__()
         self.processes = []
 
     def start(self, process):
-        """Start a process that is stopped at the latest with the group."""
-        self.callback(process.stop)
+        """Start a process that is killed at the latest with the group."""
         process.start()
+        self.callback(process.kill)
         self.processes.append(process)
         return process
-
-    def terminate(self):
-        """Ask all to end, so that the waits for each overlap."""
-        for process in reversed(self.processes):
-            process.terminate()
 
     def check(self):
         """Fail if one of the processes has ended."""
