@@ -130,16 +130,19 @@ class Committer:
 
         :param prewrites: dict of partition -> call of prewrite.lua.
         :param extras: items of the same batch.
-        :raises nova_kvs.exceptions.KVSError: not UndeterminedError: the
-            commit was not sent, so nothing is committed.
+        :raises nova_kvs.exceptions.KVSError: not UndeterminedError.
         """
+        try:
+            self._stage_all(prewrites, groups, txn_id, extras, deadline)
+        except exceptions.UndeterminedError as exc:
+            # The commit was not sent, so it is certain that nothing is
+            # committed.
+            raise exceptions.StoreUnavailableError(cause=exc) from exc
+
+    def _stage_all(self, prewrites, groups, txn_id, extras, deadline):
         waiting = prewrites
         for round_number in range(POLLS + 1):
-            try:
-                replies, replicated = self._write(
-                    [*waiting.values(), *extras])
-            except exceptions.UndeterminedError as exc:
-                raise exceptions.StoreUnavailableError(cause=exc) from exc
+            replies, replicated = self._write([*waiting.values(), *extras])
             if not replicated:
                 raise exceptions.StoreUnavailableError(
                     "too few replicas acknowledged what a commit rests on: "
@@ -177,34 +180,41 @@ class Committer:
         :returns: ``(outcome, replicated)``.
         """
         outcome_key = partition.outcome_key(txn_id)
+        sent = None
         self._reach("before_commit")
         for round_number in range(POLLS + 1):
-            sent = time.monotonic()
-            if sent >= deadline:
+            now = time.monotonic()
+            if now >= deadline:
                 break
             try:
                 (reply,), replicated = self._write((call,))
-            except (exceptions.UndeterminedError,
-                    exceptions.StoreReplyError) as exc:
-                return self._settle_lost(outcome_key, sent, exc)
-            if type(reply) is bytes:
-                return reply, replicated
-            found = calls.blocking_intents(partition, mutations, reply)
-            if not self._wait(found, round_number, txn_id, deadline, holds):
-                break
-        # The script may still be on its way a second time: shut the door.
-        (outcome,), replicated = self._write(
-            (recovery.decide_call(outcome_key),))
-        return outcome, replicated
+                sent = now
+                if type(reply) is bytes:
+                    return reply, replicated
+                found = calls.blocking_intents(partition, mutations, reply)
+                if not self._wait(
+                        found, round_number, txn_id, deadline, holds):
+                    break
+            except exceptions.KVSError as exc:
+                if sent is None and isinstance(
+                        exc, exceptions.StoreUnavailableError):
+                    raise
+                return self._shut(outcome_key, now, exc)
+        if sent is None:
+            return b"a", True
+        return self._shut(outcome_key, sent, None)
 
-    def _settle_lost(self, outcome_key, sent, cause):
-        """Return the outcome of a commit whose reply did not come.
+    def _shut(self, outcome_key, sent, cause):
+        """Return the outcome; without one, abort the transaction.
 
-        Without one, the transaction is aborted: what is still on its way
-        can then not commit it any more.
+        Its commit was sent and nothing is known to have come of it: the
+        script may run still, or once more, and must not commit any more
+        what the caller takes for not committed.
 
         :param sent: when it was sent, by the monotonic clock.
-        :param cause: what the store raised.
+        :param cause: what the store raised, if it did.
+        :raises nova_kvs.exceptions.UndeterminedError: if the store does not
+            tell.
         """
         # A store that was silent for long has repeated the script itself;
         # asking once more would only keep the caller waiting longer.
@@ -215,7 +225,7 @@ class Committer:
             (outcome,), replicated = self._write(
                 (recovery.decide_call(outcome_key),))
         except exceptions.KVSError as exc:
-            raise exceptions.UndeterminedError(cause=cause) from exc
+            raise exceptions.UndeterminedError(cause=exc) from exc
         if outcome == b"a" and isinstance(cause, exceptions.StoreReplyError):
             raise cause
         return outcome, replicated
@@ -225,11 +235,7 @@ class Committer:
 
         :returns: whether to try again.
         """
-        try:
-            pending = self._settler.clear(found)
-        except exceptions.UndeterminedError as exc:
-            # Of the help, not of this transaction.
-            raise exceptions.StoreUnavailableError(cause=exc) from exc
+        pending = self._settler.clear(found)
         if not pending:
             return True
         polls = POLLS

@@ -155,15 +155,38 @@ def test_roll_back_that_fails(store, database, partitions):
     check_settled(store, database)
 
 
-def test_help_that_fails_is_not_our_outcome(store, database, partitions):
+@pytest.mark.parametrize("size", [1, 2])
+def test_help_that_fails(store, database, partitions, size):
+    """The commit script was sent: it must not commit late what failed."""
     client = txn.Coordinator(
         store, database, failpoint=scenarios.kill_at("after_commit"))
     with pytest.raises(scenarios.Killed):
         client.commit(mutations(partitions[:2]))
-    faulty = stores.Faulty(store, "resolve", "lost")
+    faulty = stores.Faulty(store, "resolve", "refused")
+    changes = [txn.Mutation(partitions[1], field, 0, b"y")
+               for field in (FIELD, FIELD + b"x")]
+    changes += mutations(partitions[2:1 + size])
+    with pytest.raises(exceptions.ConflictError):
+        txn.Coordinator(faulty, database).commit(changes)
+    assert "decide" in sum(faulty.names(), [])
+    check_settled(store, database)
+    for items in list(faulty.batches):
+        store.batch(items)
+    assert state(store, database, partitions[1:3]) == [{FIELD: b"x"}, {}]
+
+
+@pytest.mark.parametrize("fault", ["lost", "refused"])
+def test_help_that_fails_at_the_prewrite(
+        store, database, partitions, fault):
+    client = txn.Coordinator(
+        store, database, failpoint=scenarios.kill_at("after_commit"))
+    with pytest.raises(scenarios.Killed):
+        client.commit(mutations(partitions[:2]))
+    faulty = stores.Faulty(store, "resolve", fault)
     with pytest.raises(exceptions.StoreUnavailableError):
         txn.Coordinator(faulty, database).commit(
-            mutations(partitions[1:2], b"y"))
+            mutations(partitions[2:] + partitions[1:2], b"y"))
+    check_settled(store, database)
 
 
 class Refusing(stores.Wrapper):

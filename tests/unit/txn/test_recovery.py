@@ -246,7 +246,7 @@ def test_a_transaction_that_took_too_long_is_given_up(
     with pytest.raises(exceptions.ConflictError):
         coordinator.commit(client.mutations())
     assert wrapper.names() == [
-        ["prewrite", "enqueue"], ["decide"], ["resolve"]]
+        ["prewrite", "enqueue"], ["resolve"]]
 
 
 def test_a_late_prewrite_stages_nothing(store, database, partitions):

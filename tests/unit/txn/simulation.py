@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that take turns at every single item that they send.
+
+A client is a greenlet; the hub chooses who goes on, kills clients, loses
+replies, and runs scripts again that ran long ago. After each step and at the
+end the stored data is compared with what the clients were told.
+"""
+
+import collections
+import dataclasses
+import itertools
+import uuid
+
+import greenlet
+
+from nova_kvs import exceptions
+from nova_kvs import keyspace
+from nova_kvs import txn
+from nova_kvs.store import base
+from nova_kvs.txn import mutation
+from tests.fault import scenarios
+
+PAIR = [keyspace.record_field("t", (row,)) for row in (1, 2)]
+LOCKED = keyspace.record_field("t", (3,))
+HINTED = keyspace.record_field("h", (1,))
+UNIQUE = keyspace.unique_field("t", "name", ("n",))
+
+COMMITTED, ABORTED, UNKNOWN = "committed", "aborted", "unknown"
+
+
+@dataclasses.dataclass
+class Change:
+    """What a transaction wanted to do to one field."""
+
+    place: tuple
+    expected: int
+    version: int
+    payload: bytes | None
+
+
+@dataclasses.dataclass
+class Transaction:
+    changes: list
+    state: str = UNKNOWN
+
+
+class SteppedStore:
+    """A client's way to the store: gives the turn away before each item."""
+
+    def __init__(self, simulation):
+        self.simulation = simulation
+
+    def batch(self, items, *args):
+        simulation = self.simulation
+        items = list(items)
+        fault = simulation.choose_fault()
+        if fault == "refused":
+            simulation.give_turn()
+            raise exceptions.StoreUnavailableError()
+        replies = [None] * len(items)
+        waiting = collections.defaultdict(collections.deque)
+        for number, item in enumerate(items):
+            key = (item.keys[0] if type(item) is base.ScriptCall
+                   else item.key)
+            waiting[key].append(number)
+        # What a lost connection leaves out.
+        lost_after = (simulation.random.randrange(len(items) + 1)
+                      if fault == "lost" else len(items))
+        for _ in range(lost_after):
+            key = simulation.random.choice(sorted(waiting))
+            number = waiting[key].popleft()
+            if not waiting[key]:
+                del waiting[key]
+            simulation.give_turn()
+            replies[number] = simulation.execute(items[number])
+        if fault == "lost":
+            if any(base.is_write(item) for item in items):
+                raise exceptions.UndeterminedError()
+            raise exceptions.StoreUnavailableError()
+        return replies
+
+
+class Simulation:
+    """Some clients on a store.
+
+    :param store: the store.
+    :param random: makes every choice.
+    :param faults: whether anything ever goes wrong.
+    """
+
+    def __init__(self, store, random, faults):
+        self.store = store
+        self.random = random
+        self.faults = faults
+        self.database = "sim-" + uuid.uuid4().hex
+        self.partitions = [
+            keyspace.partition(self.database, "t", "p%d" % number)
+            for number in range(3)]
+        self.unique_partition = keyspace.partition(self.database, "u", "n")
+        self.everywhere = [*self.partitions, self.unique_partition]
+        self.transactions = []
+        self.payloads = {}
+        self.written = []
+        self._numbers = itertools.count(1)
+        self._hub = None
+
+    def client(self, store=None):
+        return txn.Coordinator(
+            store or SteppedStore(self), self.database)
+
+    # What clients call.
+
+    def give_turn(self):
+        self._hub.switch()
+
+    def choose_fault(self):
+        if not self.faults:
+            return None
+        return self.random.choices(
+            (None, "lost", "refused"), (94, 4, 2))[0]
+
+    def execute(self, item):
+        """Run one item, sometimes twice, and remember it if it writes."""
+        reply, = self.store.batch((item,))
+        if base.is_write(item):
+            self.written.append(item)
+            if self.faults and self.random.random() < 0.05:
+                reply, = self.store.batch((item,))
+        return reply
+
+    # What a client does.
+
+    def write(self):
+        """Run one transaction."""
+        client = self.client()
+        targets = self.random.sample(
+            self.partitions, self.random.randint(1, 3))
+        try:
+            snapshots = client.read(
+                [txn.PartitionRead(partition) for partition in targets])
+        except exceptions.StoreUnavailableError:
+            return
+        changes = []
+        mutations = []
+
+        def change(partition, field, old, delete=False, floor=None):
+            number = next(self._numbers)
+            payload = None if delete else b"%d" % number
+            expected = old.version if old else 0
+            version = expected + 1
+            if delete:
+                version = 0
+            elif not old:
+                version = number * 1000 if floor is None else floor + 1
+            changes.append(
+                Change((partition, field), expected, version, payload))
+            mutations.append(txn.Mutation(
+                partition, field, expected,
+                txn.DELETE if delete else payload,
+                version=None if old else version,
+                hinted=floor is not None,
+                index_add=() if delete
+                else (scenarios.member(payload, field),),
+                index_remove=(scenarios.member(old.payload, field),)
+                if old else (),
+                duplicate=None if old else exceptions.DuplicateKeyError()))
+
+        for partition, snapshot in zip(targets, snapshots):
+            self.check_snapshot(snapshot)
+            cells = snapshot.cells
+            delete = PAIR[0] in cells and self.random.random() < 0.3
+            # Both of a pair carry the same number, and go together.
+            for field in PAIR:
+                change(partition, field, cells.get(field), delete)
+            if not delete:
+                changes[-1].payload = changes[-2].payload
+                mutations[-1].value = mutations[-2].value
+                mutations[-1].index_add = (scenarios.member(
+                    mutations[-1].value, PAIR[1]),)
+            if self.random.random() < 0.5:
+                old = cells.get(HINTED)
+                change(partition, HINTED, old,
+                       bool(old) and self.random.random() < 0.5,
+                       snapshot.floor)
+            elif self.random.random() < 0.3:
+                old = cells.get(LOCKED)
+                mutations.append(txn.Mutation(
+                    partition, LOCKED, old.version if old else 0, txn.LOCK))
+        if self.random.random() < 0.4:
+            try:
+                snapshot, = client.read(
+                    [txn.FieldsRead(self.unique_partition, (UNIQUE,))])
+            except exceptions.StoreUnavailableError:
+                return
+            old = snapshot.cells.get(UNIQUE)
+            change(self.unique_partition, UNIQUE, old, delete=bool(old))
+        transaction = Transaction(changes)
+        self.transactions.append(transaction)
+        try:
+            client.commit(mutations)
+        except exceptions.UndeterminedError:
+            pass
+        except exceptions.KVSError:
+            transaction.state = ABORTED
+        else:
+            transaction.state = COMMITTED
+
+    def read(self):
+        """Look at everything."""
+        try:
+            snapshots = self.client().read(
+                [txn.PartitionRead(partition)
+                 for partition in self.partitions]
+                + [txn.FieldsRead(partition, tuple(PAIR))
+                   for partition in self.partitions])
+        except exceptions.StoreUnavailableError:
+            return
+        for snapshot in snapshots:
+            self.check_snapshot(snapshot)
+
+    def keep_house(self):
+        """Settle whatever is in the queue, although it is not due."""
+        scenarios.make_due(self.store, self.database)
+        try:
+            self.client().queue.run_all(2)
+        except exceptions.KVSError:
+            return
+
+    # The hub.
+
+    def run(self, writers, readers, housekeepers):
+        """Let clients take turns until all are done or dead."""
+        self._hub = greenlet.getcurrent()
+        clients = [greenlet.greenlet(work) for work, count in (
+            (self.write, writers), (self.read, readers),
+            (self.keep_house, housekeepers)) for _ in range(count)]
+        while clients:
+            client = self.random.choice(clients)
+            if self.faults and client and self.random.random() < 0.01:
+                try:
+                    client.throw(scenarios.Killed())
+                except scenarios.Killed:
+                    pass
+            else:
+                client.switch()
+            if client.dead:
+                clients.remove(client)
+            if self.faults:
+                self.disturb()
+            self.check_stored()
+
+    def disturb(self):
+        if self.written and self.random.random() < 0.05:
+            self.store.batch((self.random.choice(self.written),))
+        if self.random.random() < 0.03:
+            self.make_intents_old()
+
+    def make_intents_old(self):
+        for partition in self.everywhere:
+            for field, value in self.raw(partition).items():
+                if field.startswith(keyspace.INTENT):
+                    scenarios.send(
+                        self.store, partition.key, b"HSET", partition.key,
+                        field, b"0" * 16 + value[16:])
+
+    def settle(self):
+        """Do what others will do when the lifetimes have passed."""
+        client = self.client(self.store)
+        self.make_intents_old()
+        client.read([txn.PartitionRead(partition)
+                     for partition in self.everywhere])
+        scenarios.make_due(self.store, self.database)
+        client.queue.run_all()
+        self.check_stored()
+
+    # Checks.
+
+    def raw(self, partition):
+        pairs = scenarios.send(
+            self.store, partition.key, b"HGETALL", partition.key)
+        return dict(zip(pairs[::2], pairs[1::2]))
+
+    def certain(self):
+        """Return what is stored where no outcome is unknown."""
+        unknown = {change.place[0] for transaction in self.transactions
+                   if transaction.state == UNKNOWN
+                   for change in transaction.changes}
+        return {partition: self.raw(partition)
+                for partition in self.everywhere if partition not in unknown}
+
+    def check_snapshot(self, snapshot):
+        pair = [snapshot.cells.get(field) for field in PAIR]
+        assert (pair[0] and pair[0].payload) == (
+            pair[1] and pair[1].payload), "torn: %s" % snapshot
+
+    def check_stored(self):
+        """Check that no version is used twice and indexes hold enough."""
+        for partition in self.everywhere:
+            members = set(scenarios.send(
+                self.store, partition.index_key, b"ZRANGE",
+                partition.index_key, 0, -1))
+            for field, value in self.raw(partition).items():
+                version, payload = value[:8], value[8:]
+                if field.startswith(keyspace.INTENT):
+                    head = mutation.Intent.parse(value)
+                    if head.operation not in (b"p", b"P"):
+                        continue
+                    field = field[1:]
+                    version = head.version
+                    payload = mutation.intent_payload(value)
+                elif field == keyspace.FLOOR_FIELD:
+                    continue
+                else:
+                    known = self.payloads.setdefault(
+                        (partition, field, version), payload)
+                    assert known == payload, "a version was used twice"
+                assert scenarios.member(payload, field) in members
+
+    def check_history(self):
+        """Check that what clients were told explains what is stored.
+
+        Of the transactions whose outcome nobody knows there must be some
+        that, together with those that were reported committed, lead every
+        field from nothing to its present state, each using the version that
+        the one before left; and no change of an aborted one.
+        """
+        unknown = [transaction for transaction in self.transactions
+                   if transaction.state == UNKNOWN]
+        committed = [transaction for transaction in self.transactions
+                     if transaction.state == COMMITTED]
+        final = {}
+        for partition in self.everywhere:
+            for field, value in self.raw(partition).items():
+                if field != keyspace.FLOOR_FIELD:
+                    final[partition, field] = (
+                        int.from_bytes(value[:8], "big"), value[8:])
+        assert any(
+            self._explains([*committed, *chosen], final)
+            for count in range(len(unknown) + 1)
+            for chosen in itertools.combinations(unknown, count))
+
+    def _explains(self, transactions, final):
+        changes = collections.defaultdict(list)
+        for transaction in transactions:
+            for change in transaction.changes:
+                changes[change.place].append(change)
+        if not set(final) <= set(changes):
+            return False
+        return all(
+            self._leads(place_changes, (0, None),
+                        final.get(place, (0, None)))
+            for place, place_changes in changes.items())
+
+    def _leads(self, changes, state, goal):
+        if not changes:
+            return state == goal
+        return any(
+            self._leads(changes[:number] + changes[number + 1:],
+                        (change.version, change.payload), goal)
+            for number, change in enumerate(changes)
+            if change.expected == state[0])
