@@ -209,7 +209,9 @@ class Demo:
             return
         cloud, self._cloud = self._cloud, None
         self._progress.step("stopping")
-        if not cloud.stop():
+        if cloud.stop():
+            self._progress.line("Stopped")
+        else:
             self._problems.append("some services did not stop in time")
 
     def _work(self, databases):
