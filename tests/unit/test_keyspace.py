@@ -18,9 +18,12 @@ INTEGERS = st.integers(-2 ** 63, 2 ** 63 - 1) | st.integers(
 FLOATS = st.floats(allow_nan=False) | st.integers(-9, 9).map(float) | (
     st.integers(2 ** 53 - 9, 2 ** 53 + 9).map(float))
 NASTY = st.text("{}:\0\n~%*?[]x\xff\U0001f600", max_size=140)
-TEXTS = st.text(max_size=140) | NASTY
+#: Short texts of the bytes that end and escape, which often are prefixes of
+#: each other.
+MARKS = st.text("\0\x01\x02a", max_size=3)
+TEXTS = st.text(max_size=140) | NASTY | MARKS
 VALUES = (st.none() | INTEGERS | FLOATS | TEXTS
-          | st.binary(max_size=140) | st.booleans())
+          | st.binary(max_size=140) | MARKS.map(str.encode) | st.booleans())
 TUPLES = st.lists(VALUES, max_size=4).map(tuple)
 
 
@@ -33,8 +36,11 @@ def _sqlite_order(values):
         "SELECT position, rank() OVER (ORDER BY value) FROM t").fetchall()
 
 
-@hypothesis.given(st.lists(VALUES.filter(
-    lambda value: not isinstance(value, str) or value.isascii()), max_size=8))
+@hypothesis.given(
+    st.lists(MARKS, max_size=8) | st.lists(INTEGERS | FLOATS, max_size=8)
+    | st.lists(VALUES.filter(
+        lambda value: not isinstance(value, str) or value.isascii()),
+        max_size=8))
 def test_encoded_values_sort_as_in_sqlite(values):
     values = [value[:keyspace.MAX_COMPONENT_BYTES]
               if isinstance(value, (str, bytes)) else value

@@ -172,6 +172,14 @@ def test_a_write_to_a_node_that_refuses_connections_was_not_applied(log):
     assert node.refuse < 10 ** 6 - 1
 
 
+def test_a_write_whose_repetition_was_lost_is_undetermined(log):
+    node = stubs.StubNode("a", log, TRY_AGAIN, stubs.LOST,
+                          *[TRY_AGAIN] * 999)
+    store = stubs.StubStore([node])
+    with pytest.raises(exceptions.UndeterminedError):
+        store.batch([_set(b"a")])
+
+
 def test_half_a_batch_of_writes_is_undetermined(log):
     gone = stubs.StubNode("b", log)
     gone.refuse = 10 ** 6
@@ -257,6 +265,14 @@ def test_wait_of_a_node_that_refused_the_write_does_not_count(log):
         b"OK", b"OK", 1)
     store = stubs.StubStore([node])
     assert store.batch([_set(b"a{t}")], replicas=1) == [b"OK", 1]
+
+
+def test_wait_counts_where_the_write_went_in_the_end(log):
+    other = stubs.StubNode("b", log, b"OK", b"OK", b"OK", 2)
+    store = stubs.StubStore([stubs.StubNode(
+        "a", log, redis_exceptions.AskError("1 b:1"), 0), other])
+    store.asked = {0: other}
+    assert store.batch([_set(b"a{t}")], replicas=2) == [b"OK", 2]
 
 
 def test_a_failing_wait_counts_as_no_replica(log):
