@@ -93,24 +93,28 @@ class ClusterStore(remote.RemoteStore):
                                         redis_exceptions.TryAgainError)):
                 interval_s = _RELOAD_INTERVAL_S
         if interval_s is not None:
-            self._reload(interval_s, deadline)
+            self._reload(interval_s, deadline, {
+                failure.node.address for failure in failures
+                if failure.node is not None})
         return asked
 
     def _redirected(self, error, node):
         return self._node((error.host or node.address[0], error.port))
 
-    def _reload(self, interval_s, deadline):
+    def _reload(self, interval_s, deadline, failed):
         """Ask for the topology unless somebody here has just done so.
 
         Whoever comes while another thread asks goes on with what is known.
+
+        :param failed: addresses to ask last: they may hang.
         """
         now = time.monotonic()
         if now < self._reloaded_at + interval_s:
             return
         self._reloaded_at = now
-        self._load(deadline)
+        self._load(deadline, failed)
 
-    def _load(self, deadline):
+    def _load(self, deadline, failed=frozenset()):
         """Return the topology as the first node that answers tells it.
 
         :raises NotSent: if none answers.
@@ -120,8 +124,11 @@ class ClusterStore(remote.RemoteStore):
         known = list(dict.fromkeys(
             address for address, _ in list(self._nodes)))
         random.shuffle(known)
+        candidates = sorted(
+            dict.fromkeys(known + list(self.url.nodes)),
+            key=failed.__contains__)
         failure = None
-        for address in dict.fromkeys(known + list(self.url.nodes)):
+        for address in candidates:
             now = time.monotonic()
             if failure is not None and now >= deadline:
                 break

@@ -290,5 +290,10 @@ def size(reply):
     if type(reply) is bytes:
         return len(reply)
     if type(reply) is list:
+        if reply and type(reply[0]) is bytes:
+            try:
+                return sum(map(len, reply))
+            except TypeError:  # not only bytes behind the first
+                pass
         return sum(map(size, reply))
     return 8

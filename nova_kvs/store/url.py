@@ -71,6 +71,8 @@ class StoreURL(typing.NamedTuple):
         """Return the options that apply: overrides, query, [nova_kvs].
 
         :param overrides: option values that win over all else.
+        :raises nova_kvs.exceptions.ConfigurationError: for an override that
+            is no option, and for options that contradict each other.
         """
         group = conf.CONF[conf.GROUP]
         values = {name: getattr(group, name) for name in _OPTIONS}
@@ -86,6 +88,12 @@ class StoreURL(typing.NamedTuple):
                 raise exceptions.ConfigurationError(
                     "nova-kvs has no such option", option=name)
             values[name] = value
+        if values["hint_grace"] <= values["transaction_lifetime"]:
+            raise exceptions.ConfigurationError(
+                "hint_grace must be longer than transaction_lifetime, or "
+                "indexes lose entries of transactions that are going on",
+                hint_grace=values["hint_grace"],
+                transaction_lifetime=values["transaction_lifetime"])
         return Settings(values)
 
 

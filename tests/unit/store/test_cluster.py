@@ -172,7 +172,7 @@ def test_asked_for_elsewhere_does_not_move_the_slot():
 def test_faults_make_it_ask_again_once(error):
     store = Cluster(a=_ranges(b"a"))
     store.route(GET)
-    store.answers["a"] = store.answers["b"] = _ranges(b"b")
+    store.answers = dict.fromkeys("abz", _ranges(b"b"))
     store.learn(error)
     assert store.route(GET) == {("b", 1): [0]}
     assert len(store.asked) == 2
@@ -198,6 +198,18 @@ def test_the_named_nodes_are_asked_when_all_known_ones_have_gone():
     assert store.asked[-1] == "z"
     assert store.route(GET) == {("e", 1): [0]}
     assert {address for address, _ in store._nodes} == {("e", 1)}
+
+
+def test_the_node_that_failed_is_asked_last():
+    store = Cluster(a=_ranges(b"a", b"b", b"c"))
+    store.route(GET)
+    node = store._topology.masters[SLOT]
+    store.asked.clear()
+    store.answers = {}
+    with pytest.raises(remote.NotSent):
+        store.learn(redis_exceptions.TimeoutError("timed out"))
+    assert len(store.asked) == 4
+    assert store.asked[-1] == node.address[0]
 
 
 def test_nodes_keep_their_connections_over_a_new_topology():

@@ -136,6 +136,8 @@ def test_a_node_shows_only_its_address():
 
 def test_size_counts_values():
     assert connection.size([b"abc", None, 7, [b"d"]]) == 20
+    assert connection.size([[b"abc", b"de"], b"", [None, b"f"]]) == 14
+    assert connection.size([]) == 0
 
 
 def test_an_error_names_the_command_not_its_values():

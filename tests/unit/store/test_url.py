@@ -120,3 +120,10 @@ def test_settings_prefer_overrides_then_url_then_file():
 def test_unknown_override_is_refused():
     with pytest.raises(exceptions.ConfigurationError, match="option=colour"):
         store_url.parse_url("kvs+redis://h/db").settings(colour="red")
+
+
+def test_hints_must_outlive_transactions():
+    url = store_url.parse_url(
+        "kvs+redis://h/db?hint_grace=5&transaction_lifetime=5")
+    with pytest.raises(exceptions.ConfigurationError, match="hint_grace=5"):
+        url.settings()
