@@ -126,9 +126,13 @@ class Run:
         total = len(journal.outcomes) + sum(
             len(batch.ids) for batch in batches)
         try:
-            runner.run(batches, self._worker, self.options.jobs, journal)
+            made = runner.run(batches, self._worker, self.options.jobs,
+                              journal)
         finally:
             journal.close()
+        if made:
+            print('database engines made:', ', '.join(
+                f'{count} {scheme}' for scheme, count in made.items()))
         return [one for one in journal.outcomes.values()
                 if wanted(one['id'])]
 

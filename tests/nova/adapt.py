@@ -5,9 +5,9 @@ No test is touched. Their fixtures use SQLite in four ways that another
 database cannot follow by the URL alone:
 
 1. ``sqlite://`` is a new, empty database in each engine that is made of it.
-   Nova's configuration gets a URL of ours instead, and each engine that
-   oslo.db makes of exactly that URL gets a database with a new name. So the
-   configuration shows the scheme that an operator's would.
+   Nova's configuration gets a URL of ours instead, so that it shows the
+   scheme that an operator's would, and each engine that oslo.db makes of
+   exactly that URL, or of ``sqlite://``, gets a database with a new name.
 2. Nova's ``Database`` and ``CellDatabases`` migrate once a process, keep the
    database as SQL text (``iterdump`` of the DBAPI connection) and run that
    text on each new connection (``executescript``). Our connections get these
@@ -25,6 +25,7 @@ What SQLite loses with its engine is dropped here by ``forget``, which the
 worker calls when a batch of tests is done.
 """
 
+import collections
 import itertools
 import os
 import sqlite3
@@ -44,8 +45,10 @@ from nova_kvs.store import memory
 from nova_kvs.store import registry
 
 _numbers = itertools.count()
-#: Databases since the last ``forget``: name -> store.
-_used = {}
+#: Names of the databases made since the last ``forget``.
+_used = set()
+#: What the engines of this process were made on: scheme -> number.
+engines_made = collections.Counter()
 #: SQL text of a database -> the keys it had: name, kind and content.
 _templates = {}
 
@@ -59,14 +62,14 @@ class _Target:
     def __init__(self, template):
         self.template = template
 
-    def new_url(self, name=None):
+    def new_url(self):
         """Return the URL of a database that nobody uses.
 
         Names are of one length: see :func:`_restore`.
         """
-        name = name or 't%09d%06d' % (os.getpid(), next(_numbers))
+        name = 't%09d%06d' % (os.getpid(), next(_numbers))
         url = sqlalchemy.make_url(self.template).set(database=name)
-        _used[name] = None
+        _used.add(name)
         return url.render_as_string(hide_password=False)
 
 
@@ -91,8 +94,9 @@ def _adapt_engines(target):
     create_engine = engines.create_engine
 
     def create(sql_connection, *args, **kwargs):
-        if str(sql_connection) == target.template:
+        if str(sql_connection) in ('sqlite://', target.template):
             sql_connection = target.new_url()
+        engines_made[utils.make_url(sql_connection).drivername] += 1
         return create_engine(sql_connection, *args, **kwargs)
 
     engines.create_engine = create

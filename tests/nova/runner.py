@@ -58,6 +58,8 @@ class Worker:
         environment.update(TEST_ENVIRONMENT)
         environment['PYTHONPATH'] = os.pathsep.join(map(str, path))
         environment['OS_NOVA_DISABLE_EVENTLET_PATCHING'] = str(not eventlet)
+        #: On what the worker's engines were made: scheme -> number.
+        self.engines = {}
         reading, writing = os.pipe()
         # Some tests write files into their working directory.
         self._directory = tempfile.TemporaryDirectory()
@@ -94,6 +96,7 @@ class Worker:
             self._deadline = time.monotonic() + SILENCE_LIMIT_S
             answer = json.loads(line)
             if 'done' in answer:
+                self.engines = answer['engines']
                 return
             yield answer
         raise WorkerDied
@@ -221,6 +224,7 @@ def run(batches, make_worker, jobs, journal):
     :param make_worker: function without arguments that starts a worker.
     :param jobs: how many workers at once.
     :param journal: takes the outcomes.
+    :returns: on what engines were made: scheme -> number.
     """
     todo = queue.SimpleQueue()
     for batch in batches:
@@ -253,3 +257,5 @@ def run(batches, make_worker, jobs, journal):
         stop.set()
         for worker in alive:
             worker.close()
+    return sum((collections.Counter(worker.engines) for worker in alive),
+               collections.Counter())

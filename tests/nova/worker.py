@@ -7,7 +7,9 @@ the file descriptor given; standard output and error are the tests' own::
     {"list": [module, ...]}       ->  {"module": m, "ids": [...]} for each
     {"run": module, "ids": [...]} ->  {"start": id}, {"id": id, "status": s,
                                        "seconds": n, "detail": text}, ...
-    both end with                     {"done": true}
+    both end with                     {"done": true, "engines": {...}}
+
+``engines`` tells on what the engines of this process were made so far.
 """
 
 import argparse
@@ -103,11 +105,13 @@ def main():
     # Nova's test packages patch the standard library for eventlet when they
     # are imported, which must come before anything else of Nova.
     importlib.import_module(f'{arguments.project}.tests.functional')
+    engines = {}
     on_kvs = arguments.url.startswith('kvs')
     if on_kvs:
         from tests.nova import adapt
         adapt.install(arguments.project, arguments.url,
                       arguments.native == 'on')
+        engines = adapt.engines_made
     for line in sys.stdin:
         request = json.loads(line)
         if 'list' in request:
@@ -116,7 +120,7 @@ def main():
             _run(request['run'], request['ids'], send)
             if on_kvs:
                 adapt.forget()
-        send({'done': True})
+        send({'done': True, 'engines': engines})
 
 
 if __name__ == '__main__':
