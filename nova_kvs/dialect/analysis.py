@@ -31,6 +31,8 @@ class Value(typing.NamedTuple):
     is_list: bool = False
     #: Position in the tuples of an IN on several columns, or None.
     position: int | None = None
+    #: Number of values of each such tuple.
+    width: int = 1
     constant: object = None
 
     def __str__(self):
@@ -244,7 +246,9 @@ class Analysis:
                         scope, _plain(element), sources)
                     if source is not None:
                         yield source, column, (
-                            value._replace(position=position),)
+                            value._replace(
+                                position=position,
+                                width=len(left.clauses)),)
             else:
                 source, column = self._column(scope, left, sources)
                 if source is not None:
@@ -343,7 +347,8 @@ class Analysis:
         """Return the Value that an element is, or None."""
         if isinstance(element, elements.BindParameter):
             name = self._compiled.bind_names.get(element)
-            if name is None or bool(element.expanding) is not is_list:
+            if (name is None or element.literal_execute
+                    or bool(element.expanding) is not is_list):
                 return None
             return Value(name, is_list)
         if not is_list:

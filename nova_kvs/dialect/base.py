@@ -123,9 +123,7 @@ class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
             else:
                 cursor.execute(statement, parameters)
             return
-        cursor.execute_planned(
-            compiled, context.compiled_parameters, statement, parameters,
-            many)
+        cursor.execute_compiled(context, statement, parameters, many)
 
     # Reflection -------------------------------------------------------------
 

@@ -168,14 +168,12 @@ class Cursor(sqlite3.Cursor):
             self.execute(sql)
         return self
 
-    def execute_planned(self, compiled, values, sql, parameters, many):
-        """Run a statement that can be planned.
+    def execute_compiled(self, context, sql, parameters, many):
+        """Run a statement that SQLAlchemy compiled.
 
-        :param compiled: nova_kvs.dialect.compiler.KVSCompiler.
-        :param values: list of dicts: parameters before bind processing.
+        :param context: its ExecutionContext, with a KVSCompiler.
         """
-        self._owner.run_compiled(
-            self, compiled, values, sql, parameters, many)
+        self._owner.run_compiled(self, context, sql, parameters, many)
 
     def run(self, sql, parameters, many):
         """Run a statement in the workspace, whose rows are loaded."""
@@ -283,8 +281,9 @@ class Connection:
         except exceptions.KVSError as error:
             raise translate(error) from error
 
-    def run_compiled(self, cursor, compiled, values, sql, parameters, many):
-        """Run a statement that can be planned."""
+    def run_compiled(self, cursor, context, sql, parameters, many):
+        """Run a statement that SQLAlchemy compiled."""
+        compiled = context.compiled
         try:
             self._begin()
             space = self.workspace
@@ -293,7 +292,9 @@ class Connection:
                     compiled.kvs_plan[0] is not planner):
                 compiled.kvs_plan = (planner, planner.plan(compiled))
             plan = compiled.kvs_plan[1]
-            values = plans.Parameters(values, compiled._bind_processors)
+            values = plans.Parameters(
+                context.compiled_parameters, compiled._bind_processors,
+                context._expanded_parameters)
             plan.load(space, values, sql)
             target = plan.target
             if target is not None:

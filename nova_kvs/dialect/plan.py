@@ -26,16 +26,19 @@ SCAN = "scan"
 class Parameters:
     """The parameters of one execution: one dict, or several."""
 
-    __slots__ = ("sets", "_processors")
+    __slots__ = ("sets", "_processors", "_expansion")
 
-    def __init__(self, sets, processors):
+    def __init__(self, sets, processors, expansion):
         """Take parameters as SQLAlchemy has them.
 
         :param sets: list of dicts, name -> value before bind processing.
         :param processors: name -> bind processor, or tuple of processors.
+        :param expansion: name of a list -> names of its values; those of
+            tuples follow each other.
         """
         self.sets = sets
         self._processors = processors
+        self._expansion = expansion
 
     def __len__(self):
         return len(self.sets)
@@ -47,18 +50,21 @@ class Parameters:
         """
         found = {}
         for value in wanted:
-            if value.name is None:
+            name = value.name
+            if name is None:
                 found[table.normalise(column, value.constant)] = None
                 continue
-            process = self._processors.get(value.name)
-            position = value.position
-            if position is not None and process is not None:
-                process = process[position]
+            process = self._processors.get(name)
+            names = (name,)
+            if value.is_list:
+                names = self._expansion[name]
+                if value.position is not None:
+                    names = names[value.position::value.width]
+                    if process is not None:
+                        process = process[value.position]
             for parameters in self.sets:
-                given = parameters[value.name]
-                for item in given if value.is_list else (given,):
-                    if position is not None:
-                        item = item[position]
+                for name in names:
+                    item = parameters[name]
                     if process is not None:
                         item = process(item)
                     if item is not None:
@@ -66,21 +72,26 @@ class Parameters:
         found.pop(None, None)
         return list(found)
 
-    def tuples(self, name, table, columns, positions):
-        """Return the tuples of an IN on several columns, as stored."""
-        process = self._processors.get(name) or (None,) * (
-            max(positions) + 1)
+    def tuples(self, values, table, columns):
+        """Return the tuples of an IN on several columns, as stored.
+
+        :param values: analysis.Value of each column, all of one parameter.
+        """
+        name, width = values[0].name, values[0].width
+        processors = self._processors.get(name) or (None,) * width
+        names = self._expansion[name]
         found = {}
         for parameters in self.sets:
-            for item in parameters[name]:
+            for start in range(0, len(names), width):
                 stored = []
-                for column, position in zip(columns, positions):
-                    value = item[position]
-                    if process[position] is not None:
-                        value = process[position](value)
-                    if value is None:
+                for column, value in zip(columns, values):
+                    item = parameters[names[start + value.position]]
+                    process = processors[value.position]
+                    if process is not None:
+                        item = process(item)
+                    if item is None:
                         break
-                    stored.append(table.normalise(column, value))
+                    stored.append(table.normalise(column, item))
                 else:
                     found[tuple(stored)] = None
         return list(found)
@@ -138,12 +149,10 @@ class Step:
         self._together = None
         if path.columns and not path.linked and len(path.columns) > 1:
             items = [values[column] for column in path.columns]
-            names = {item[0].name for item in items}
-            if (len(names) == 1 and all(
+            if (len({item[0].name for item in items}) == 1 and all(
                     len(item) == 1 and item[0].position is not None
                     for item in items)):
-                self._together = (names.pop(), tuple(
-                    item[0].position for item in items))
+                self._together = [item[0] for item in items]
 
     def collect(self, workspace, parameters, loads):
         """Add what has to be loaded to a Loads."""
@@ -184,9 +193,8 @@ class Step:
         """Return the path's columns and the values to ask for."""
         path, table, values = self.path, self.table, self.source.values
         if self._together is not None:
-            name, positions = self._together
             return path.columns, parameters.tuples(
-                name, table, path.columns, positions)
+                self._together, table, path.columns)
         if not path.linked:
             parts = []
             count = 1
