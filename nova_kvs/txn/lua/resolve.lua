@@ -68,13 +68,8 @@ local function above(a, b)
   return false
 end
 
-local function remove_members(members)
-  for first = 1, #members, CHUNK do
-    redis.call('ZREM', KEYS[3], unpack(
-      members, first, math.min(first + CHUNK - 1, #members)))
-  end
-end
-
+local puts, deletes, removes = {}, {}, {}
+local floor = nil
 for _, item in ipairs(intents) do
   local name, intent = item[1], item[2]
   local field = string.sub(name, 2)
@@ -84,24 +79,40 @@ for _, item in ipairs(intents) do
   local added, removed
   added, at = read_members(intent, at)
   removed, at = read_members(intent, at)
-  if not committed then
-    remove_members(added)
-  elseif op == 'p' or op == 'P' then
-    redis.call('HSET', KEYS[1], field, version .. string.sub(intent, at))
-    remove_members(removed)
-  elseif op ~= 'l' then
-    redis.call('HDEL', KEYS[1], field)
-    remove_members(removed)
+  deletes[#deletes + 1] = name
+  for _, member in ipairs(committed and removed or added) do
+    removes[#removes + 1] = member
+  end
+  if committed and (op == 'p' or op == 'P') then
+    puts[#puts + 1] = field
+    puts[#puts + 1] = version .. string.sub(intent, at)
+  elseif committed and op ~= 'l' then
+    deletes[#deletes + 1] = field
     if op == 'D' then
-      local floor = redis.call('HGET', KEYS[1], 'f')
-      if not floor or above(version, floor) then
-        redis.call('HSET', KEYS[1], 'f', version)
+      floor = floor or redis.call('HGET', KEYS[1], 'f')
+        or '\0\0\0\0\0\0\0\0'
+      if above(version, floor) then
+        floor = version
       end
     end
   end
-  redis.call('HDEL', KEYS[1], name)
 end
--- Last: Redis lets a script that has removed something go on when it is
--- out of memory.
+if floor then
+  puts[#puts + 1] = 'f'
+  puts[#puts + 1] = floor
+end
+
+local function write(command, key, list)
+  for first = 1, #list, CHUNK do
+    redis.call(command, key,
+               unpack(list, first, math.min(first + CHUNK - 1, #list)))
+  end
+end
+
+-- What frees memory first: Redis lets a script that has written go on when
+-- there is no more memory.
+write('HDEL', KEYS[1], deletes)
+write('ZREM', KEYS[3], removes)
+write('HSET', KEYS[1], puts)
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 return #intents
