@@ -116,8 +116,7 @@ class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
     @staticmethod
     def _execute(cursor, statement, parameters, context, many):
         compiled = context.compiled if context is not None else None
-        if (compiled is None or context.isddl
-                or getattr(compiled, "isplaintext", False)):
+        if compiled is None or context.isddl or not compiled.kvs_is_planned:
             if many:
                 cursor.executemany(statement, parameters)
             else:
@@ -133,7 +132,8 @@ class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
         if pragma not in ("table_info", "table_xinfo"):
             return rows
         return [
-            (row[0], row[1], "INTEGER", row[3], None, *row[5:])
+            (row[0], row[1], "INTEGER" if row[2] == "INT" else row[2],
+             row[3], None, *row[5:])
             if row[4] is not None and _GENERATED_DEFAULT.match(str(row[4]))
             else row for row in rows]
 

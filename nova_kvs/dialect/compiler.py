@@ -51,6 +51,11 @@ class KVSCompiler(base.SQLiteCompiler):
         self._kvs_scope = None
         super().__init__(*args, **kwargs)
 
+    @property
+    def kvs_is_planned(self):
+        """False for text, of which only the names of tables are known."""
+        return bool(self.kvs_scopes) or self.kvs_dml is not None
+
     def visit_select(self, select_stmt, *args, **kwargs):
         scope = Scope(self._kvs_scope)
         self.kvs_selects[select_stmt] = scope

@@ -21,6 +21,7 @@ _KNOWN_BROAD = 8
 _LINKED_BROAD = 9
 _SCAN = 10
 
+_ROWID = "_rowid_"
 #: Most live rows share one value of this column.
 _BROAD_COLUMN = "deleted"
 
@@ -62,8 +63,15 @@ def _candidates(table):
 class Planner:
     """Makes plans for one schema."""
 
-    def __init__(self, schema):
+    def __init__(self, schema, generated):
+        """Prepare for a schema.
+
+        :param schema: nova_kvs.record.schema.Schema.
+        :param generated: table -> column that gets ids from the store, or
+            None.
+        """
         self._schema = schema
+        self._generated = generated
         self._candidates = {}
         self._names = {name.lower(): name for name in schema.tables}
         self._views = {}
@@ -122,8 +130,9 @@ class Planner:
                 verify = False
             elif compiled.isinsert:
                 checks, verify = self._insert_checks(compiled, dml, table)
-                needs_ids = table.auto_id in table.columns and not _is_given(
-                    compiled, dml, _dml_values(compiled), table.auto_id)
+                generated = self._generated[target]
+                needs_ids = generated is not None and not _is_given(
+                    compiled, dml, _dml_values(compiled), generated)
             elif compiled.isupdate:
                 changed = _changed_columns(compiled, dml)
                 verify = any(
@@ -265,8 +274,8 @@ class Planner:
         for columns in self._unique_columns(table):
             names = []
             for column in columns:
-                if column == table.auto_id and not _is_given(
-                        compiled, dml, given, column):
+                if column in (self._generated[table.name], _ROWID) and not (
+                        _is_given(compiled, dml, given, column)):
                     # A new id collides with nothing.
                     names = None
                     break

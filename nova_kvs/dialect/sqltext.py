@@ -27,7 +27,7 @@ _SCHEMA = frozenset(("CREATE", "ALTER", "DROP", "REINDEX"))
 _ID_TYPES = frozenset(("INTEGER", "BIGINT", "SMALLINT"))
 
 _GENERATED_ID = re.compile(
-    r"INT NOT NULL ON CONFLICT REPLACE "
+    r"(?P<type>\w+) NOT NULL ON CONFLICT REPLACE "
     r"DEFAULT \(kvs_next_id\('(?:[^']|'')*'\)\)")
 
 
@@ -195,19 +195,19 @@ def with_generated_id(sql):
                 found[index[at]] = Token("space", " ")
             elif words[at:at + 2] == ["NOT", "NULL"]:
                 found[index[at]] = found[index[at + 1]] = Token("space", "")
-        # Not INTEGER, which would make it SQLite's row number.
+        # INTEGER would make it SQLite's row number.
         found[index[1]] = Token("word", (
-            "INT NOT NULL ON CONFLICT REPLACE "
-            "DEFAULT (kvs_next_id('%s'))" % name.replace("'", "''")))
+            "%s NOT NULL ON CONFLICT REPLACE "
+            "DEFAULT (kvs_next_id('%s'))" % (
+                "INT" if words[1] == "INTEGER" else words[1],
+                name.replace("'", "''"))))
         return re.sub(r"[ \t]+(?=[,)\n])", "", "".join(
             token.text for token in found))
     return sql
 
 
 def without_generated_id(sql):
-    """Return a CREATE TABLE with the key that SQLite would number itself.
-
-    The opposite of :func:`with_generated_id`, but that BIGINT and SMALLINT
-    have become INTEGER, which is 64 bits wide.
-    """
-    return _GENERATED_ID.sub("INTEGER NOT NULL", sql)
+    """Return a CREATE TABLE as it was before :func:`with_generated_id`."""
+    return _GENERATED_ID.sub(
+        lambda match: "%s NOT NULL" % (
+            "INTEGER" if match["type"] == "INT" else match["type"]), sql)

@@ -45,10 +45,14 @@ class TableInfo:
     """
 
     __slots__ = ("name", "columns", "key_columns", "key_of", "insert",
-                 "select", "has_key", "has_other_uniques", "_sql")
+                 "select", "has_key", "has_other_uniques", "generated",
+                 "_sql")
 
-    def __init__(self, name, columns, key_columns, has_other_uniques):
+    def __init__(self, name, columns, key_columns, has_other_uniques,
+                 generated):
         self.name = name
+        #: The column that gets ids from the store, or None.
+        self.generated = generated
         self.has_key = bool(key_columns)
         #: Unique indexes on expressions or on some of the rows.
         self.has_other_uniques = has_other_uniques
@@ -81,8 +85,8 @@ class TableInfo:
     def read(cls, sqlite, name):
         """Return the TableInfo of a table, or None if there is none."""
         rows = sqlite.execute(
-            "SELECT name, pk, hidden FROM pragma_table_xinfo(?)",
-            (name,)).fetchall()
+            "SELECT name, pk, hidden, dflt_value "
+            "FROM pragma_table_xinfo(?)", (name,)).fetchall()
         if not rows:
             return None
         others = sqlite.execute(
@@ -92,10 +96,12 @@ class TableInfo:
             (name,)).fetchone()[0]
         return cls(
             name,
-            tuple(column for column, _pk, hidden in rows if not hidden),
-            tuple(column for column, pk, _hidden in sorted(
+            tuple(row[0] for row in rows if not row[2]),
+            tuple(row[0] for row in sorted(
                 (row for row in rows if row[1]), key=lambda row: row[1])),
-            bool(others))
+            bool(others),
+            next((row[0] for row in rows
+                  if str(row[3]).startswith("kvs_next_id(")), None))
 
 
 class Template:
@@ -103,7 +109,6 @@ class Template:
 
     def __init__(self, schema):
         self.schema = schema
-        self.planner = planner.Planner(schema)
         self._lock = threading.Lock()
         self._sqlite = sqlite3.connect(
             ":memory:", isolation_level=None, check_same_thread=False)
@@ -114,6 +119,8 @@ class Template:
             for name, in self._sqlite.execute(
                 "SELECT name FROM sqlite_master WHERE type = 'table' AND "
                 + _INTERNAL).fetchall()}
+        self.planner = planner.Planner(schema, {
+            name: info.generated for name, info in self.infos.items()})
 
     def copy_to(self, sqlite):
         """Make a SQLite database a copy of this one."""
