@@ -2,8 +2,9 @@
 """Rows that live with the record whose id they carry.
 
 Invariant: a row of such a table is in the partition of its parent if that
-exists, else in the table's own partition. So whoever knows the parent knows
-where its children are, and no index is needed.
+exists and is not in its own table's partition, else in the row's own table's
+partition. So whoever knows the parent knows where its children are, and no
+index is needed.
 """
 
 from nova_kvs.record import access
@@ -94,12 +95,25 @@ def _join_parents(tx, writes, waiting, locks):
             written = writes.get(name)
             if written is not None:
                 if written.row is not None:
-                    write.partition = written.partition
+                    write.partition = partition_with(
+                        tx, table, parent, written.partition)
                     break
             elif name in stored:
-                write.partition = stored[name].partition
+                write.partition = partition_with(
+                    tx, table, parent, stored[name].partition)
                 original = write.original
                 if original is None or (
                         original.partition != write.partition):
                     locks[name] = stored[name]
                 break
+
+
+def partition_with(tx, table, parent, partition):
+    """Return where a row goes whose parent is in a partition.
+
+    :param table: the row's Table.
+    :param parent: name of the parent's table.
+    """
+    if partition == tx.table_partition(tx.table(parent)):
+        return tx.table_partition(table)
+    return partition

@@ -76,7 +76,8 @@ RULES = {
         SERVER, "action_id", parent="instance_actions"),
     "block_device_mapping": Rule(SERVER, "instance_uuid", (
         _ID, Hint(("volume_id",)))),
-    "virtual_interfaces": Rule(SERVER, "instance_uuid", (Hint(("uuid",)),)),
+    "virtual_interfaces": Rule(SERVER, "instance_uuid", (
+        Hint(("uuid",)), Hint(("address",)))),
     "migrations": Rule(SERVER, "instance_uuid", (
         _ID, Hint(("source_compute",)), Hint(("dest_compute",)), _LIVE)),
     "console_auth_tokens": Rule(SERVER, "instance_uuid", (

@@ -11,6 +11,7 @@ already in the transaction's views when a path goes on.
 import logging
 
 from nova_kvs import keyspace
+from nova_kvs.record import children
 from nova_kvs.record import index as indexing
 from nova_kvs.record import partition_rules
 from nova_kvs.txn import reading
@@ -85,7 +86,8 @@ def _of_parents(tx, table, values):
         if parent is None:
             continue
         for record in (yield from locate(tx, parent, keys)):
-            found[record.partition] = None
+            found[children.partition_with(
+                tx, table, name, record.partition)] = None
             missing.discard(record.key[0])
     if missing:
         found[tx.table_partition(table)] = None
@@ -208,19 +210,35 @@ def _candidates(tx, table, columns, tuples):
         at = columns.index(column)
         return (yield from _in_partitions(
             tx, table, list(dict.fromkeys([item[at] for item in tuples]))))
-    for index in table.hints:
-        if index.columns[:size] == columns and all(
-                indexing.covers(index, dict(zip(columns, values)))
-                for values in tuples):
-            reads = _hint_reads(tx, table, index, tuples)
-            results = yield reads
-            return (yield from _named(
-                tx, table, _hinted_partitions(reads, results)))
-    for unique in table.uniques:
-        if not unique.inside and unique.columns[:size] == columns:
-            if not any(item[0] is None for item in tuples):
+    shared, index = _closest(table.hints, columns, tuples)
+    if shared < size:
+        for unique in table.uniques:
+            # Rows with a NULL in the key are not to be found by it.
+            if not unique.inside and unique.columns == columns and not any(
+                    None in values for values in tuples):
                 return (yield from _by_unique(tx, table, unique, tuples))
-    return (yield from scan(tx, table))
+    if not shared:
+        return (yield from scan(tx, table))
+    reads = _hint_reads(tx, table, index, list(dict.fromkeys(
+        [values[:shared] for values in tuples])))
+    results = yield reads
+    return (yield from _named(tx, table, _hinted_partitions(reads, results)))
+
+
+def _closest(indexes, columns, tuples):
+    """Return the index that shares most first columns, and how many."""
+    best = 0, None
+    for index in indexes:
+        shared = 0
+        for first, second in zip(index.columns, columns):
+            if first != second:
+                break
+            shared += 1
+        if shared > best[0] and (not index.hint or all(
+                indexing.covers(index, dict(zip(columns, values)))
+                for values in tuples)):
+            best = shared, index
+    return best
 
 
 def _named(tx, table, partitions):
@@ -233,14 +251,11 @@ def _inner(tx, table, columns, tuples):
     partition = tx.table_partition(table)
     view = tx.views.get(partition)
     if view is None or not view.has_all(table):
-        size = len(columns)
-        for index in table.inner:
-            if index.columns[:size] == columns:
-                break
-        else:
+        shared, index = _closest(table.inner, columns, tuples)
+        if not shared:
             return (yield from scan(tx, table))
         ranges = []
-        for values in tuples:
+        for values in dict.fromkeys([values[:shared] for values in tuples]):
             prefix = indexing.inner_prefix(index, values)
             ranges.append((b"[" + prefix, b"(" + prefix + indexing.AFTER))
         yield [reading.IndexRead(partition, tuple(ranges))]

@@ -195,10 +195,8 @@ class Table:
             for length in range(1, len(index.columns) + 1):
                 found.add(index.columns[:length])
         for unique in self.uniques:
-            if unique.inside and self.partition_column:
-                continue
-            for length in range(1, len(unique.columns) + 1):
-                found.add(unique.columns[:length])
+            if not unique.inside:
+                found.add(unique.columns)
         return found
 
 

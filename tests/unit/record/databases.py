@@ -119,16 +119,25 @@ def trips(database):
     counted[0] = database.store.stats.round_trips - counted[0]
 
 
+def wipe(database):
+    """Remove every key of a database."""
+    database.store.batch([
+        base.command(b"DEL", key) for key in list(database.store.scan(
+            b"*{%s:*" % database.name.encode()))])
+
+
 def keys(database):
-    """Return the keys of a database without its name, and without those
-    that expire or are the same whatever is stored: outcomes, counters.
+    """Return the keys of a database without its name.
+
+    Without outcomes of transactions, id counters and the housekeeping
+    queue: what they hold is not of the rows that are stored now.
     """
     name = database.name.encode()
     found = set()
     for key in database.store.scan(b"*{" + name + b":*"):
         head, rest = key.split(b":", 1)[1].split(b"}", 1)
         part = head[len(name) + 2:]
-        if rest.startswith(b"t") or part.startswith(b"id:"):
+        if rest.startswith(b"t") or part.startswith((b"id:", b"gc:")):
             continue
         found.add((part, rest))
     return found

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+import msgpack
+import pytest
+
+from nova_kvs import exceptions
+from nova_kvs import keyspace
+from nova_kvs.record import access
+from nova_kvs.record import index as indexing
+from nova_kvs.txn import reading
+from tests import base
+from tests.unit.record import databases
+
+
+@pytest.fixture
+def db():
+    return databases.make()
+
+
+def hints(db, table, name, value):
+    """Return the members of all slots of one value of an index."""
+    table = db.schema.tables[table]
+    reads = [reading.HintRead(key, b"-", b"+")
+             for key in indexing.slot_keys(
+                 db.name, table, table.index(name), value)]
+    return [member for members in db.coordinator.read(reads)
+            for member in members]
+
+
+def listed(db):
+    """Return the partitions in the directory of servers."""
+    reads = [reading.HintRead(key, b"-", b"+")
+             for key in indexing.directory_keys(db.name, "s")]
+    return {indexing.listed_partition(member)
+            for members in db.coordinator.read(reads) for member in members}
+
+
+HOST = "host+deleted+created_at+id"
+
+
+def test_hints_of_old_values_go_and_those_of_new_ones_stay(db):
+    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+    for host in ("b", "c", "a"):
+        databases.update(db, "instances", (1,), host=host)
+    assert len(hints(db, "instances", HOST, "a")) == 2
+    databases.tidy(db)
+    assert [len(hints(db, "instances", HOST, host))
+            for host in ("a", "b", "c")] == [1, 0, 0]
+    assert len(databases.load(databases.another(db), access.ByIndex(
+        "instances", ("host",), (("a",),)))[0]) == 1
+
+
+def test_hints_of_deleted_rows_go(db):
+    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+    databases.delete(db, "instances", (1,))
+    databases.tidy(db)
+    assert hints(db, "instances", HOST, "a") == []
+
+
+def test_hints_of_commits_that_failed_go(db):
+    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+    tx = db.begin()
+    record = databases.one(tx, "instances", (1,))
+    tx.update(record, {**record.values, "host": "b"})
+    databases.update(db, "instances", (1,), display_name="x")
+    with pytest.raises(exceptions.ConflictError):
+        tx.commit()
+    assert len(hints(db, "instances", HOST, "b")) == 1
+    databases.tidy(db)
+    assert hints(db, "instances", HOST, "b") == []
+
+
+def test_a_late_check_does_not_touch_what_came_later(db):
+    """A check is queued, and its row goes back to the old value."""
+    db.grace_ms = 10 ** 6
+    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+    databases.update(db, "instances", (1,), host="b")
+    checks = _queued(db)
+    databases.delete(db, "instances", (1,))
+    databases.insert(db, "instances", {"id": 1, "uuid": "u", "host": "a"})
+    for _ in range(2):
+        db._housekeeper.check_hints(checks)
+    found, = databases.load(databases.another(db), access.ByIndex(
+        "instances", ("host",), (("a",),)))
+    assert len(found) == 1
+
+
+def _queued(db):
+    """Return the values of the hint checks that are queued."""
+    values = []
+    for bucket in range(keyspace.GC_BUCKETS):
+        key = keyspace.gc_key(db.name, bucket)
+        members, = db.store.batch(
+            [base.command(b"ZRANGE", key, 0, -1)])
+        for member in members:
+            kind, value, _ = msgpack.unpackb(member)
+            if kind == b"hints":
+                values.append(value)
+    return values
+
+
+def test_a_check_leaves_a_transaction_in_flight_alone(db):
+    """Its hint is above the row's version; then it commits."""
+    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+    databases.update(db, "instances", (1,), host="c")
+    reached = []
+
+    def check(name):
+        if name == "before_commit":
+            reached.append(databases.tidy(db))
+
+    other = databases.open_again("kvs+memory:///" + db.name, check)
+    other.grace_ms = 10 ** 6
+    tx = other.begin()
+    record = databases.one(tx, "instances", (1,))
+    tx.update(record, {**record.values, "host": "b"})
+    tx.commit()
+    assert reached
+    for reader in (db, other):
+        found, = databases.load(
+            reader, access.ByIndex("instances", ("host",), (("b",),)))
+        assert len(found) == 1
+
+
+def test_checks_of_a_dropped_table_do_not_stay(db):
+    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+    tx = db.begin()
+    tx.set_schema([text for text in databases.DDL
+                   if " instances" not in text])
+    tx.commit()
+    databases.tidy(databases.another(db))
+    assert _queued(db) == []
+    assert databases.keys(db) == databases.keys(databases.make(db.schema.ddl))
+
+
+def test_empty_partitions_leave_the_directory_after_two_looks(db):
+    databases.insert(db, "tags", {"resource_id": "u", "tag": "t"},
+                     {"resource_id": "v", "tag": "t"})
+    assert len(listed(db)) == 2
+    databases.delete(db, "tags", ("u", "t"))
+    databases.tidy(db)
+    assert listed(db) == {keyspace.partition(db.name, "s", "v")}
+    databases.insert(db, "tags", {"resource_id": "u", "tag": "t"})
+    assert len(databases.load(db, access.FullScan("tags"))[0]) == 2
+
+
+def test_a_partition_filled_between_the_two_looks_stays(db):
+    databases.insert(db, "tags", {"resource_id": "u", "tag": "t"})
+    databases.delete(db, "tags", ("u", "t"))
+    partition = keyspace.partition(db.name, "s", "u")
+    db._housekeeper.check_partitions([[(partition.key, "s", None, None)]])
+    databases.insert(db, "tags", {"resource_id": "u", "tag": "t"})
+    databases.tidy(db)
+    assert listed(db) == {partition}
+    assert len(databases.load(db, access.FullScan("tags"))[0]) == 1
+
+
+def test_an_insert_that_fails_leaves_no_partition(db):
+    databases.insert(db, "block_device_mapping", {
+        "instance_uuid": "u", "uuid": "b"})
+    before = databases.keys(db)
+    databases.tidy(db)
+    with pytest.raises(exceptions.DuplicateKeyError):
+        databases.insert(db, "block_device_mapping", {
+            "instance_uuid": "v", "uuid": "b"})
+    databases.tidy(db)
+    assert databases.keys(db) <= before
+
+
+def test_after_deleting_all_and_tidying_nothing_is_left(db):
+    empty = databases.keys(db)
+    databases.insert(db, "instances", {"uuid": "u", "host": "a",
+                                       "deleted": 0})
+    databases.insert(db, "instances", {"uuid": None, "host": "a"})
+    databases.insert(db, "block_device_mapping", {
+        "instance_uuid": "u", "uuid": "b", "volume_id": "v"})
+    databases.insert(db, "services", {"host": "a", "topic": "t"})
+    databases.insert(db, "notes", {"author": "a"})
+    databases.insert(db, "virtual_interfaces", {
+        "instance_uuid": "w", "address": "m", "deleted": 0, "uuid": "x"})
+    for table in ("instances", "block_device_mapping", "services", "notes",
+                  "virtual_interfaces"):
+        tx = db.begin()
+        for row in tx.load([access.FullScan(table)])[0]:
+            tx.delete(row)
+        tx.commit()
+    databases.tidy(db)
+    assert databases.keys(db) == empty
+
+
+def test_a_commit_does_a_little_housekeeping_now_and_then(db):
+    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+    db._housekeeping_at = 0
+    databases.update(db, "instances", (1,), display_name="x")
+    assert db._housekeeping_at > 0
+
+
+def test_housekeeping_that_fails_does_not_fail_the_commit(db, monkeypatch):
+    def fail(limit):
+        raise exceptions.StoreUnavailableError()
+
+    monkeypatch.setattr(db.coordinator.queue, "run", fail)
+    db._housekeeping_at = 0
+    databases.insert(db, "services", {"host": "a"})
+    assert len(databases.load(db, access.FullScan("services"))[0]) == 1
