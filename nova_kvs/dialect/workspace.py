@@ -11,211 +11,13 @@ were written with the records that were loaded, by primary key. So
 savepoints, REPLACE, upserts and DDL need no book-keeping of their own.
 """
 
-import logging
-import operator
 import sqlite3
-import threading
-import weakref
 
 from nova_kvs import exceptions
+from nova_kvs.dialect import loading
 from nova_kvs.dialect import plan
-from nova_kvs.dialect import planner
 from nova_kvs.dialect import sqltext
-from nova_kvs.record import access
-
-LOG = logging.getLogger(__name__)
-
-_ROWID = "_rowid_"
-_INTERNAL = "name NOT LIKE 'sqlite!_%' ESCAPE '!'"
-
-_templates = weakref.WeakKeyDictionary()
-_templates_lock = threading.Lock()
-
-
-def quote(name):
-    """Return a name as an SQL identifier."""
-    return '"%s"' % name.replace('"', '""')
-
-
-class TableInfo:
-    """How the rows of one table are put into a workspace and read back.
-
-    :ivar columns: names, without generated columns, as tuple.
-    :ivar key_of: function from such a row to its primary key.
-    """
-
-    __slots__ = ("name", "columns", "key_columns", "key_of", "insert",
-                 "select", "has_key", "has_other_uniques", "generated",
-                 "_sql")
-
-    def __init__(self, name, columns, key_columns, has_other_uniques,
-                 generated):
-        self.name = name
-        #: The column that gets ids from the store, or None.
-        self.generated = generated
-        self.has_key = bool(key_columns)
-        #: Unique indexes on expressions or on some of the rows.
-        self.has_other_uniques = has_other_uniques
-        if not self.has_key:
-            key_columns = (_ROWID,)
-            columns = (_ROWID, *columns)
-        self.columns = columns
-        self.key_columns = key_columns
-        positions = [columns.index(column) for column in key_columns]
-        if len(positions) == 1:
-            position = positions[0]
-            self.key_of = lambda row: (row[position],)
-        else:
-            self.key_of = operator.itemgetter(*positions)
-        names = ", ".join(map(quote, columns))
-        self.insert = "INSERT INTO main.%s (%s) VALUES (%s)" % (
-            quote(name), names, ", ".join("?" * len(columns)))
-        self.select = "SELECT %s FROM main.%s" % (names, quote(name))
-        self._sql = {}
-
-    def distinct(self, columns):
-        """Return the SELECT of the different values of some columns."""
-        found = self._sql.get(columns)
-        if found is None:
-            found = self._sql[columns] = "SELECT DISTINCT %s FROM main.%s" % (
-                ", ".join(map(quote, columns)), quote(self.name))
-        return found
-
-    @classmethod
-    def read(cls, sqlite, name):
-        """Return the TableInfo of a table, or None if there is none."""
-        rows = sqlite.execute(
-            "SELECT name, pk, hidden, dflt_value "
-            "FROM pragma_table_xinfo(?)", (name,)).fetchall()
-        if not rows:
-            return None
-        others = sqlite.execute(
-            "SELECT count(*) FROM pragma_index_list(?) AS i "
-            'WHERE i."unique" AND (i.partial OR EXISTS (SELECT 1 '
-            "FROM pragma_index_info(i.name) AS c WHERE c.name IS NULL))",
-            (name,)).fetchone()[0]
-        return cls(
-            name,
-            tuple(row[0] for row in rows if not row[2]),
-            tuple(row[0] for row in sorted(
-                (row for row in rows if row[1]), key=lambda row: row[1])),
-            bool(others),
-            next((row[0] for row in rows
-                  if str(row[3]).startswith("kvs_next_id(")), None))
-
-
-class Template:
-    """A schema as a SQLite database that workspaces are copied from."""
-
-    def __init__(self, schema):
-        self.schema = schema
-        self._lock = threading.Lock()
-        self._sqlite = sqlite3.connect(
-            ":memory:", isolation_level=None, check_same_thread=False)
-        for text in schema.ddl:
-            self._sqlite.execute(sqltext.with_generated_id(text))
-        self.infos = {
-            name: TableInfo.read(self._sqlite, name)
-            for name, in self._sqlite.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND "
-                + _INTERNAL).fetchall()}
-        self.planner = planner.Planner(schema, {
-            name: info.generated for name, info in self.infos.items()})
-
-    def copy_to(self, sqlite):
-        """Make a SQLite database a copy of this one."""
-        with self._lock:
-            self._sqlite.backup(sqlite)
-
-
-def template_of(database):
-    """Return the Template of a database's present schema.
-
-    :param database: nova_kvs.record.database.Database.
-    """
-    schema = database.schema
-    found = _templates.get(database)
-    if found is None or found.schema is not schema:
-        found = Template(schema)
-        with _templates_lock:
-            _templates[database] = found
-    return found
-
-
-class State:
-    """What a transaction knows of one table.
-
-    :ivar rows: primary key -> (row as tuple, Record), as loaded.
-    :ivar complete: every stored row is loaded.
-    :ivar written: its rows may differ from what was loaded.
-    """
-
-    __slots__ = ("name", "rows", "complete", "written", "seen", "columns")
-
-    def __init__(self, name, columns):
-        self.name = name
-        self.rows = {}
-        self.complete = False
-        self.written = False
-        #: columns -> set of values that were asked for.
-        self.seen = {}
-        self.columns = columns
-
-
-class Loads:
-    """Accesses that are collected to be loaded together."""
-
-    __slots__ = ("_workspace", "_statement", "_scans", "_found")
-
-    def __init__(self, workspace, statement):
-        self._workspace = workspace
-        self._statement = statement
-        self._scans = {}
-        self._found = {}
-
-    def scan(self, state):
-        """Ask for all rows of a table."""
-        self._scans[state.name] = state
-
-    def add(self, state, table, kind, columns, tuples):
-        """Ask for rows by values that were not asked for before."""
-        seen = state.seen.get(columns)
-        if seen is not None:
-            tuples = [item for item in tuples if item not in seen]
-        if tuples:
-            entry = self._found.get((state.name, kind, columns))
-            if entry is None:
-                self._found[state.name, kind, columns] = (
-                    state, table, dict.fromkeys(tuples))
-            else:
-                entry[2].update(dict.fromkeys(tuples))
-
-    def run(self):
-        """Load what was asked for, in as few round trips as it takes."""
-        if not self._scans and not self._found:
-            return
-        accesses = []
-        states = []
-        asked = []
-        for name, state in self._scans.items():
-            LOG.debug("Full scan of table %s for: %s", name, self._statement)
-            accesses.append(access.FullScan(name))
-            states.append(state)
-        for (name, kind, columns), (state, table, tuples) in (
-                self._found.items()):
-            if name not in self._scans:
-                accesses.append(
-                    plan.make_access(table, kind, columns, tuples))
-                states.append(state)
-                asked.append((state, columns, tuples))
-        scans = list(self._scans.values())
-        self._scans = {}
-        self._found = {}
-        self._workspace.load(accesses, states)
-        for state in scans:
-            state.complete = True
-        for state, columns, tuples in asked:
-            state.seen.setdefault(columns, set()).update(tuples)
+from nova_kvs.dialect import template as templates
 
 
 class Workspace:
@@ -247,7 +49,7 @@ class Workspace:
         self._journal = []
 
     def _follow_schema(self):
-        template = template_of(self.database)
+        template = templates.template_of(self.database)
         if template is not self._template:
             template.copy_to(self.sqlite)
             self._template = template
@@ -350,7 +152,7 @@ class Workspace:
             values = _values(columns, row)
             if not info.has_key:
                 # A number that only this workspace knows.
-                del values[_ROWID]
+                del values[templates.ROWID]
             transaction.insert(info.name, values)
         return has_changes or bool(left) or bool(added)
 
@@ -361,7 +163,7 @@ class Workspace:
         found = self._states.get(name)
         if found is None:
             info = self.info(name)
-            found = self._states[name] = State(
+            found = self._states[name] = loading.State(
                 name, info.columns if info is not None else ())
             if name not in self._template.infos:
                 # Not stored, but made by this transaction.
@@ -373,7 +175,7 @@ class Workspace:
 
         :param statement: SQL text, for the log.
         """
-        return Loads(self, statement)
+        return loading.Loads(self, statement)
 
     def load(self, accesses, states):
         """Load rows that are not loaded yet.
@@ -421,8 +223,8 @@ class Workspace:
         info = self.info(state.name)
         return info is not None and bool(self.sqlite.execute(
             "SELECT 1 FROM main.%s WHERE %s" % (
-                quote(info.name),
-                " AND ".join("%s = ?" % quote(column)
+                templates.quote(info.name),
+                " AND ".join("%s = ?" % templates.quote(column)
                              for column in info.key_columns)),
             key).fetchall())
 
@@ -449,7 +251,7 @@ class Workspace:
                 found = parameters.values(wanted, table, column)
                 if len(values) + len(found) <= plan.MAX_NARROWING:
                     clauses.append("%s IN (%s)" % (
-                        quote(column), ", ".join("?" * len(found))))
+                        templates.quote(column), ", ".join("?" * len(found))))
                     values.extend(found)
         return (" WHERE " + " AND ".join(clauses) if clauses else ""), values
 
@@ -481,7 +283,7 @@ class Workspace:
                     continue
                 inner, more = self._narrow_deep(other, parameters, seen)
                 clauses.append("%s IN (%s)" % (
-                    quote(column), info.distinct((name,)) + inner))
+                    templates.quote(column), info.distinct((name,)) + inner))
                 values = [*values, *more]
         return (" WHERE " + " AND ".join(clauses) if clauses else ""), values
 
@@ -493,7 +295,7 @@ class Workspace:
         :returns: for an INSERT the greatest row number, for an UPDATE the
             numbers of the rows that it may change.
         """
-        name = quote(planned.target)
+        name = templates.quote(planned.target)
         if planned.is_insert:
             return self.sqlite.execute(
                 "SELECT coalesce(max(_rowid_), 0) FROM main." + name
@@ -528,7 +330,7 @@ class Workspace:
 
     def _rows_after(self, planned, before, columns):
         text = "SELECT DISTINCT %s FROM main.%s" % (
-            ", ".join(map(quote, columns)), quote(planned.target))
+            ", ".join(map(templates.quote, columns)), templates.quote(planned.target))
         if planned.is_insert:
             return self.sqlite.execute(
                 text + " WHERE _rowid_ > ?", (before,)).fetchall()
@@ -570,7 +372,7 @@ class Workspace:
         if self._infos is None:
             return self._template.infos.get(name)
         if name not in self._infos:
-            self._infos[name] = TableInfo.read(self.sqlite, name)
+            self._infos[name] = templates.TableInfo.read(self.sqlite, name)
         return self._infos[name]
 
     def before_schema_change(self, names, statement):
@@ -594,7 +396,7 @@ class Workspace:
         found = set()
         for name, kind, text in self.sqlite.execute(
                 "SELECT name, type, sql FROM sqlite_master "
-                "WHERE type IN ('table', 'view') AND " + _INTERNAL
+                "WHERE type IN ('table', 'view') AND " + templates.NOT_INTERNAL
         ).fetchall():
             if name.lower() in words:
                 if kind == "table":
@@ -610,7 +412,7 @@ class Workspace:
             sqltext.without_generated_id(text)
             for text, in self.sqlite.execute(
                 "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND "
-                + _INTERNAL + " ORDER BY rowid").fetchall())
+                + templates.NOT_INTERNAL + " ORDER BY rowid").fetchall())
 
     # Savepoints -------------------------------------------------------------
 

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a transaction has loaded, and what it is about to."""
+
+import logging
+
+from nova_kvs.dialect import plan
+from nova_kvs.record import access
+
+LOG = logging.getLogger(__name__)
+
+
+class State:
+    """What a transaction knows of one table.
+
+    :ivar rows: primary key -> (row as tuple, Record), as loaded.
+    :ivar complete: every stored row is loaded.
+    :ivar written: its rows may differ from what was loaded.
+    """
+
+    __slots__ = ("name", "rows", "complete", "written", "seen", "columns")
+
+    def __init__(self, name, columns):
+        self.name = name
+        self.rows = {}
+        self.complete = False
+        self.written = False
+        #: columns -> set of values that were asked for.
+        self.seen = {}
+        self.columns = columns
+
+
+class Loads:
+    """Accesses that are collected to be loaded together."""
+
+    __slots__ = ("_workspace", "_statement", "_scans", "_found")
+
+    def __init__(self, workspace, statement):
+        self._workspace = workspace
+        self._statement = statement
+        self._scans = {}
+        self._found = {}
+
+    def scan(self, state):
+        """Ask for all rows of a table."""
+        self._scans[state.name] = state
+
+    def add(self, state, table, kind, columns, tuples):
+        """Ask for rows by values that were not asked for before."""
+        seen = state.seen.get(columns)
+        if seen is not None:
+            tuples = [item for item in tuples if item not in seen]
+        if tuples:
+            entry = self._found.get((state.name, kind, columns))
+            if entry is None:
+                self._found[state.name, kind, columns] = (
+                    state, table, dict.fromkeys(tuples))
+            else:
+                entry[2].update(dict.fromkeys(tuples))
+
+    def run(self):
+        """Load what was asked for, in as few round trips as it takes."""
+        if not self._scans and not self._found:
+            return
+        accesses = []
+        states = []
+        asked = []
+        for name, state in self._scans.items():
+            LOG.debug("Full scan of table %s for: %s", name, self._statement)
+            accesses.append(access.FullScan(name))
+            states.append(state)
+        for (name, kind, columns), (state, table, tuples) in (
+                self._found.items()):
+            if name not in self._scans:
+                accesses.append(
+                    plan.make_access(table, kind, columns, tuples))
+                states.append(state)
+                asked.append((state, columns, tuples))
+        scans = list(self._scans.values())
+        self._scans = {}
+        self._found = {}
+        self._workspace.load(accesses, states)
+        for state in scans:
+            state.complete = True
+        for state, columns, tuples in asked:
+            state.seen.setdefault(columns, set()).update(tuples)
