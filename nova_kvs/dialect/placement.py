@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Has Placement answer a request again that lost a race at its commit.
+
+Placement relies on row locks: a statement of a second writer waits for the
+first, and then finds that a generation has changed or a name is taken, which
+Placement handles. Here the second writer learns of it when it commits, where
+Placement handles nothing and would answer with HTTP 500, from which Nova
+concludes that a host cannot take a server. Nothing of the transaction that
+lost is stored, and a handler reads all it needs anew, so the request is
+simply dispatched again: then the statements see what the first writer did.
+"""
+
+import functools
+import logging
+import sys
+
+from oslo_db import exception as db_exception
+
+from nova_kvs import exceptions
+from nova_kvs.txn import retry
+
+LOG = logging.getLogger(__name__)
+
+#: A host that many servers are claimed on at once is written one by one.
+ATTEMPTS = 20
+_MODULE = "placement.handler"
+
+
+def _is_lost_race(error):
+    """Return whether an oslo.db error is one of ours that may not recur."""
+    original = getattr(error.inner_exception, "orig", None)
+    return isinstance(
+        getattr(original, "kvs_error", None),
+        (exceptions.ConflictError, exceptions.DuplicateKeyError))
+
+
+def replayed(dispatch, attempts=ATTEMPTS, sleep=None):
+    """Return a dispatch function that answers again after a lost race.
+
+    :param dispatch: as ``placement.handler.dispatch``.
+    :param attempts: greatest number of calls for one request.
+    :param sleep: instead of ``time.sleep``.
+    """
+    @functools.wraps(dispatch)
+    def dispatch_again(environ, *args):
+        for round_number in range(attempts - 1):
+            try:
+                return dispatch(environ, *args)
+            except (db_exception.DBDeadlock,
+                    db_exception.DBDuplicateEntry) as error:
+                if not _is_lost_race(error):
+                    raise
+                LOG.debug("%s %s lost a race: again",
+                          environ.get("REQUEST_METHOD"),
+                          environ.get("PATH_INFO"))
+                retry.pause(round_number, sleep)
+        return dispatch(environ, *args)
+
+    dispatch_again.kvs_replays = True
+    return dispatch_again
+
+
+def register():
+    """Have Placement's API, if this process runs it, answer again."""
+    handler = sys.modules.get(_MODULE)
+    if handler is not None and not hasattr(handler.dispatch, "kvs_replays"):
+        handler.dispatch = replayed(handler.dispatch)

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+import io
+import sys
+import types
+
+from oslo_db import exception as db_exception
+import pytest
+from sqlalchemy import exc
+
+from nova_kvs.dialect import dbapi
+from nova_kvs.dialect import errors
+from nova_kvs.dialect import placement
+from nova_kvs import exceptions
+
+ENVIRON = {"REQUEST_METHOD": "PUT", "PATH_INFO": "/allocations/x"}
+
+
+def oslo_error(cause):
+    """Return what oslo.db raises for an internal error."""
+    original = dbapi.translate(cause)
+    return errors.oslo_error(
+        cause, exc.DBAPIError.instance(
+            None, None, original, dbapi.Error))
+
+
+CONFLICT = exceptions.ConflictError()
+DUPLICATE = exceptions.DuplicateKeyError(
+    table="users", columns=("external_id",), values=("x",))
+
+
+class Handler:
+    """A dispatch function that fails for the first requests."""
+
+    def __init__(self, *failures):
+        self.failures = list(failures)
+        self.calls = 0
+
+    def __call__(self, environ, start_response, mapper):
+        self.calls += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return [b"done"]
+
+
+def wrap(handler, **kwargs):
+    def dispatch(*args):
+        return handler(*args)
+
+    return placement.replayed(dispatch, sleep=lambda seconds: None, **kwargs)
+
+
+@pytest.mark.parametrize("cause", [CONFLICT, DUPLICATE])
+def test_lost_race_is_answered_again(cause):
+    handler = Handler(oslo_error(cause), oslo_error(cause))
+    assert wrap(handler)(ENVIRON, None, None) == [b"done"]
+    assert handler.calls == 3
+
+
+@pytest.mark.parametrize("error", [
+    db_exception.DBDeadlock(),
+    db_exception.DBDuplicateEntry(["name"]),
+    oslo_error(exceptions.StoreUnavailableError()),
+    oslo_error(exceptions.UndeterminedError()),
+    ValueError(),
+])
+def test_other_errors_are_raised_at_once(error):
+    handler = Handler(error)
+    with pytest.raises(type(error)):
+        wrap(handler)(ENVIRON, None, None)
+    assert handler.calls == 1
+
+
+def test_gives_up():
+    handler = Handler(*[oslo_error(CONFLICT)] * 9)
+    with pytest.raises(db_exception.DBDeadlock):
+        wrap(handler, attempts=3)(ENVIRON, None, None)
+    assert handler.calls == 3
+
+
+def test_register_replaces_once(monkeypatch):
+    handler = Handler()
+    module = types.ModuleType("placement.handler")
+    module.dispatch = lambda *args: handler(*args)
+    monkeypatch.setitem(sys.modules, "placement.handler", module)
+    placement.register()
+    replaced = module.dispatch
+    placement.register()
+    assert module.dispatch is replaced
+    assert replaced(ENVIRON, None, None) == [b"done"]
+
+
+def test_register_without_placement(monkeypatch):
+    monkeypatch.delitem(sys.modules, "placement.handler", raising=False)
+    placement.register()
+    assert "placement.handler" not in sys.modules
+
+
+def test_body_can_be_read_again():
+    """What makes it sound: webob keeps a body that was read."""
+    import webob.dec
+
+    seen = []
+
+    @webob.dec.wsgify
+    def application(request):
+        seen.append(request.body)
+        if len(seen) == 1:
+            raise oslo_error(CONFLICT)
+        return b"done"
+
+    def dispatch(environ, start_response, mapper):
+        return application(environ, start_response)
+
+    environ = {
+        "REQUEST_METHOD": "PUT", "PATH_INFO": "/", "SERVER_NAME": "x",
+        "SERVER_PORT": "80", "wsgi.url_scheme": "http",
+        "CONTENT_LENGTH": "3", "wsgi.input": io.BytesIO(b"abc")}
+    placement.replayed(dispatch, sleep=lambda seconds: None)(
+        environ, lambda *args: None, None)
+    assert seen == [b"abc", b"abc"]
