@@ -89,7 +89,8 @@ def run(args):
 
 def _run(args):
     from nova_kvs.demo import interrupt
-    directory = tempfile.mkdtemp(prefix="nova-kvs-demo-")
+    directory = os.path.join(
+        tempfile.gettempdir(), "nova-kvs-demo-" + secrets.token_hex(8))
 
     def cleanup():
         shutil.rmtree(directory, ignore_errors=True)
@@ -97,6 +98,7 @@ def _run(args):
     with interrupt.Interrupt(cleanup) as stop:
         demo = Demo(args, directory, stop)
         try:
+            os.mkdir(directory, 0o700)
             return demo.run()
         except exceptions.ConfigurationError as error:
             return _fail(2, error)

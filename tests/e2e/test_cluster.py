@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nova in real processes on a Redis Cluster, from installation to purge.
+
+Needs redis-server and rabbitmq-server; takes two to five minutes.
+"""
+
+import os
+import re
+import signal
+
+import pytest
+import sqlalchemy
+
+from nova_kvs import keyspace
+from nova_kvs.demo import config
+from tests import fixtures
+from tests.cloud import backends
+from tests.cloud import deployment
+from tests.cloud import processes
+
+SERVERS = 20
+#: Longest time for one step with all servers.
+STEP_TIMEOUT_S = 180
+#: Longest time for the whole test; the steps' own limits are reached first
+#: unless several of them are slow.
+TOTAL_TIMEOUT_S = 900
+_DATABASE_FILE = re.compile(
+    rb"SQLite format 3\x00|\x00\x00MySQL|\xfe\x01.\x0a", re.DOTALL)
+
+
+@pytest.fixture
+def cluster():
+    with fixtures.RedisClusterFixture(masters=3, replicas=1) as servers:
+        yield servers
+
+
+@pytest.fixture
+def cloud(cluster, tmp_path, request):
+    """A Deployment on the cluster, not set up yet."""
+    def expired(number, frame):
+        raise processes.ProcessError(
+            "not done within %d s" % TOTAL_TIMEOUT_S)
+
+    previous = signal.signal(signal.SIGALRM, expired)
+    signal.alarm(TOTAL_TIMEOUT_S)
+    failures = request.session.testsfailed
+    try:
+        with processes.Group() as group:
+            transport_url = backends.start_rabbitmq(group, str(tmp_path))
+            yield deployment.Deployment(
+                group, str(tmp_path),
+                config.Databases.from_url(cluster.url("nova")),
+                transport_url)
+            signal.alarm(0)
+            if request.session.testsfailed > failures:
+                print(group.tails())
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def count(url, table, where="1 = 1"):
+    """Count a table's rows in a database."""
+    engine = sqlalchemy.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            return connection.execute(sqlalchemy.text(
+                "SELECT count(*) FROM %s WHERE %s" % (table, where))).scalar()
+    finally:
+        engine.dispose()
+
+
+def keys_by_master(cluster, databases):
+    """Return for each master how many keys of our databases it has."""
+    patterns = [keyspace.database_pattern(sqlalchemy.make_url(url).database)
+                for url in databases]
+    counts = []
+    for node in cluster.nodes[:cluster.masters]:
+        client = cluster.client(node)
+        counts.append(sum(
+            1 for pattern in patterns
+            for _ in client.scan_iter(pattern, count=1000)))
+        client.close()
+    return counts
+
+
+def database_files(directory):
+    """Return the files below a directory that an SQL server would write."""
+    found = []
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            path = os.path.join(parent, name)
+            if os.path.isfile(path):
+                with open(path, "rb") as stream:
+                    if _DATABASE_FILE.match(stream.read(64)):
+                        found.append(path)
+    return found
+
+
+def check_installation(cloud):
+    """Look at what the commands that inspect a cloud say."""
+    cells = cloud.manage("cell_v2", "list_cells")
+    assert "cell0" in cells
+    assert "cell1" in cells
+    assert "kvs+cluster" in cells
+    hosts = cloud.manage("cell_v2", "list_hosts")
+    for host in cloud.computes:
+        assert host in hosts
+    checks = cloud.status("upgrade", "check")
+    assert "Failure" not in checks
+    assert "Success" in checks
+
+
+def check_store(cloud, expected):
+    """Compare what the store holds with what Nova's API says."""
+    databases = cloud.databases
+    assert len(cloud.client.servers()) == expected
+    assert count(databases.cell1, "instances", "deleted = 0") == expected
+    assert count(databases.cell0, "instances") == 0
+    assert count(databases.api, "build_requests") == 0
+    assert count(databases.placement, "consumers") == expected
+    # VCPU and MEMORY_MB; the flavor has no disk.
+    assert count(databases.placement, "allocations") == 2 * expected
+
+
+def test_servers_on_a_cluster(cloud, cluster, tmp_path):
+    client = cloud.client
+    cloud.set_up()
+    cloud.start()
+    check_installation(cloud)
+
+    ids = cloud.boot(SERVERS)
+    cloud.wait_status(ids, "ACTIVE", STEP_TIMEOUT_S)
+    check_store(cloud, SERVERS)
+    hosts = [server["OS-EXT-SRV-ATTR:host"] for server in client.servers()]
+    assert set(hosts) <= set(cloud.computes)
+    spread = keys_by_master(cluster, cloud.databases)
+    assert min(spread) > sum(spread) / 10, spread
+
+    for server_id in ids:
+        client.act(server_id, {"os-stop": None})
+    cloud.wait_status(ids, "SHUTOFF", STEP_TIMEOUT_S)
+    for server_id in ids:
+        client.act(server_id, {"os-start": None})
+    cloud.wait_status(ids, "ACTIVE", STEP_TIMEOUT_S)
+
+    old, new = cloud.live_migrate(ids[0], STEP_TIMEOUT_S)
+    assert {old, new} == set(cloud.computes)
+    check_store(cloud, SERVERS)
+
+    for server_id in ids:
+        client.delete(server_id)
+    cloud.wait_gone(ids, STEP_TIMEOUT_S)
+    check_store(cloud, 0)
+    assert count(
+        cloud.databases.cell1, "instances", "deleted <> 0") == SERVERS
+
+    # Both say with their status that there was something to do.
+    cloud.manage("db", "archive_deleted_rows", "--until-complete",
+                 "--all-cells", status=1)
+    assert count(cloud.databases.cell1, "instances") == 0
+    assert count(cloud.databases.cell1, "shadow_instances") == SERVERS
+    cloud.manage("db", "purge", "--all", "--all-cells")
+    assert count(cloud.databases.cell1, "shadow_instances") == 0
+    assert count(cloud.databases.api, "instance_mappings") == 0
+
+    cloud.group.check()
+    cloud.stop()
+    assert database_files(tmp_path) == []
