@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sphinx configuration."""
+
+project = "nova-kvs"
+copyright = "OpenStack contributors"
+author = "OpenStack contributors"
+
+extensions = [
+    "openstackdocstheme",
+    "oslo_config.sphinxext",
+]
+
+exclude_patterns = []
+html_theme = "openstackdocs"
+html_static_path = ["_static"]
+# The theme would ask git for a repository on OpenStack's servers.
+openstackdocs_repo_name = ""
+openstackdocs_use_storyboard = False
+openstackdocs_auto_name = False
+
+man_pages = [
+    ("cli/index", "nova-kvs", "work with Nova's state in Redis", [author], 1),
+]
