@@ -120,9 +120,11 @@ class Committer:
             self._roll_back(others, txn_id, entry, deadline, exc)
             raise
         self._reach("after_commit")
-        self._apply(primary, others, txn_id, entry)
         if not replicated:
+            # As long as the intents are there, a failover that loses the
+            # outcome loses the whole transaction, not half of it.
             raise exceptions.UnreplicatedError()
+        self._apply(primary, others, txn_id, entry)
         return versions
 
     def _stage(self, prewrites, groups, txn_id, extras, deadline):

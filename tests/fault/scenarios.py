@@ -10,8 +10,8 @@ import uuid
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs import txn
 from nova_kvs.store import base
+from nova_kvs import txn
 from nova_kvs.txn import coordinator
 
 OPERATIONS = ("insert", "update", "delete", "unique")
@@ -223,7 +223,6 @@ class Scenario:
         """Do all housekeeping, as any other process would."""
         make_due(self.store, self.database)
         self.client().queue.run_all()
-
 
     def check_settled(self, state):
         """Check that housekeeping leaves nothing but what is committed.

@@ -10,8 +10,8 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs import txn
 from nova_kvs.store import registry
+from nova_kvs import txn
 from nova_kvs.txn import retry
 from tests.fault import scenarios
 

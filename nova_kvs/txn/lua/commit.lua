@@ -12,8 +12,9 @@
 -- raises the floor, "l" only validate. Versions are 8 bytes, big-endian.
 -- Returns the outcome: "c"; "a" aborted by another; "av" and the numbers of
 -- the mutations (from 0) whose version differs; "af" and the floor. Or a
--- list, number of a mutation, intent in its way, ...: nothing was decided. Idempotent: what was decided
--- first is returned again. O(mutations and index members).
+-- list, number of a mutation, intent in its way, ...: nothing was decided.
+-- Idempotent: what was decided first is returned again. O(mutations and
+-- index members).
 
 local CHUNK = 4000
 

@@ -12,7 +12,8 @@
 -- Returns "s" staged (also when they are staged or applied already); "a"
 -- rolled back already; "av" and the numbers of the mutations whose version
 -- differs; "af" and the floor. Or a list: number of a mutation (from 0),
--- another transaction's intent in its way, ... Idempotent. O(mutations and index members).
+-- another transaction's intent in its way, ... Idempotent. O(mutations and
+-- index members).
 
 local CHUNK = 4000
 local ID, OP, VERSION = 17, 33, 34

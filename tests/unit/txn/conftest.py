@@ -4,8 +4,8 @@ import uuid
 import pytest
 
 from nova_kvs import keyspace
-from nova_kvs import txn
 from nova_kvs.store import registry
+from nova_kvs import txn
 from nova_kvs.txn import retry
 
 

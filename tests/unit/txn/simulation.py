@@ -15,8 +15,8 @@ import greenlet
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs import txn
 from nova_kvs.store import base
+from nova_kvs import txn
 from nova_kvs.txn import mutation
 from tests.fault import scenarios
 

@@ -3,8 +3,8 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs import txn
 from nova_kvs.store import base
+from nova_kvs import txn
 from nova_kvs.txn import coordinator as coordinator_module
 from tests.fault import scenarios
 from tests.unit.txn import stores
@@ -359,6 +359,8 @@ def test_commit_that_is_not_replicated(store, database, some):
                             for partition in some])
     assert all(payloads(coordinator, partition) == {FIELD: b"x"}
                for partition in some)
+    # The intents stay until others need them to go.
+    assert "resolve" not in sum(replicas.names(), [])
 
 
 def test_prewrite_that_is_not_replicated(store, database, partitions):

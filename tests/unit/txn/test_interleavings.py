@@ -2,8 +2,8 @@
 """Properties of any interleaving of transactions, crashes and replays."""
 
 import hypothesis
-import pytest
 from hypothesis import strategies
+import pytest
 
 from nova_kvs.store import registry
 from nova_kvs.txn import retry

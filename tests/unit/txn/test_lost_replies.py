@@ -97,8 +97,7 @@ def test_outcome_that_cannot_be_read(
 
 def test_outcome_that_it_is_too_late_to_read(
         store, database, some, monkeypatch):
-    """The store has tried for long: the caller must not wait as long again.
-    """
+    """The store has tried for long: do not wait as long once more."""
     now_s = [1000.0]
     monkeypatch.setattr(commit.time, "monotonic", lambda: now_s[0])
 
