@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import tempfile
+
+import pytest
+
+from nova_kvs.cmd import demo
+from nova_kvs.cmd import main
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    """A place for temporary files, which must be empty afterwards."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield tmp_path
+    assert os.listdir(tmp_path) == []
+
+
+def run(*arguments):
+    return demo._run(main.build_parser().parse_args(["demo", *arguments]))
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--servers", "0"],
+    ["--servers", "-1"],
+    ["--servers", "many"],
+    ["--servers", "100001"],
+    ["--servers"],
+    ["--computes", "0"],
+    ["--controllers", "101"],
+    ["--url"],
+    ["--port", "1"],
+    ["10"],
+])
+def test_wrong_option_is_one_line(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(*arguments)
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("nova-kvs")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("url", [
+    "",
+    "nonsense",
+    "kvs+nonsense:///x",
+    "nonsense://host/x",
+    "kvs+redis://host:nonsense/x",
+    "kvs+redis://host:99999999/x",
+    "kvs+redis://:secret@host:99999999/x",
+    "kvs+memory:///a%20b",
+    "kvs+memory:///x?nonsense=1",
+    "kvs+memory:///" + 64 * "x",
+])
+def test_wrong_url_is_one_line(url, capsys):
+    assert run("--url", url) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("nova-kvs demo: error: ")
+    assert captured.err.count("\n") == 1
+    assert "secret" not in captured.err
+    assert captured.out == ""
+
+
+def test_json_is_checked_before_anything_starts(temporary, capsys):
+    assert run("--json", str(temporary / "missing" / "x")) == 2
+    error = capsys.readouterr().err
+    assert "--json" in error
+    assert error.count("\n") == 1
+
+
+def test_defaults():
+    args = main.build_parser().parse_args(["demo"])
+    assert (args.servers, args.computes, args.controllers) == (10, 3, 1)
+    assert args.url == "kvs+memory:///nova"
+    assert not args.serve
+    assert args.json is None
