@@ -53,6 +53,7 @@ class Coordinator:
         is reached.
     :ivar queue: nova_kvs.txn.queue.Queue of the database, with the
         settling of abandoned transactions registered.
+    :ivar recovery: nova_kvs.txn.recovery.Recovery of the database.
     :ivar stats: Stats.
     """
 
@@ -61,10 +62,10 @@ class Coordinator:
         self.store = store
         self.stats = Stats()
         self.queue = housekeeping.Queue(store, database)
-        self._recovery = recovery.Recovery(store, lifetime_ms, self.stats)
-        self.queue.register(commit.SETTLE, self._recovery.settle)
+        self.recovery = recovery.Recovery(store, lifetime_ms, self.stats)
+        self.queue.register(commit.SETTLE, self.recovery.settle)
         self._committer = commit.Committer(
-            store, self._recovery, self.queue, Options(
+            store, self.recovery, self.queue, Options(
                 lifetime_ms, commit_replicas, replica_timeout_ms, failpoint))
 
     def read(self, reads):
@@ -87,7 +88,7 @@ class Coordinator:
             read.result(reply, met) for read, reply in zip(
                 reads, self.store.batch([read.item() for read in reads]))]
         if met:
-            self._recovery.read_through(met)
+            self.recovery.read_through(met)
         return results
 
     def commit(self, mutations, before=()):

@@ -280,6 +280,6 @@ def test_settling_twice(store, database, client, coordinator):
     coordinator.queue.run_all()
     other = txn.Coordinator(store, database)
     for _ in range(2):
-        other._recovery.settle(items)
+        other.recovery.settle(items)
         assert payload(coordinator, client.other) == b"theirs"
     assert scenarios.leftovers(store, database) == []
