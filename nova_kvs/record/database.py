@@ -25,8 +25,8 @@ LOG = logging.getLogger(__name__)
 #: How long a process may not notice another one's change of the schema.
 SCHEMA_CHECK_S = 3
 #: How often a process that commits does a little housekeeping, and how much.
-HOUSEKEEPING_S = 5
-HOUSEKEEPING_ITEMS = 20
+HOUSEKEEPING_S = 2
+HOUSEKEEPING_ITEMS = 50
 #: Records whose partition a process remembers.
 LOCATORS = 50000
 _FRESH_IDS = 10000
@@ -94,6 +94,8 @@ class Database:
         self.schema = record_schema.Schema(0, (), {})
         #: (table's name, key) -> partition it was last seen in.
         self.locators = {}
+        #: Table's name -> partition of the whole table.
+        self.homes = {}
         #: (table's name, id) that were given out to rows others belong to.
         self.fresh_ids = set()
         self.grace_ms = int(settings.hint_grace * 1000)

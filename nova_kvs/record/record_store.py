@@ -92,8 +92,12 @@ class RecordTransaction:
         """Return the partition of a whole table, or of the rows of one
         whose partition column is NULL.
         """
-        return keyspace.partition(
-            self.database, partition_rules.TABLE, table.name)
+        homes = self._owner.homes
+        home = homes.get(table.name)
+        if home is None:
+            home = homes[table.name] = keyspace.partition(
+                self.database, partition_rules.TABLE, table.name)
+        return home
 
     def partition_of_value(self, table, value):
         """Return the partition that a value of the column names."""
