@@ -107,11 +107,9 @@ def _update_metadata(s, table, found, instance_uuid, metadata, delete):
     existing = [row for row in found if row.key in metadata]
     for row in existing:
         s.update(row, {"value": metadata[row.key]})
-    known = {row.key for row in existing}
-    for key in metadata:
-        if key not in known:
-            s.insert(table, {"key": key, "value": metadata[key],
-                             "instance_uuid": instance_uuid})
+    for key in set(metadata) - {row.key for row in existing}:
+        s.insert(table, {"key": key, "value": metadata[key],
+                         "instance_uuid": instance_uuid})
     return metadata
 
 

@@ -199,10 +199,10 @@ def fill(s, context, instances, joins, manual_joins):
     names = names_of(joins)
     if manual_joins is None:
         manual_joins = ["metadata", "system_metadata"]
-    manual = _manual_finds(context, manual_joins,
-                           [instance.uuid for instance in instances])
     uuids = tuple(instance.uuid for instance in instances)
-    wanted = finds(names - set(manual_joins), uuids) if uuids else []
+    manual = _manual_finds(context, manual_joins, uuids)
+    names = names - manual.keys()
+    wanted = finds(names, uuids) if uuids else []
     hosts = set()
     if "services" in names:
         hosts = {instance.host for instance in instances
@@ -219,7 +219,7 @@ def fill(s, context, instances, joins, manual_joins):
         attach_services(s, instances, by_host(hosts, services))
         names = names - {"services"}
     if uuids:
-        attach(s, instances, names - set(manual_joins), loaded)
+        attach(s, instances, names, loaded)
     return _add_manual(_as_dicts(instances), manual_joins, joined)
 
 

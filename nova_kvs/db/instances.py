@@ -160,11 +160,7 @@ def _check_expected(row, expected):
 def _update(s, row, values, expected):
     updates, metadata, expected = _split(values, expected)
     _check_expected(row, expected)
-    updated_at = row.updated_at
     s.update_all([row], updates)
-    if "updated_at" not in updates:
-        # Nova's update does not read the row again.
-        row.__dict__["updated_at"] = updated_at
     for name in _META:
         if metadata[name] is not None:
             _update_metadata(s, row, name, dict(metadata[name]))
@@ -214,7 +210,11 @@ def instance_update_and_get_original(s, context, instance_uuid, values,
     original = _deep_copy(row)
     if not uuidutils.is_uuid_like(instance_uuid):
         raise exception.InvalidUUID(uuid=instance_uuid)
-    return original, _update(s, row, values, expected)
+    _update(s, row, values, expected)
+    if "updated_at" not in values:
+        # Nova does not read the row again, so this is still as it was.
+        row.__dict__["updated_at"] = original.updated_at
+    return original, row
 
 
 def _deep_copy(row):
@@ -274,6 +274,8 @@ def instance_destroy(s, context, instance_uuid, constraint=None,
     row = get(s, context, instance_uuid)
     if not matching.constraint_met(constraint, row):
         raise exception.ConstraintNotMet()
+    # First, and even if it is removed afterwards: Nova returns it so.
+    s.soft_delete([row])
     equal = {} if hard_delete else session.scope(context)
     answers = s.load(
         *(session.Find(table, {column: instance_uuid, **equal})
@@ -290,7 +292,6 @@ def instance_destroy(s, context, instance_uuid, constraint=None,
     else:
         for found in related:
             s.soft_delete(found)
-        s.soft_delete([row])
     return row
 
 

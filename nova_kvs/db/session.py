@@ -87,6 +87,7 @@ class Session:
         self.database = database
         self.schema = database.schema
         self.transaction = database.begin()
+        self._rows = {}
         self._dirty = {}
         self._done = False
 
@@ -95,8 +96,20 @@ class Session:
 
         :raises nova_kvs.exceptions.StoreUnavailableError:
         """
-        return [[found.table.row(record) for record in records]
+        return [self.rows(found.table, records)
                 for found, records in zip(finds, self.records(*finds))]
+
+    def rows(self, table, records):
+        """Return records as Rows: for one record always the same Row."""
+        known = self._rows
+        rows = []
+        for record in records:
+            identity = (record.table, record.key)
+            row = known.get(identity)
+            if row is None:
+                row = known[identity] = table.row(record)
+            rows.append(row)
+        return rows
 
     def records(self, *finds):
         """Return a list of Records for each find, as ``load``."""
@@ -204,7 +217,7 @@ class Session:
     def _write(self, row, values):
         table = row._table
         record = row._record
-        identity = (table.name, record.key)
+        identity = (record.table, record.key)
         entry = self._dirty.get(identity)
         if entry is None:
             entry = self._dirty[identity] = (record, dict(record.values))
@@ -248,7 +261,7 @@ class Session:
         """
         for row in rows:
             record = row._record
-            self._dirty.pop((row._table.name, record.key), None)
+            self._dirty.pop((record.table, record.key), None)
             self.transaction.delete(record)
         return len(rows)
 

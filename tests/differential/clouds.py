@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two databases on which the same call of Nova's must do the same.
+
+One is plain SQLite with Nova's own functions, the other the embedded store
+with the native ones. Both give out the same ids and see the same time.
+"""
+
+import collections
+import contextlib
+import copy
+import datetime
+import itertools
+import sqlite3
+from unittest import mock
+import uuid
+
+from nova import conf
+from nova import context as nova_context
+from nova.db.api import api as api_db_api
+from nova.db.api import models as api_models
+from nova.db.main import models as main_models
+from oslo_db.sqlalchemy import enginefacade
+from oslo_utils import timeutils
+from oslo_utils import uuidutils
+import sqlalchemy as sa
+
+from nova_kvs.db import dispatch
+from nova_kvs.db import native
+from nova_kvs.record import access
+from nova_kvs.record import database
+
+CONF = conf.CONF
+_numbers = itertools.count()
+_UNIQUE = 10 ** 6
+
+
+def ddl(base):
+    """Return the SQLite statements that make a model base's tables."""
+    engine = sa.create_engine("sqlite://")
+    base.metadata.create_all(engine)
+    with engine.connect() as connection:
+        return [row[0] for row in connection.execute(sa.text(
+            "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"))]
+
+
+_MAIN_DDL = ddl(main_models.BASE)
+_API_DDL = ddl(api_models.BASE)
+
+
+class _Engine:
+    """What the dispatch looks at of an engine of a KVS database."""
+
+    def __init__(self, url):
+        self.url = sa.make_url(url)
+
+
+def kvs_factory(url):
+    """Return an enginefacade factory whose engine has a KVS URL."""
+    engine = _Engine(url)
+    return enginefacade._TestTransactionFactory(
+        engine, maker=None, apply_global=False)
+
+
+class _Manager:
+    """A context manager of enginefacade, of a KVS database."""
+
+    def __init__(self, url):
+        self._factory = kvs_factory(url)
+
+
+class KVSCloud:
+    """A cell's and an API database in the embedded store."""
+
+    def __init__(self):
+        number = next(_numbers)
+        self.main_url = "kvs+memory:///main%d" % number
+        self.api_url = "kvs+memory:///api%d" % number
+        self.main = self._make(self.main_url, _MAIN_DDL)
+        self.api = self._make(self.api_url, _API_DDL)
+        self.manager = _Manager(self.main_url)
+        self.api_factory = kvs_factory(self.api_url)
+
+    @staticmethod
+    def _make(url, statements):
+        made = database.open_database(url)
+        transaction = made.begin()
+        transaction.set_schema(statements)
+        transaction.commit()
+        return made
+
+    def set_next_id(self, base, number):
+        """Make every table's next id this number."""
+        made = self.main if base is main_models.BASE else self.api
+        for name in made.schema.tables:
+            made._ids[name] = [number, number + _UNIQUE]
+            made._tops[name] = number + _UNIQUE
+
+    def call(self, target, context, *args, **kwargs):
+        """Call a native function."""
+        context.db_connection = self.manager
+        with _api_factory(self.api_factory):
+            return native.REGISTRY[target](context, *args, **kwargs)
+
+    def rows(self, base):
+        """Return all stored rows: table -> sorted list of dicts."""
+        made = self.main if base is main_models.BASE else self.api
+        names = list(base.metadata.tables)
+        found = made.begin().load([access.FullScan(name) for name in names])
+        return {name: _sorted(record.values for record in records)
+                for name, records in zip(names, found) if records}
+
+
+class SQLiteCloud:
+    """A cell's and an API database in SQLite, with Nova's functions."""
+
+    def __init__(self):
+        self.engines = {}
+        self.next_ids = collections.defaultdict(lambda: itertools.count(1))
+        self.manager = self._make(main_models.BASE)
+        self.api_factory = self._make(api_models.BASE)._factory
+
+    def _make(self, base):
+        manager = enginefacade.transaction_context()
+        manager.configure(connection="sqlite://")
+        engine = manager.writer.get_engine()
+        base.metadata.create_all(engine)
+        self.engines[base] = engine
+        return manager
+
+    def set_next_id(self, base, number):
+        """Make every table's next id this number."""
+        self.next_ids = collections.defaultdict(
+            lambda: itertools.count(number))
+
+    def _give_id(self, mapper, connection, target):
+        if "id" in mapper.columns and target.id is None:
+            target.id = next(self.next_ids[mapper.local_table.name])
+
+    @contextlib.contextmanager
+    def _ids(self):
+        mappers = [mapper for base in (main_models.BASE, api_models.BASE)
+                   for mapper in base.registry.mappers]
+        for mapper in mappers:
+            sa.event.listen(mapper, "before_insert", self._give_id)
+        try:
+            yield
+        finally:
+            for mapper in mappers:
+                sa.event.remove(mapper, "before_insert", self._give_id)
+
+    def call(self, target, context, *args, **kwargs):
+        """Call Nova's own function."""
+        context.db_connection = self.manager
+        with _api_factory(self.api_factory), self._ids():
+            return native.original(target)(context, *args, **kwargs)
+
+    def rows(self, base):
+        """Return all stored rows: table -> sorted list of dicts."""
+        result = {}
+        with self.engines[base].connect() as connection:
+            raw = connection.connection.dbapi_connection
+            raw.row_factory = sqlite3.Row
+            for name in base.metadata.tables:
+                found = raw.execute("SELECT * FROM %s" % name).fetchall()
+                if found:
+                    result[name] = _sorted(
+                        {key: row[key] for key in row.keys()
+                         if row[key] is not None} for row in found)
+            raw.row_factory = None
+        return result
+
+
+def _sorted(rows):
+    return sorted((dict(row) for row in rows),
+                  key=lambda row: sorted(
+                      (name, str(value)) for name, value in row.items()))
+
+
+@contextlib.contextmanager
+def _api_factory(factory):
+    manager = api_db_api.context_manager
+    before = manager._root_factory
+    manager._root_factory = factory
+    try:
+        yield
+    finally:
+        manager._root_factory = before
+
+
+@contextlib.contextmanager
+def _uuids(first):
+    """Let generated UUIDs be the same on both."""
+    numbers = itertools.count(first * 1000)
+    with mock.patch.object(
+            uuidutils, "generate_uuid",
+            lambda dashed=True: str(uuid.UUID(int=next(numbers)))):
+        yield
+
+
+def _copy(context):
+    return nova_context.RequestContext.from_dict(context.to_dict())
+
+
+class Outcome:
+    """What a call returned or raised."""
+
+    def __init__(self, call, *args, **kwargs):
+        self.result = None
+        self.error = None
+        try:
+            self.result = call(*args, **kwargs)
+        except Exception as error:  # Whatever it is, both must raise it.
+            self.error = error
+
+
+class Pair:
+    """Both clouds; each call goes to both and is compared."""
+
+    def __init__(self):
+        dispatch.load()
+        CONF([], project="nova", default_config_files=[])
+        self.sqlite = SQLiteCloud()
+        self.kvs = KVSCloud()
+        self._next_id = 1
+        # Decides between LIKE and REGEXP in filters, on both.
+        CONF.set_override("connection", self.kvs.main_url, "database")
+        timeutils.set_time_override(
+            datetime.datetime(2026, 3, 1, 12, 0, 0, 250))
+
+    def close(self):
+        """Let the time run again."""
+        timeutils.clear_time_override()
+        CONF.clear_override("connection", "database")
+
+    def context(self, project="p1", user="u1", is_admin=True,
+                read_deleted="no"):
+        """Return a request context."""
+        return nova_context.RequestContext(
+            user, project, is_admin=is_admin, read_deleted=read_deleted,
+            request_id="req-1")
+
+    def call(self, target, context, *args, **kwargs):
+        """Call a function on both and compare what comes back.
+
+        :param target: a key of ``native.REGISTRY``; a plain name is in
+            nova.db.main.api.
+        :returns: what Nova's own returned, None if it raised.
+        """
+        if ":" not in target:
+            target = "%s:%s" % (native.MAIN, target)
+        timeutils.advance_time_seconds(1)
+        outcomes = []
+        for cloud in (self.sqlite, self.kvs):
+            for base in (main_models.BASE, api_models.BASE):
+                cloud.set_next_id(base, self._next_id)
+            with _uuids(self._next_id):
+                outcomes.append(Outcome(
+                    cloud.call, target, _copy(context),
+                    *copy.deepcopy(args), **copy.deepcopy(kwargs)))
+        self._next_id += 100
+        compare_outcomes(target, *outcomes)
+        return outcomes[0].result
+
+    def compare_rows(self, ignored=()):
+        """Compare all rows that are left.
+
+        :param ignored: "table.column" that may differ.
+        """
+        for base in (main_models.BASE, api_models.BASE):
+            expected = self.sqlite.rows(base)
+            actual = self.kvs.rows(base)
+            for name in sorted(expected.keys() | actual.keys()):
+                ours = _without(actual.get(name, []), name, ignored)
+                novas = _without(expected.get(name, []), name, ignored)
+                assert ours == novas, (
+                    name, [row for row in ours if row not in novas],
+                    [row for row in novas if row not in ours])
+
+
+def _without(rows, table, ignored):
+    columns = {item.split(".")[1] for item in ignored
+               if item.split(".")[0] == table}
+    return _sorted({name: value for name, value in row.items()
+                    if name not in columns} for row in rows)
+
+
+def compare_outcomes(target, expected, actual):
+    """Raise AssertionError if two outcomes are not the same."""
+    if expected.error is not None or actual.error is not None:
+        if type(actual.error) is not type(expected.error):
+            raise AssertionError("%s: %r, not %r" % (
+                target, actual.error, expected.error)) from actual.error
+        _compare_errors(target, expected.error, actual.error)
+    else:
+        compare(target, expected.result, actual.result)
+
+
+def _compare_errors(where, expected, actual):
+    for name in ("kwargs", "columns", "key", "table", "key_table"):
+        assert getattr(actual, name, None) == getattr(
+            expected, name, None), (where, name, actual, expected)
+    if hasattr(expected, "kwargs"):
+        assert str(actual) == str(expected), where
+
+
+#: Relationships back to what a row hangs off: the ORM fills them in.
+_BACK = {"instance", "instances", "flavor", "parent_group", "host_mapping",
+         "instance_mapping", "usage"}
+
+
+def compare(where, expected, actual):
+    """Compare results, types included; related rows as far as loaded."""
+    if isinstance(expected, (main_models.BASE, api_models.BASE)):
+        _compare_rows(where, expected, actual)
+    elif isinstance(expected, sa.Row):
+        for name, value in expected._mapping.items():
+            compare("%s.%s" % (where, name), value, getattr(actual, name))
+    elif isinstance(expected, dict):
+        assert isinstance(actual, dict), where
+        assert set(expected) == set(actual), (
+            where, set(expected) ^ set(actual))
+        for name, value in expected.items():
+            compare("%s[%r]" % (where, name), value, actual[name])
+    elif isinstance(expected, (list, tuple)):
+        assert isinstance(actual, (list, tuple)), (where, actual)
+        assert len(actual) == len(expected), (where, actual, expected)
+        for number, (one, other) in enumerate(zip(expected, actual)):
+            compare("%s[%d]" % (where, number), one, other)
+    else:
+        assert type(actual) is type(expected), (where, actual, expected)
+        assert actual == expected, (where, actual, expected)
+
+
+def _compare_rows(where, expected, actual):
+    state = sa.inspect(expected)
+    assert actual is not None, where
+    for name, value in state.dict.items():
+        if name.startswith("_sa_") or name in _BACK:
+            continue
+        compare("%s.%s" % (where, name), value, getattr(actual, name))
