@@ -36,8 +36,9 @@ def make(directory, address=fixtures.HOST, name="test"):
     authority_key = ec.generate_private_key(ec.SECP256R1())
     key = ec.generate_private_key(ec.SECP256R1())
 
-    def build(subject, public_key, extension):
-        return (
+    def build(subject, public_key, *extensions):
+        # Python 3.13 insists on the key identifiers and the key's usage.
+        builder = (
             x509.CertificateBuilder()
             .subject_name(_name(subject))
             .issuer_name(_name(name + " authority"))
@@ -45,14 +46,26 @@ def make(directory, address=fixtures.HOST, name="test"):
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
             .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(extension, critical=True)
-            .sign(authority_key, hashes.SHA256())
-            .public_bytes(serialization.Encoding.PEM))
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(public_key),
+                critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(
+                    authority_key.public_key()), critical=False))
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=True)
+        return builder.sign(authority_key, hashes.SHA256()).public_bytes(
+            serialization.Encoding.PEM)
 
     return fixtures.TLSFiles(
         ca=_write(directory, name + "-ca.pem", build(
             name + " authority", authority_key.public_key(),
-            x509.BasicConstraints(ca=True, path_length=0))),
+            x509.BasicConstraints(ca=True, path_length=0),
+            x509.KeyUsage(
+                key_cert_sign=True, crl_sign=True, digital_signature=False,
+                content_commitment=False, key_encipherment=False,
+                data_encipherment=False, key_agreement=False,
+                encipher_only=False, decipher_only=False))),
         cert=_write(directory, name + "-cert.pem", build(
             name, key.public_key(), x509.SubjectAlternativeName(
                 [x509.IPAddress(ipaddress.ip_address(address))]))),
