@@ -128,7 +128,8 @@ def test_sixty_kilobytes_fit():
 def test_all_keys_of_a_partition_share_its_slot(value):
     partition = keyspace.partition("db", "s", value)
     slots = {keyspace.slot(key) for key in (
-        partition.key, partition.index_key, partition.outcome_key(b"\xff" * 16),
+        partition.key, partition.index_key,
+        partition.outcome_key(b"\xff" * 16),
         keyspace.fence_key(partition.index_key))}
     assert len(slots) == 1
     assert partition.key.count(b"{") == partition.key.count(b"}") == 1
