@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 #
 # Set-up of the bats files: a work directory with stubs, and how to run a
 # piece of DevStack in it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2034,SC1090,SC1091
+# shellcheck shell=bash disable=SC2034,SC2329,SC1090,SC1091
 #
 # A DevStack with nothing but its database functions, lib/nova, lib/placement
 # and this plugin, in the order of stack.sh. Everything outside of it (sudo,

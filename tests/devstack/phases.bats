@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2016
 #
 # The phases of stack.sh, unstack.sh and clean.sh, without a Redis server.
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2016
 #
 # The Redis servers that the plugin runs: real ones, on loopback.
 
@@ -44,10 +45,10 @@ function real_nova_kvs {
 @test "stacking again keeps what others have stored" {
     devstack stack
     succeeds
-    redis 1 -c set kvs:{other:m:schema} x
+    redis 1 -c set "kvs:{other:m:schema}" x
     devstack stack
     succeeds
-    is "$(redis 1 -c get kvs:{other:m:schema})" x
+    is "$(redis 1 -c get "kvs:{other:m:schema}")" x
     is "$(redis 1 cluster nodes | grep -c master)" 3
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash disable=SC2034,SC2329
 #
 # Small stand-ins for the functions of DevStack that the plugin meets. They
 # behave like the real ones where the plugin can tell; DEVSTACK_SRC=DIR runs
