@@ -99,8 +99,8 @@ def _queued(db):
 
 
 def test_a_check_leaves_a_transaction_in_flight_alone(db):
-    """Its hint is above the row's version; then it commits."""
-    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+    """The row goes back to a value whose old hint is due to go."""
+    databases.insert(db, "instances", {"uuid": "u", "host": "b"})
     databases.update(db, "instances", (1,), host="c")
     reached = []
 

@@ -243,18 +243,17 @@ def test_a_changed_partition_column_moves_the_row(db):
     databases.insert(db, "block_device_mapping", {"uuid": "b"})
 
 
-def test_a_stale_locator_is_noticed(db):
-    databases.insert(db, "instance_metadata", {
-        "instance_uuid": "u", "key": "k"})
+@pytest.mark.parametrize("table", [
+    "instance_metadata", "block_device_mapping"])
+def test_a_stale_locator_is_noticed(db, table):
+    databases.insert(db, table, {"instance_uuid": "u"})
     other = databases.another(db)
-    databases.one(other.begin(), "instance_metadata", (1,))
-    databases.update(db, "instance_metadata", (1,), instance_uuid="v")
-    assert databases.one(
-        other.begin(), "instance_metadata", (1,)).values[
-            "instance_uuid"] == "v"
-    databases.delete(db, "instance_metadata", (1,))
-    assert databases.load(
-        other, access.ByKey("instance_metadata", ((1,),))) == [[]]
+    databases.one(other.begin(), table, (1,))
+    databases.update(db, table, (1,), instance_uuid="v")
+    assert databases.one(other.begin(), table, (1,)).values[
+        "instance_uuid"] == "v"
+    databases.delete(db, table, (1,))
+    assert databases.load(other, access.ByKey(table, ((1,),))) == [[]]
 
 
 # Versions and floors --------------------------------------------------------

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rule table against Nova's and Placement's own models."""
+
+import pytest
+from nova.db.api import models as api_models
+from nova.db.main import models as main_models
+from placement.db.sqlalchemy import models as placement_models
+
+from nova_kvs.record import partition_rules
+
+METADATA = (main_models.BASE.metadata, api_models.BASE.metadata,
+            placement_models.BASE.metadata)
+
+
+def columns_of(name):
+    """Return the column names of a table in each database that has it."""
+    return [set(metadata.tables[name].columns.keys())
+            for metadata in METADATA if name in metadata.tables]
+
+
+@pytest.mark.parametrize("name", sorted(partition_rules.RULES))
+def test_a_rule_names_columns_that_exist(name):
+    rule = partition_rules.RULES[name]
+    found = columns_of(name)
+    assert found
+    for columns in found:
+        assert rule.column in columns
+        for hint in rule.hints:
+            assert columns.issuperset(hint.columns)
+            assert hint.only is None or hint.only[0] == hint.columns[0]
+
+
+def test_every_table_of_a_server_has_a_rule():
+    named = {table.name for metadata in METADATA
+             for table in metadata.tables.values()
+             if "instance_uuid" in table.columns}
+    # Read by group, and by volume and time.
+    assert named - set(partition_rules.RULES) == {
+        "instance_group_member", "volume_usage_cache"}
+
+
+def test_what_changes_whenever_a_server_is_saved_is_not_indexed():
+    saved = {"updated_at", "task_state", "power_state", "vm_state",
+             "progress", "launched_at"}
+    for rule in partition_rules.RULES.values():
+        for hint in rule.hints:
+            assert saved.isdisjoint(hint.columns)
+
+
+@pytest.mark.parametrize("name,expected", [
+    ("instances", "instances"), ("shadow_instances", "instances"),
+    ("_alembic_tmp_shadow_instances", "instances"),
+    ("shadows_of_instances", "shadows_of_instances")])
+def test_copies_have_the_name_of_what_they_copy(name, expected):
+    assert partition_rules.base_name(name) == expected
