@@ -3,6 +3,7 @@
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import secrets
@@ -117,6 +118,19 @@ def _fail(status, error):
     return status
 
 
+def _check_installed():
+    """Refuse to start without what the demo runs.
+
+    :raises nova_kvs.exceptions.ConfigurationError: naming what is missing.
+    """
+    missing = [name for name in ("nova", "placement")
+               if importlib.util.find_spec(name) is None]
+    if missing:
+        raise exceptions.ConfigurationError(
+            "the demo needs Nova and Placement: install nova-kvs[nova]",
+            missing=" ".join(missing))
+
+
 def _check_url(url):
     """Return the databases of a URL whose store answers.
 
@@ -163,6 +177,7 @@ class Demo:
 
     def run(self):
         """Return the exit status."""
+        _check_installed()
         if self._args.json:
             self._check_json()
         databases = _check_url(self._args.url)
@@ -221,13 +236,13 @@ class Demo:
         from nova_kvs.demo import figures
         self._client = client.Client(self._cloud.api_urls, self._token)
         flavor_id = self._client.ensure_flavor()
-        before = figures.read(databases)
+        meter = figures.Meter(databases)
+        meter.start()
         started = time.monotonic()
         self._boot(flavor_id)
         servers = self._wait()
         seconds = time.monotonic() - started
-        after = figures.read(databases)
-        cost = after - before if after else None
+        cost = meter.stop()
         active = sum(s["status"] == "ACTIVE" for s in servers)
         self._report(servers, seconds, cost)
         self._write_json(active, seconds, cost)

@@ -5,7 +5,6 @@ Needs redis-server and rabbitmq-server; takes two to five minutes.
 """
 
 import os
-import re
 import signal
 
 import pytest
@@ -24,8 +23,8 @@ STEP_TIMEOUT_S = 180
 #: Longest time for the whole test; the steps' own limits are reached first
 #: unless several of them are slow.
 TOTAL_TIMEOUT_S = 900
-_DATABASE_FILE = re.compile(
-    rb"SQLite format 3\x00|\x00\x00MySQL|\xfe\x01.\x0a", re.DOTALL)
+_SQLITE_HEADER = b"SQLite format 3\0"
+_SQL_SUFFIXES = (".db", ".frm", ".ibd", ".sqlite", ".sqlite3")
 
 
 @pytest.fixture
@@ -84,16 +83,20 @@ def keys_by_master(cluster, databases):
     return counts
 
 
+def _is_sqlite(path):
+    with open(path, "rb") as stream:
+        return stream.read(len(_SQLITE_HEADER)) == _SQLITE_HEADER
+
+
 def database_files(directory):
-    """Return the files below a directory that an SQL server would write."""
+    """Return the files below a directory that are an SQL database's."""
     found = []
     for parent, _, names in os.walk(directory):
         for name in names:
             path = os.path.join(parent, name)
-            if os.path.isfile(path):
-                with open(path, "rb") as stream:
-                    if _DATABASE_FILE.match(stream.read(64)):
-                        found.append(path)
+            if name.endswith(_SQL_SUFFIXES) or (
+                    os.path.isfile(path) and _is_sqlite(path)):
+                found.append(path)
     return found
 
 

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import importlib.util
 import os
 import tempfile
 
@@ -67,6 +68,14 @@ def test_json_is_checked_before_anything_starts(temporary, capsys):
     assert run("--json", str(temporary / "missing" / "x")) == 2
     error = capsys.readouterr().err
     assert "--json" in error
+    assert error.count("\n") == 1
+
+
+def test_nova_is_not_installed(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert run() == 2
+    error = capsys.readouterr().err
+    assert "nova-kvs[nova]" in error
     assert error.count("\n") == 1
 
 
