@@ -142,6 +142,17 @@ def test_a_row_that_was_read_keeps_its_value(db):
     assert [rows[0].values["host"] for rows in before] == ["a"] * 3
 
 
+def test_a_later_scan_keeps_what_was_read_and_gives_it_once(db):
+    databases.insert(db, "services", {"host": "a", "topic": "t"},
+                     {"host": "b", "topic": "t"})
+    tx = db.begin()
+    first = databases.one(tx, "services", (1,))
+    databases.update(db, "services", (1,), topic="z")
+    rows, = tx.load([access.FullScan("services")])
+    assert [row for row in rows if row.key == (1,)] == [first]
+    assert len(rows) == 2
+
+
 # Unique keys ----------------------------------------------------------------
 
 @pytest.mark.parametrize("table,first,second,columns", [
