@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import sys
 import time
 
@@ -122,7 +123,7 @@ class Run:
             self.options.resume, progress)
         batches = runner.make_batches(
             self.listing(), suites.batch_key,
-            lambda one: wanted(one) and one not in journal.outcomes)
+            lambda one: wanted(one) and not journal.has(one))
         total = len(journal.outcomes) + sum(
             len(batch.ids) for batch in batches)
         try:
@@ -157,6 +158,8 @@ def main(arguments=None):
     def wanted(test_id):
         return not filters or any(one.search(test_id) for one in filters)
 
+    # As for Ctrl-C: so that servers are stopped too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     excluded = report.exclusions()
     started = time.monotonic()
     try:

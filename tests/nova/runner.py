@@ -122,6 +122,7 @@ class Journal:
 
     def __init__(self, path: pathlib.Path, resume: bool, progress):
         self.outcomes = {}
+        self._with_scenarios = set()
         self._progress = progress
         self._lock = threading.Lock()
         if resume and path.exists():
@@ -131,10 +132,22 @@ class Journal:
                 except ValueError:
                     # The run was cut off within this line.
                     continue
-                self.outcomes[outcome['id']] = outcome
+                self._remember(outcome)
         self._file = open(path, 'w', encoding='utf-8')
         for outcome in self.outcomes.values():
             self._write(outcome)
+
+    def has(self, test_id):
+        """Tell whether there is an outcome for a test.
+
+        A test with scenarios is listed once and runs once for each of
+        them, with the scenario's name in parentheses behind its id.
+        """
+        return test_id in self.outcomes or test_id in self._with_scenarios
+
+    def _remember(self, outcome):
+        self.outcomes[outcome['id']] = outcome
+        self._with_scenarios.add(outcome['id'].partition('(')[0])
 
     def _write(self, outcome):
         print(json.dumps(outcome), file=self._file, flush=True)
@@ -149,7 +162,7 @@ class Journal:
         with self._lock:
             known = self.outcomes.get(outcome['id'])
             if known is None or known['status'] != 'failed':
-                self.outcomes[outcome['id']] = outcome
+                self._remember(outcome)
                 self._write(outcome)
             self._progress(self.outcomes)
 
@@ -197,20 +210,20 @@ def _run_batch(batch, make_worker, worker, journal, stop):
                     continue
                 journal.record(batch.module, answer)
                 running = None
-                if answer['id'] in left:
-                    left.remove(answer['id'])
         except WorkerDied:
             worker.close()
             worker = None
             if stop.is_set():
                 break
-            lost = running or left[0]
-            journal.record(batch.module,
-                           _failed(lost, 'the worker process died'))
-            if lost in left:
-                left.remove(lost)
+            left = [one for one in left if not journal.has(one)]
+            for lost in ([running] if running else left[:1]):
+                journal.record(batch.module,
+                               _failed(lost, 'the worker process died'))
+            left = [one for one in left if not journal.has(one)]
         else:
             for test_id in left:
+                if journal.has(test_id):
+                    continue
                 journal.record(batch.module,
                                _failed(test_id, 'no outcome was reported'))
             left = []
