@@ -74,7 +74,6 @@ class Analysis:
     :ivar unrestricted: names of tables that occur in a way that is not
         understood, so that all their rows may matter.
     :ivar locked: Sources whose rows a FOR UPDATE locks.
-    :ivar target: the Source of an UPDATE or DELETE, or None.
     """
 
     def __init__(self, compiled, names, affinities):
@@ -94,7 +93,6 @@ class Analysis:
         self.unrestricted = set()
         self._anonymous = {}
         self.locked = []
-        self.target = None
         # Outer scopes are the last: their sources must be known first, so
         # that correlated criteria of the inner ones find them.
         for scope in compiled.kvs_scopes:
@@ -108,9 +106,6 @@ class Analysis:
                 self._restrict(scope, criterion, own)
             if scope.select is not None:
                 self._note_locks(scope)
-        if compiled.kvs_target is not None:
-            self.target = next(
-                iter(compiled.kvs_target.sources.values()), None)
         rendered = {}
         for name in map(self._stored_name, compiled.kvs_tables):
             rendered[name] = rendered.get(name, 0) + 1

@@ -42,8 +42,6 @@ class KVSCompiler(base.SQLiteCompiler):
         self.kvs_tables = []
         #: Fragments of raw SQL.
         self.kvs_fragments = []
-        #: The Scope of an UPDATE or DELETE, or None.
-        self.kvs_target = None
         #: The Insert, Update or Delete as expanded, or None.
         self.kvs_dml = None
         #: Plans by schema, filled by the dialect.
@@ -81,8 +79,7 @@ class KVSCompiler(base.SQLiteCompiler):
         if self.stack:
             # Inside a CTE, which SQLite refuses.
             return visit(statement, **kwargs)
-        self.kvs_target = scope = Scope(None)
-        self._kvs_scope = scope
+        self._kvs_scope = scope = Scope(None)
         try:
             return visit(statement, **kwargs)
         finally:

@@ -305,7 +305,7 @@ class Connection:
                     space.scan((target,), sql)
                 state.written = True
                 if plan.verify and not state.complete:
-                    self._verify(cursor, plan, values, sql, parameters, many)
+                    self._verify(cursor, plan, sql, parameters, many)
                 elif plan.needs_ids and len(values) > 1:
                     space.reserve_ids(target, values.sets)
             cursor.run(sql, parameters, many)
@@ -332,20 +332,25 @@ class Connection:
         """Return the tables that a statement names, itself or by views."""
         return self.workspace.names_of(statement.names)
 
-    def _verify(self, cursor, plan, values, sql, parameters, many):
+    def _verify(self, cursor, plan, sql, parameters, many):
         """Load the rows that those a statement writes could collide with.
 
         The statement is run, its rows are looked at, and it is undone.
         """
         space = self.workspace
         sqlite = space.sqlite
-        before = space.rows_before(plan, values)
+        before = space.unique_values(plan.target)
         sqlite.execute("SAVEPOINT " + _VERIFY)
         try:
-            cursor.run(sql, parameters, many)
-            if cursor.description is not None:
-                cursor.fetchall()
-            loads = space.collisions(plan, before, sql)
+            try:
+                cursor.run(sql, parameters, many)
+                if cursor.description is not None:
+                    cursor.fetchall()
+            except Error:
+                # It will be raised again. What an executemany() did before
+                # remains, so that is looked at too.
+                pass
+            loads = space.collisions(plan.target, before, sql)
         finally:
             sqlite.execute("ROLLBACK TO " + _VERIFY)
             sqlite.execute("RELEASE " + _VERIFY)

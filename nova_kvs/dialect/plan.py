@@ -295,8 +295,6 @@ class Plan(typing.NamedTuple):
     locked: tuple
     #: The table that an INSERT, UPDATE or DELETE writes, or None.
     target: str | None
-    #: The Source of the rows that an UPDATE or DELETE writes, or None.
-    restricted: object
     #: The rows that were written are compared with the store's unique keys
     #: after the statement, and it is run again if there are any.
     verify: bool

@@ -73,6 +73,7 @@ class Planner:
         self._schema = schema
         self._generated = generated
         self._candidates = {}
+        self._unique_paths = {}
         self._names = {name.lower(): name for name in schema.tables}
         self._views = {}
         for text in schema.ddl:
@@ -151,7 +152,6 @@ class Planner:
             whole=tuple(sorted(whole)),
             locked=tuple(found.locked),
             target=target,
-            restricted=found.target,
             verify=verify,
             is_insert=compiled.isinsert,
             needs_ids=needs_ids)
@@ -162,11 +162,14 @@ class Planner:
         :returns: list of (Table, columns of the unique key, kind of path,
             columns to ask for).
         """
-        table = self._schema.tables.get(name)
-        if table is None:
-            return []
-        return [(table, columns, *self.path_of_unique(table, columns))
+        found = self._unique_paths.get(name)
+        if found is None:
+            table = self._schema.tables.get(name)
+            found = [] if table is None else [
+                (table, columns, *self.path_of_unique(table, columns))
                 for columns in self._unique_columns(table)]
+            self._unique_paths[name] = found
+        return found
 
     # Levels -----------------------------------------------------------------
 

@@ -11,8 +11,9 @@ from nova_kvs.dialect import sqltext
 
 #: Row number, and key column of a table without a primary key.
 ROWID = "_rowid_"
-#: Leaves out what SQLite makes for itself.
-NOT_INTERNAL = "name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+#: Leaves out what SQLite and templates make for themselves.
+NOT_INTERNAL = ("name NOT LIKE 'sqlite!_%' ESCAPE '!' AND NOT "
+                "(type = 'trigger' AND name LIKE 'kvs!_%' ESCAPE '!')")
 
 _templates = weakref.WeakKeyDictionary()
 _templates_lock = threading.Lock()
@@ -54,8 +55,14 @@ class TableInfo:
         else:
             self.key_of = operator.itemgetter(*positions)
         names = ", ".join(map(quote, columns))
-        self.insert = "INSERT INTO main.%s (%s) VALUES (%s)" % (
-            quote(name), names, ", ".join("?" * len(columns)))
+        marks = ", ".join(
+            "?%d" % number for number in range(1, len(columns) + 1))
+        numbered = ("", "")
+        if generated is not None:
+            numbered = (ROWID + ", ",
+                        "?%d, " % (columns.index(generated) + 1))
+        self.insert = "INSERT INTO main.%s (%s%s) VALUES (%s%s)" % (
+            quote(name), numbered[0], names, numbered[1], marks)
         self.select = "SELECT %s FROM main.%s" % (names, quote(name))
         self._sql = {}
 
@@ -66,6 +73,11 @@ class TableInfo:
             found = self._sql[columns] = "SELECT DISTINCT %s FROM main.%s" % (
                 ", ".join(map(quote, columns)), quote(self.name))
         return found
+
+    def order_of(self, row):
+        """Return what sorts rows by their key, NULLs and numbers first."""
+        return [(value is not None, type(value) is str, value)
+                for value in self.key_of(row)]
 
     @classmethod
     def read(cls, sqlite, name):
@@ -105,8 +117,27 @@ class Template:
             for name, in self._sqlite.execute(
                 "SELECT name FROM sqlite_master WHERE type = 'table' AND "
                 + NOT_INTERNAL).fetchall()}
+        for info in self.infos.values():
+            if info.generated is not None:
+                self._number_rows(info)
         self.planner = planner.Planner(schema, {
             name: info.generated for name, info in self.infos.items()})
+
+    def _number_rows(self, info):
+        """Let a table's row numbers be its ids, as SQLite itself has it.
+
+        So rows without an ORDER BY come in the order of their ids, in
+        whatever order they were loaded.
+        """
+        for moment in ("INSERT", "UPDATE OF " + quote(info.generated)):
+            self._sqlite.execute(
+                "CREATE TRIGGER %(name)s AFTER %(moment)s ON %(table)s "
+                "WHEN NEW.%(rowid)s IS NOT NEW.%(id)s BEGIN "
+                "UPDATE %(table)s SET %(rowid)s = NEW.%(id)s "
+                "WHERE %(rowid)s = NEW.%(rowid)s; END" % {
+                    "name": quote("kvs_%s_%s" % (moment[:6], info.name)),
+                    "moment": moment, "table": quote(info.name),
+                    "rowid": ROWID, "id": quote(info.generated)})
 
     def copy_to(self, sqlite):
         """Make a SQLite database a copy of this one."""

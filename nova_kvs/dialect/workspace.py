@@ -199,6 +199,10 @@ class Workspace:
                     fresh.append(row)
             if not fresh:
                 continue
+            if info.generated is None and len(fresh) > 1:
+                # A key without a number: rows come in its order, as they
+                # would from MySQL.
+                fresh.sort(key=info.order_of)
             if self._savepoints:
                 self._journal.append((info.insert, fresh))
             try:
@@ -289,54 +293,38 @@ class Workspace:
 
     # Unique keys ------------------------------------------------------------
 
-    def rows_before(self, planned, parameters):
-        """Return what tells the rows that a statement is about to write.
+    def unique_values(self, name):
+        """Return the values of a table's unique keys as they are now.
 
-        :returns: for an INSERT the greatest row number, for an UPDATE the
-            numbers of the rows that it may change.
+        :returns: for each unique key the set of its rows' values, those of
+            the columns that it is looked for by included.
         """
-        name = templates.quote(planned.target)
-        if planned.is_insert:
-            return self.sqlite.execute(
-                "SELECT coalesce(max(_rowid_), 0) FROM main." + name
-            ).fetchone()[0]
-        where, values = self._narrow_deep(
-            planned.restricted, parameters, set())
-        return [number for number, in self.sqlite.execute(
-            "SELECT _rowid_ FROM main." + name + where, values).fetchall()]
+        return [
+            set(self.sqlite.execute(self.info(name).distinct(
+                (*columns, *path))).fetchall())
+            for _table, columns, _kind, path
+            in self.planner.unique_paths(name)]
 
-    def collisions(self, planned, before, statement):
-        """Return Loads of what the rows just written could collide with."""
+    def collisions(self, name, before, statement):
+        """Return Loads of what the rows just written could collide with.
+
+        :param before: what ``unique_values`` returned before.
+        """
         loads = self.loads(statement)
-        state = self.state(planned.target)
-        for table, columns, kind, path in self.planner.unique_paths(
-                planned.target):
+        state = self.state(name)
+        for (table, columns, kind, path), old, new in zip(
+                self.planner.unique_paths(name), before,
+                self.unique_values(name)):
             if kind == plan.SCAN:
                 loads.scan(state)
                 continue
-            wanted = {}
-            at = [columns.index(column) if column in columns
-                  else len(columns) for column in path]
-            asked = (columns if set(path) <= set(columns)
-                     else (*columns, *path))
-            for row in self._rows_after(planned, before, asked):
-                if None in row:
-                    continue
-                if columns == table.key and row[:len(columns)] in state.rows:
-                    continue
-                wanted[tuple([row[index] for index in at])] = None
-            loads.add(state, table, kind, path, wanted)
+            width = len(columns)
+            is_key = columns == table.key
+            loads.add(state, table, kind, path, {
+                row[width:]: None for row in new - old
+                if None not in row
+                and not (is_key and row[:width] in state.rows)})
         return loads
-
-    def _rows_after(self, planned, before, columns):
-        text = "SELECT DISTINCT %s FROM main.%s" % (
-            ", ".join(map(templates.quote, columns)), templates.quote(planned.target))
-        if planned.is_insert:
-            return self.sqlite.execute(
-                text + " WHERE _rowid_ > ?", (before,)).fetchall()
-        return self.sqlite.execute(
-            text + " WHERE _rowid_ IN (%s)" % ", ".join(map(str, before))
-        ).fetchall()
 
     # Ids --------------------------------------------------------------------
 
