@@ -139,6 +139,7 @@ def _check_url(url):
     :raises nova_kvs.exceptions.ConfigurationError: if they are not usable.
     """
     import sqlalchemy
+
     from nova_kvs.demo import config
     try:
         databases = config.Databases.from_url(url)

@@ -16,10 +16,10 @@ import threading
 import time
 import uuid
 
-from nova_kvs import exceptions
 from nova_kvs.demo import config
 from nova_kvs.demo import standins
 from nova_kvs.demo import wsgi
+from nova_kvs import exceptions
 
 #: Seconds that all services together may take to stop.
 STOP_TIMEOUT_S = 15

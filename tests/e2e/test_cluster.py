@@ -10,12 +10,12 @@ import signal
 import pytest
 import sqlalchemy
 
-from nova_kvs import keyspace
 from nova_kvs.demo import config
-from tests import fixtures
+from nova_kvs import keyspace
 from tests.cloud import backends
 from tests.cloud import deployment
 from tests.cloud import processes
+from tests import fixtures
 
 SERVERS = 20
 #: Longest time for one step with all servers.
