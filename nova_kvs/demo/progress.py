@@ -17,6 +17,8 @@ class Progress:
         self._is_terminal = self._stream.isatty()
         self._started = time.monotonic()
         self._last = (None, 0)
+        # Whether the terminal's last line is to be written over.
+        self._is_open = False
 
     def _elapsed_s(self):
         return time.monotonic() - self._started
@@ -37,14 +39,16 @@ class Progress:
         line = "[%3d s] %s" % (self._elapsed_s(), text)
         if self._is_terminal:
             self._stream.write(_ERASE_LINE + line)
+            self._is_open = True
         else:
             self._stream.write(line + "\n")
         self._stream.flush()
 
     def line(self, text=""):
         """Write a line that stays."""
-        if self._is_terminal:
+        if self._is_open:
             self._stream.write(_ERASE_LINE)
+            self._is_open = False
         self._stream.write(text + "\n")
         self._stream.flush()
 

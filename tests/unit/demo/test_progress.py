@@ -31,7 +31,8 @@ def test_terminal_has_one_line(clock):
     assert stream.getvalue().count("\n") == 0
     assert stream.getvalue().endswith("\r\x1b[K[ 61 s] 2 of 2")
     shown.line("done")
-    assert stream.getvalue().endswith("2 of 2\r\x1b[Kdone\n")
+    shown.line("really")
+    assert stream.getvalue().endswith("2 of 2\r\x1b[Kdone\nreally\n")
 
 
 def test_file_has_few_lines(clock):
