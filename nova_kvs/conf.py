@@ -69,6 +69,9 @@ OPTS = [
         "request_timeout",
         default=8.0,
         min=0.01,
+        # The outcome of a transaction, by which a commit that is sent again
+        # is known, lives for a minute.
+        max=30.0,
         help="Longest time, in seconds, that one operation is repeated while "
              "servers do not answer or a failover is going on. When it is "
              "over the caller gets a database connection error. It should "

@@ -10,7 +10,11 @@ from nova_kvs import keyspace
 from nova_kvs.record import codec
 from nova_kvs.record import index as indexing
 from nova_kvs.store import base
+from nova_kvs.store import scripts
+from nova_kvs.txn import mutation
 from nova_kvs.txn import reading
+
+DROP_FLOOR = scripts.load("nova_kvs.record", "drop_floor")
 
 HINTS = b"hints"
 PARTITIONS = b"partitions"
@@ -161,8 +165,10 @@ class Housekeeper:
             commands += [base.Command(directory, (b"ZREM", directory, member))
                          for member in members]
             if floor and floor == empty[key].floor:
-                commands.append(base.Command(
-                    key, (b"HDEL", key, keyspace.FLOOR_FIELD)))
+                # A record may have come since, and the floor risen again:
+                # the script looks once more.
+                commands.append(base.ScriptCall(
+                    DROP_FLOOR, (key,), (mutation.VERSION.pack(floor),)))
         if again:
             commands += self._again(again)
         if commands:

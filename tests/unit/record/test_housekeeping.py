@@ -154,6 +154,35 @@ def test_a_partition_filled_between_the_two_looks_stays(db):
     assert len(databases.load(db, access.FullScan("tags"))[0]) == 1
 
 
+@pytest.mark.parametrize("again", (True, False))
+def test_a_floor_stays_if_a_row_comes_at_the_last_moment(
+        db, monkeypatch, again):
+    databases.insert(db, "instances", {"id": 1, "uuid": "u"})
+    databases.update(db, "instances", (1,), host="a")
+    databases.delete(db, "instances", (1,))
+    partition = keyspace.partition(db.name, "s", "u")
+    read = db.coordinator.read
+
+    def floor():
+        return read([reading.PartitionRead(partition)])[0].floor
+
+    def read_and_be_late(reads):
+        results = read(reads)
+        other = databases.another(db)
+        databases.insert(other, "instances", {"id": 1, "uuid": "u"})
+        if again:
+            databases.delete(other, "instances", (1,))
+        return results
+
+    before = floor()
+    monkeypatch.setattr(db.coordinator, "read", read_and_be_late)
+    db._housekeeper.check_partitions([[(partition.key, "s", [], before)]])
+    assert floor() == before + again
+    monkeypatch.undo()
+    databases.tidy(db)
+    assert floor() == (0 if again else before)
+
+
 def test_an_insert_that_fails_leaves_no_partition(db):
     databases.insert(db, "block_device_mapping", {
         "instance_uuid": "u", "uuid": "b"})
