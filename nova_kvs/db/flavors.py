@@ -149,10 +149,11 @@ def _flavor_create(s, context, values):
                 for project in set(values.get("projects") or ())]
     try:
         s.commit()
-    except db_exc.DBDuplicateEntry as error:
-        if "flavorid" in error.columns:
-            raise exception.FlavorIdExists(flavor_id=values["flavorid"])
-        raise exception.FlavorExists(name=values["name"])
+    except db_exc.DBDuplicateEntry:
+        # Of two keys that are taken, say the one that SQLite says.
+        if session.Session(s.database).count(FLAVORS, name=flavor.name):
+            raise exception.FlavorExists(name=values["name"])
+        raise exception.FlavorIdExists(flavor_id=values["flavorid"])
     result = _with_specs(flavor, specs)
     result["projects"] = projects
     return result

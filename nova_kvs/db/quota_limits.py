@@ -81,7 +81,8 @@ def _destroy_all_in_db_by_project(s, context, project_id):
 def _destroy_all_in_db_by_project_and_user(s, context, project_id, user_id):
     if not s.delete(s.all(USER_QUOTAS, project_id=project_id,
                           user_id=user_id)):
-        raise not_found(project_id, user_id or True)
+        raise exception.ProjectUserQuotaNotFound(project_id=project_id,
+                                                 user_id=user_id)
 
 
 @native.api_reader(_QUOTAS + "_get_class_from_db")

@@ -160,8 +160,11 @@ def service_create(s, context, values):
     row = s.insert(SERVICES, values)
     try:
         s.commit()
-    except db_exc.DBDuplicateEntry as error:
-        if "binary" in error.columns:
+    except db_exc.DBDuplicateEntry:
+        # Mostly both keys are taken: say which as SQLite does.
+        if session.Session(s.database).count(
+                SERVICES, host=row.host, binary=row.binary,
+                deleted=row.deleted):
             raise exception.ServiceBinaryExists(
                 host=values.get("host"), binary=values.get("binary"))
         raise exception.ServiceTopicExists(
