@@ -7,6 +7,9 @@
 
 set -o errexit
 
+# A wrapper that calls itself fails at once.
+FUNCNEST=100
+
 PLUGIN=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 STANDINS=$PLUGIN/tests/devstack/standins.bash
 
