@@ -21,7 +21,10 @@ BELOW = {
     "dialect": {"store", "txn", "record"},
     "db": {"store", "txn", "record"},
     "demo": {"store", "txn", "record", "dialect", "db"},
-    "cmd": {"store", "txn", "record", "dialect", "db", "demo"},
+    "inspection": {"store", "txn", "record"},
+    "transfer": {"store", "txn", "record", "dialect", "inspection"},
+    "cmd": {"store", "txn", "record", "dialect", "db", "demo", "inspection",
+            "transfer"},
 }
 #: Modules at the top, which every layer may use.
 COMMON = {"conf", "exceptions", "keyspace"}

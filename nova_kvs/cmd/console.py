@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the operators' commands share: options, errors, progress."""
+
+import functools
+import json
+import os
+import sys
+import time
+
+from nova_kvs import exceptions
+
+#: Where progress is written to a file: seconds between its lines.
+SPARSE_S = 10
+#: On a terminal, where one line is written over.
+OFTEN_S = 0.2
+_ERASE_LINE = "\r\x1b[K"
+
+
+def add_url(parser, name="url", **kwargs):
+    """Add the argument that names a database, and what belongs to it."""
+    kwargs.setdefault("metavar", "URL")
+    kwargs.setdefault(
+        "help", "the database, as kvs+cluster://10.0.0.1:7000/nova_cell1")
+    parser.add_argument(name, **kwargs)
+
+
+def add_common(parser, is_json=True):
+    """Add the options that all of these commands have."""
+    parser.add_argument(
+        "--config-file", action="append", metavar="FILE", default=[],
+        help="read the group [nova_kvs] of this file (nova.conf), as the "
+        "services do: user, password, TLS, time-outs. Can be repeated")
+    if is_json:
+        parser.add_argument(
+            "--json", action="store_true",
+            help="print one JSON document")
+
+
+def command(run):
+    """Make a command's ``run`` end with status 2 and one line on errors.
+
+    A wrong argument, a store that does not answer and a database that
+    cannot be read are the same to a script that calls: nothing was found
+    out. The text is one line, without a password.
+    """
+    @functools.wraps(run)
+    def guarded(args):
+        try:
+            _read_configuration(args.config_file)
+            return run(args)
+        except exceptions.KVSError as error:
+            print("nova-kvs: error: %s" % one_line(error), file=sys.stderr)
+            return 2
+    return guarded
+
+
+def one_line(error):
+    """Return the text of an error on one line."""
+    return " ".join(str(error).split())
+
+
+def _read_configuration(files):
+    """Load the options of configuration files.
+
+    :raises nova_kvs.exceptions.ConfigurationError: if that fails.
+    """
+    from oslo_config import cfg
+    from nova_kvs import conf
+    for path in files:
+        if not os.access(path, os.R_OK):
+            raise exceptions.ConfigurationError(
+                "the configuration file cannot be read", file=path)
+    if files:
+        try:
+            conf.CONF([], project="nova-kvs", default_config_files=files,
+                      default_config_dirs=[])
+        except cfg.Error as error:
+            raise exceptions.ConfigurationError(
+                "the configuration file is not valid: %s"
+                % one_line(error)) from error
+
+
+def print_json(document):
+    """Print one JSON document."""
+    json.dump(document, sys.stdout, indent=2, sort_keys=True)
+    sys.stdout.write("\n")
+
+
+class Progress:
+    """How far a long command is, on stderr.
+
+    One line that is written over on a terminal, else one now and then.
+    """
+
+    def __init__(self, stream=None):
+        self._stream = stream or sys.stderr
+        self._is_terminal = self._stream.isatty()
+        self._interval_s = OFTEN_S if self._is_terminal else SPARSE_S
+        self._started = time.monotonic()
+        self._next = self._started + self._interval_s
+        self._is_open = False
+
+    def count(self, text, *values):
+        """Say how far it is, unless that was said a moment ago."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + self._interval_s
+        self.say(text % values if values else text)
+
+    def say(self, text):
+        """Say it now."""
+        line = "[%d s] %s" % (time.monotonic() - self._started, text)
+        if self._is_terminal:
+            self._stream.write(_ERASE_LINE + line)
+            self._is_open = True
+        else:
+            self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def close(self):
+        """Take the line off the terminal."""
+        if self._is_open:
+            self._stream.write(_ERASE_LINE)
+            self._stream.flush()
+            self._is_open = False

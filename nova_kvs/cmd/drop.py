@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nova-kvs drop``: remove one database."""
+
+from nova_kvs.cmd import console
+from nova_kvs import exceptions
+
+
+def add_parser(subparsers):
+    """Add the command to the command line's parser."""
+    parser = subparsers.add_parser(
+        "drop", help="remove one database from the store",
+        description="Remove all keys of one database. Other databases in "
+        "the same store are not touched.")
+    console.add_url(parser)
+    parser.add_argument(
+        "--name", required=True, metavar="NAME",
+        help="the database's name once more, to be sure")
+    console.add_common(parser)
+    return parser
+
+
+@console.command
+def run(args):
+    """Drop a database; return the exit status."""
+    from nova_kvs.inspection import dropping
+    from nova_kvs.store import registry
+    url = registry.parse_url(args.url)
+    if args.name != url.database:
+        raise exceptions.ConfigurationError(
+            "--name is not the name of the database in the URL: nothing "
+            "was removed", name=args.name, database=url.database)
+    progress = console.Progress()
+    try:
+        removed = dropping.drop(
+            registry.get_store(url), url.database,
+            lambda count: progress.count("%d keys removed", count))
+    finally:
+        progress.close()
+    if args.json:
+        console.print_json({"database": url.database, "keys": removed})
+    else:
+        print("Dropped %s: %d keys" % (url.database, removed))
+    return 0
