@@ -252,7 +252,7 @@ class Committer:
         """Turn the intents of a committed transaction into records."""
         self._reach("before_apply")
         try:
-            self._store.batch([
+            _, replicated = self._write([
                 recovery.resolve_call(
                     partition, txn_id, calls.COMMITTED,
                     [change.field for change in mutations])
@@ -263,6 +263,10 @@ class Committer:
                         "housekeeping: %s", txn_id.hex(), exc)
             return
         self._reach("after_apply")
+        if not replicated:
+            # A failover may bring intents back: they need the outcome, and
+            # somebody to settle them.
+            return
         self._leftovers.append(
             recovery.expire_command(primary.outcome_key(txn_id)))
         self._leftovers.append(self._queue.done(entry))

@@ -62,7 +62,9 @@ class Coordinator:
         self.store = store
         self.stats = Stats()
         self.queue = housekeeping.Queue(store, database)
-        self.recovery = recovery.Recovery(store, lifetime_ms, self.stats)
+        self.recovery = recovery.Recovery(
+            store, lifetime_ms, self.stats, commit_replicas,
+            replica_timeout_ms)
         self.queue.register(commit.SETTLE, self.recovery.settle)
         self._committer = commit.Committer(
             store, self.recovery, self.queue, Options(

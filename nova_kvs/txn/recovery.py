@@ -57,12 +57,18 @@ class Recovery:
     :param store: nova_kvs.store.base.Store.
     :param lifetime_ms: age from which a transaction counts as abandoned.
     :param stats: counters ``recovered`` and ``aborted``.
+    :param replicas: replicas that must have what was settled before the
+        outcome may go.
+    :param replica_timeout_ms: how long to wait for them.
     """
 
-    def __init__(self, store, lifetime_ms, stats):
+    def __init__(self, store, lifetime_ms, stats, replicas=0,
+                 replica_timeout_ms=0):
         self._store = store
         self._lifetime_ms = lifetime_ms
         self._stats = stats
+        self._replicas = replicas
+        self._replica_timeout_ms = replica_timeout_ms
 
     def ask(self, found):
         """Return what holds for the transactions of some intents.
@@ -103,8 +109,12 @@ class Recovery:
                      if outcomes[txn_id] is None}
         if not undecided:
             return
-        replies = self._store.batch(
+        replies, replicated = self._write(
             [decide_call(key) for key in undecided.values()])
+        if not replicated:
+            # After a failover the commit might find no outcome and go
+            # ahead, when its other intents are rolled back.
+            return
         for txn_id, reply in zip(undecided, replies):
             outcomes[txn_id] = reply[:1]
             if reply[:1] == b"a":
@@ -168,15 +178,32 @@ class Recovery:
 
         :param items: list of ``[txn id, primary key, other partitions'
             keys]``, due: their lifetime has passed.
+        :raises nova_kvs.exceptions.KVSError: as ``Store.batch``, and
+            StoreUnavailableError if too few replicas have it: the items are
+            to be settled again.
         """
         keys = [keyspace.Partition(primary).outcome_key(txn_id)
                 for txn_id, primary, _ in items]
-        outcomes = [reply[:1] for reply in self._store.batch(
-            [decide_call(key) for key in keys])]
-        self._store.batch([
-            resolve_call(keyspace.Partition(key), txn_id, outcome)
-            for (txn_id, _, others), outcome in zip(items, outcomes)
+        replies, decided = self._write([decide_call(key) for key in keys])
+        _, resolved = self._write([
+            resolve_call(keyspace.Partition(key), txn_id, reply[:1])
+            for (txn_id, _, others), reply in zip(items, replies)
             for key in others])
+        if not decided or not resolved:
+            raise exceptions.StoreUnavailableError(
+                "too few replicas acknowledged what was settled")
         # An outcome may only go when no intent needs it any more.
         self._store.batch([expire_command(key) for key in keys])
         self._stats.recovered += len(items)
+
+    def _write(self, calls):
+        """Send calls and have them replicated as commits are.
+
+        :returns: ``(replies, replicated)``.
+        """
+        wanted = self._replicas
+        if not wanted:
+            return self._store.batch(calls), True
+        replies = self._store.batch(
+            calls, wanted, self._replica_timeout_ms)
+        return replies, replies.pop() >= wanted

@@ -344,11 +344,30 @@ class Replicas(stores.Wrapper):
 
 
 def test_commit_replicas(store, database, some):
-    replicas = Replicas(store, [2] * 2)
+    replicas = Replicas(store, [2] * 3)
     txn.Coordinator(
         replicas, database, commit_replicas=2, replica_timeout_ms=77
     ).commit([txn.Mutation(partition, FIELD, 0, b"x") for partition in some])
-    assert replicas.asked == [(2, 77)] * (1 if len(some) == 1 else 2)
+    assert replicas.asked == [(2, 77)] * (1 if len(some) == 1 else 3)
+
+
+@pytest.mark.parametrize("settled", ([1, 2], [2, 1]))
+def test_the_outcome_stays_until_what_was_applied_is_replicated(
+        store, database, partitions, settled):
+    """A failover may bring an intent back that was applied."""
+    replicas = Replicas(store, [2, 2, 1, *settled, 2, 2])
+    coordinator = txn.Coordinator(replicas, database, commit_replicas=2)
+    coordinator.commit([txn.Mutation(partition, FIELD, 0, b"x")
+                        for partition in partitions])
+    assert coordinator._committer._take_leftovers() == []
+    # The outcome, which never expires, and the entry that settles it.
+    assert len(scenarios.leftovers(store, database)) == 2
+    scenarios.make_due(store, database)
+    coordinator.queue.run_all()
+    assert len(scenarios.leftovers(store, database)) == 2
+    scenarios.make_due(store, database)
+    coordinator.queue.run_all()
+    assert scenarios.leftovers(store, database) == []
 
 
 def test_commit_that_is_not_replicated(store, database, some):
@@ -371,6 +390,7 @@ def test_prewrite_that_is_not_replicated(store, database, partitions):
                             for partition in partitions])
     assert all(payloads(coordinator, partition) == {}
                for partition in partitions)
+    replicas.acknowledged += [2] * 2
     scenarios.make_due(store, database)
     coordinator.queue.run_all()
     assert scenarios.leftovers(store, database) == []
