@@ -28,6 +28,10 @@ MODULES = (
     "virtual_interfaces",
 )
 
+# Functions of nova.db.main.api that take a context and do not ask.
+_NO_QUERIES = ("get_context_manager", "get_engine", "model_query",
+               "require_context")
+
 
 def load():
     """Import every native module.
@@ -145,22 +149,35 @@ def _without_transaction(function):
 
 
 def coverage():
-    """Return how each public function of Nova's database layer runs.
+    """Return how each function of Nova's that asks a database runs.
 
-    :returns: list of (function, "native" or "dialect"), sorted: those of
-        nova.db.main.api, then the natives in nova.objects.
+    :returns: list of (function, "native" or "dialect"): those of
+        nova.db.main.api, sorted, then the native ones in nova.objects.
     """
     registry = load()
-    rows = []
+    table = []
     for name, function in inspect.getmembers(main_db_api,
                                              inspect.isfunction):
-        target = "%s:%s" % (native.MAIN, name)
-        if name.startswith("_") or getattr(
-                function, "__module__", None) not in (
-                    native.MAIN, None) and target not in registry:
+        if name.startswith("_") or function.__name__ != name:
             continue
-        rows.append((name, "native" if target in registry else "dialect"))
-    rows.extend((target.removeprefix("nova."), "native")
-                for target in sorted(registry)
-                if not target.startswith(native.MAIN))
-    return rows
+        if "context" in inspect.signature(function).parameters and (
+                name not in _NO_QUERIES):
+            target = "%s:%s" % (native.MAIN, name)
+            table.append(
+                (name, "native" if target in registry else "dialect"))
+    table.extend((target.removeprefix("nova."), "native")
+                 for target in sorted(registry)
+                 if not target.startswith(native.MAIN + ":"))
+    return table
+
+
+def main():
+    """Print the table of ``coverage`` in reStructuredText."""
+    print(".. list-table::\n   :header-rows: 1\n\n"
+          "   * - Function\n     - Runs")
+    for name, how in coverage():
+        print("   * - ``%s``\n     - %s" % (name, how))
+
+
+if __name__ == "__main__":
+    main()

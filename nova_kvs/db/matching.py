@@ -63,12 +63,10 @@ def _not_unequal(value, other):
 
 
 def regexp(expression):
-    """Return a test for oslo.db's REGEXP of SQLite.
-
-    :source: oslo_db.sqlalchemy.engines, "regexp"
-    """
+    """Return a test for REGEXP as the dialect has it; NULL never matches."""
     compiled = re.compile(expression)
-    return lambda value: compiled.search(str(value)) is not None
+    return lambda value: value is not None and (
+        compiled.search(str(value)) is not None)
 
 
 def check_sort_keys(table, sort_keys):

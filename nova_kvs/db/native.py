@@ -108,7 +108,6 @@ def original(target):
 
 
 def _register(function, target, resolve, writes, require_context):
-    nova_function = None
     names = list(inspect.signature(function).parameters.values())[1:]
 
     def run(kvs, context, args, kwargs):
@@ -127,7 +126,6 @@ def _register(function, target, resolve, writes, require_context):
         return retry.run(attempt)
 
     def wrapper(context, *args, **kwargs):
-        nonlocal nova_function
         kvs = resolve(context)
         if kvs is not None:
             try:
@@ -136,9 +134,7 @@ def _register(function, target, resolve, writes, require_context):
                 pass
             except exceptions.KVSError as error:
                 raise errors.translate(error) from error
-        if nova_function is None:
-            nova_function = original(target)
-        return nova_function(context, *args, **kwargs)
+        return original(target)(context, *args, **kwargs)
 
     functools.update_wrapper(wrapper, function)
     del wrapper.__wrapped__

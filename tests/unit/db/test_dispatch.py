@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a call is native, and when it is Nova's own."""
+
+import inspect
+
+from nova import context as nova_context
+from nova.db.api import models as api_models
+from nova.db.main import api as main_db_api
+from nova.db.main import models as main_models
+from nova import exception
+from nova import objects
+from oslo_db.sqlalchemy import enginefacade
+import pytest
+
+from nova_kvs.db import api
+from nova_kvs.db import dispatch
+from nova_kvs.db import native
+from tests.differential import clouds
+
+_UUID = "00000001-0000-4000-8000-000000000000"
+_GET = native.MAIN + ":instance_get_by_uuid"
+
+
+@pytest.fixture
+def cloud():
+    made = clouds.KVSCloud()
+    api.install()
+    yield made
+    dispatch.uninstall()
+
+
+def _sql_manager():
+    manager = enginefacade.transaction_context()
+    manager.configure(connection="sqlite://")
+    main_models.BASE.metadata.create_all(manager.writer.get_engine())
+    return manager
+
+
+def _context(manager):
+    context = nova_context.RequestContext("u1", "p1", is_admin=True)
+    context.db_connection = manager
+    return context
+
+
+def _create(context):
+    return main_db_api.instance_create(
+        context, {"uuid": _UUID, "project_id": "p1", "user_id": "u1"})
+
+
+def test_kvs_context_is_native(cloud):
+    context = _context(cloud.manager)
+    _create(context)
+    trips = cloud.main.store.stats.round_trips
+    row = main_db_api.instance_get_by_uuid(context, _UUID)
+    assert row._table.name == "instances"
+    assert cloud.main.store.stats.round_trips == trips + 1
+
+
+def test_sql_context_is_novas(cloud):
+    context = _context(_sql_manager())
+    _create(context)
+    row = main_db_api.instance_get_by_uuid(context, _UUID)
+    assert isinstance(row, main_models.Instance)
+
+
+def test_both_in_one_process(cloud):
+    ours, novas = _context(cloud.manager), _context(_sql_manager())
+    _create(ours)
+    with pytest.raises(exception.InstanceNotFound):
+        main_db_api.instance_get_by_uuid(novas, _UUID)
+    assert main_db_api.instance_get_by_uuid(ours, _UUID)
+
+
+def test_open_transaction_is_novas(cloud):
+    manager = _sql_manager()
+    context = _context(manager)
+    context.db_connection = manager
+    native._databases[manager._factory] = (cloud.main, cloud.main)
+    with manager.writer.using(context):
+        row = _create(context)
+    assert isinstance(row, main_models.Instance)
+    assert native.main_database(context) is cloud.main
+
+
+def test_transaction_on_another_database_is_no_obstacle(cloud):
+    context = _context(cloud.manager)
+    with _sql_manager().writer.using(context):
+        assert native.main_database(context) is cloud.main
+
+
+def test_objects_of_the_api_database(cloud):
+    context = _context(cloud.manager)
+    with clouds._factories(cloud.manager._factory, cloud.api_factory):
+        mapping = objects.InstanceMapping(
+            context, instance_uuid=_UUID, project_id="p1", user_id="u1")
+        mapping.create()
+        found = objects.InstanceMapping.get_by_instance_uuid(context, _UUID)
+    assert found.project_id == "p1"
+    assert len(cloud.rows(api_models.BASE)["instance_mappings"]) == 1
+
+
+@pytest.mark.parametrize("use_slave", [False, True])
+def test_reader_mode_opens_no_transaction(cloud, monkeypatch, use_slave):
+    context = _context(cloud.manager)
+    _create(context)
+    seen = []
+    wrapper = native.REGISTRY[_GET]
+
+    def spy(context, *args, **kwargs):
+        seen.append(native._use_slave.get())
+        return wrapper(context, *args, **kwargs)
+
+    monkeypatch.setattr(main_db_api, "instance_get_by_uuid", spy)
+    found = objects.Instance.get_by_uuid(context, _UUID,
+                                         use_slave=use_slave)
+    assert found.uuid == _UUID
+    assert seen == [use_slave]
+
+
+def test_no_database_access_in_compute(cloud, monkeypatch):
+    context = _context(cloud.manager)
+    monkeypatch.setattr(main_db_api, "DISABLE_DB_ACCESS", True)
+    with pytest.raises(exception.DBNotAllowed):
+        main_db_api.instance_get_by_uuid(context, _UUID)
+
+
+def test_install_twice(cloud):
+    assert api.install() == 0
+
+
+def test_fallback_calls_novas(cloud, monkeypatch):
+    context = _context(cloud.manager)
+    wrapper = native.REGISTRY[_GET]
+    calls = []
+    monkeypatch.setattr(
+        native, "original",
+        lambda target: lambda *args, **kwargs: calls.append(target))
+    # A column that the native function does not know.
+    wrapper(context, _UUID, ["console_auth_tokens"])
+    assert calls == [_GET]
+
+
+def test_uninstall_restores(cloud):
+    patched = main_db_api.instance_get_by_uuid
+    assert patched is native.REGISTRY[_GET]
+    dispatch.uninstall()
+    assert main_db_api.instance_get_by_uuid is patched.nova_original
+    raw = inspect.getattr_static(objects.Instance, "_db_instance_get_by_uuid")
+    assert raw.__func__.__code__ is dispatch._reader_mode_code()
+
+
+def test_coverage_names_every_function():
+    rows = dict(dispatch.coverage())
+    assert rows["instance_get_by_uuid"] == "native"
+    assert rows["archive_deleted_rows"] in ("native", "dialect")
+    assert rows["objects.instance_mapping:InstanceMapping."
+                "_get_by_instance_uuid_from_db"] == "native"
+    assert len(rows) > 250
