@@ -17,6 +17,7 @@ from tests.nova import runner
 from tests.nova import servers
 from tests.nova import sources
 from tests.nova import suites
+from tests.nova import table
 
 PROGRESS_INTERVAL_S = 10
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -47,6 +48,9 @@ def _parse(arguments):
         help='go on with the run that was interrupted')
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE',
                         help='write the results to a file')
+    parser.add_argument(
+        '--record', action='store_true',
+        help='keep the results for the table in the documentation')
     parser.add_argument(
         '--state-dir', type=pathlib.Path,
         default=pathlib.Path(os.environ.get(
@@ -180,8 +184,12 @@ def main(arguments=None):
         for outcome in verdict.failed:
             print('', '=' * 70, outcome['id'], outcome['detail'], sep='\n')
     print(report.summary(verdict, excluded))
-    if options.json:
-        options.json.write_text(json.dumps(
+    files = [options.json] if options.json else []
+    if options.record:
+        table.RESULTS.mkdir(exist_ok=True)
+        files.append(table.RESULTS / f'{name}.json')
+    for file in files:
+        file.write_text(json.dumps(
             report.figures(options, name, verdict,
                            time.monotonic() - started), indent=2) + '\n')
     return 0 if outcomes and verdict.ok else 1

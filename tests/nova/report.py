@@ -160,17 +160,18 @@ def figures(options, name, verdict, seconds) -> dict:
     :param verdict: its :class:`Verdict`.
     :param seconds: how long it took.
     """
+    versions = {}
+    for package in ('nova', 'openstack-placement', 'SQLAlchemy', 'oslo.db'):
+        versions[package] = importlib.metadata.version(package)
     return {
         'name': name,
-        'suite': options.suite,
+        'suite': options.selection or options.suite,
         'backend': options.backend,
         'native': options.native,
+        'threads': 'native' if options.threading else 'eventlet',
         'date': datetime.datetime.now(datetime.UTC).date().isoformat(),
         'seconds': round(seconds),
-        'versions': {
-            package: importlib.metadata.version(package)
-            for package in ('nova', 'openstack-placement', 'SQLAlchemy',
-                            'oslo.db')},
+        'versions': versions,
         'passed': len(verdict.passed),
         'skipped': len(verdict.skipped),
         'excluded': [one['id'] for one in verdict.excluded],
