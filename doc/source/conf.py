@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sphinx configuration."""
 
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "ext"))
+
 project = "nova-kvs"
 copyright = "OpenStack contributors"
 author = "OpenStack contributors"
 
 extensions = [
+    "commands",
     "openstackdocstheme",
     "oslo_config.sphinxext",
 ]
