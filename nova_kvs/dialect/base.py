@@ -12,6 +12,7 @@ from sqlalchemy.engine import characteristics
 from nova_kvs.dialect import compiler
 from nova_kvs.dialect import errors
 from nova_kvs.dialect import migration  # noqa: F401  registers with alembic
+from nova_kvs.dialect import native_api
 from nova_kvs.dialect import placement
 from nova_kvs.dialect import plan
 from nova_kvs.dialect import sqltext
@@ -53,6 +54,7 @@ class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
 
         errors.register()
         placement.register()
+        native_api.install()
         return dbapi
 
     @classmethod

@@ -24,7 +24,7 @@ def oslo_error(cause, original):
     if isinstance(cause, exceptions.DuplicateKeyError):
         return exception.DBDuplicateEntry(
             list(cause.columns), original,
-            "-".join(map(str, getattr(cause, "values", None) or ())))
+            ",".join(map(str, cause.values)))
     if isinstance(cause, exceptions.ForeignKeyError):
         return exception.DBReferenceError(
             cause.table, cause.constraint, cause.key, cause.key_table,

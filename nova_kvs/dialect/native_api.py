@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads the native functions of Nova's database interface.
+
+The layer that has them is above this one, so it is found by its entry
+point; ``install`` is all that is known of it.
+"""
+
+import logging
+
+import stevedore
+from stevedore import exception as stevedore_exception
+
+from nova_kvs import conf
+from nova_kvs import exceptions
+
+LOG = logging.getLogger(__name__)
+
+NAMESPACE = "nova.db.api"
+
+
+def install():
+    """Install what ``[nova_kvs] db_api`` names, unless that is ``none``.
+
+    To be called whenever an engine is made: a process may import Nova's
+    database layer after it made the first.
+
+    :raises nova_kvs.exceptions.ConfigurationError: if it does not load.
+    """
+    name = conf.CONF.nova_kvs.db_api
+    if name == "none":
+        return
+    try:
+        driver = stevedore.DriverManager(
+            NAMESPACE, name, on_load_failure_callback=_raise).driver
+    except stevedore_exception.NoMatches as error:
+        raise exceptions.ConfigurationError(
+            "[nova_kvs] db_api names no implementation",
+            db_api=name, error=error) from error
+    replaced = driver.install()
+    if replaced:
+        LOG.info("%d functions of Nova's database interface are native",
+                 replaced)
+
+
+def _raise(manager, entry_point, error):
+    raise exceptions.ConfigurationError(
+        "[nova_kvs] db_api names an implementation that does not load",
+        db_api=entry_point.name, error=error) from error
