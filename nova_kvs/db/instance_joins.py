@@ -158,6 +158,14 @@ def guessed_host(uuid):
     return _hosts.get(uuid)
 
 
+def remember_host(uuid, host):
+    """Take note of where a server was seen."""
+    if host is not None:
+        if len(_hosts) > _MAX_HOSTS:
+            _hosts.clear()
+        _hosts[uuid] = host
+
+
 def attach_services(s, instances, known=None):
     """Set the services of servers.
 
@@ -169,13 +177,11 @@ def attach_services(s, instances, known=None):
                and instance.host not in known}
     if missing:
         known.update(by_host(missing, s.load(services_find(missing))[0]))
-    if len(_hosts) > _MAX_HOSTS:
-        _hosts.clear()
     for instance in instances:
         mine = []
         if instance.host is not None and instance.deleted == 0:
             mine = list(known[instance.host])
-            _hosts[instance.uuid] = instance.host
+            remember_host(instance.uuid, instance.host)
         instance.__dict__["services"] = mine
 
 

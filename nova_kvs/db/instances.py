@@ -74,6 +74,7 @@ def _get(s, equal, columns_to_join, uuid):
     row = answers[0][0]
     loaded = {name: answer
               for (name, _find), answer in zip(wanted, answers[1:])}
+    joins.remember_host(uuid, row.host)
     if "services" in names:
         known = {guess: answers[-1]} if guess is not None else None
         joins.attach_services(s, [row], known)
@@ -246,6 +247,7 @@ def instance_create(s, context, values):
     models_of_groups = security_groups.for_names(
         s, context, groups, default_group)
     row = s.insert(INSTANCES, values)
+    joins.remember_host(uuid, row.host)
     attributes = row.__dict__
     attributes["info_cache"] = s.insert(
         joins.INFO_CACHES, {**info_cache, "instance_uuid": uuid})

@@ -25,6 +25,7 @@ from oslo_utils import timeutils
 from oslo_utils import uuidutils
 import sqlalchemy as sa
 
+from nova_kvs import conf as kvs_conf
 from nova_kvs.db import dispatch
 from nova_kvs.db import native
 from nova_kvs.db import rows
@@ -34,6 +35,13 @@ from nova_kvs.record import database
 CONF = conf.CONF
 _numbers = itertools.count()
 _UNIQUE = 10 ** 6
+
+
+def context(project="p1", user="u1", is_admin=True, read_deleted="no"):
+    """Return a request context."""
+    return nova_context.RequestContext(
+        user, project, is_admin=is_admin, read_deleted=read_deleted,
+        request_id="req-1")
 
 
 def ddl(base):
@@ -74,6 +82,7 @@ class KVSCloud:
     """A cell's and an API database in the embedded store."""
 
     def __init__(self):
+        dispatch.load()
         number = next(_numbers)
         self.main_url = "kvs+memory:///main%d" % number
         self.api_url = "kvs+memory:///api%d" % number
@@ -179,6 +188,32 @@ def _sorted(rows):
                       (name, str(value)) for name, value in row.items()))
 
 
+class DialectCloud(SQLiteCloud):
+    """The embedded store with Nova's functions on the SQLAlchemy dialect."""
+
+    def __init__(self):
+        kvs_conf.CONF.set_override("db_api", "none", "nova_kvs")
+        self.cloud = KVSCloud()
+        self.next_ids = collections.defaultdict(lambda: itertools.count(1))
+        self.manager = self._connect(self.cloud.main_url)
+        self.api_factory = self._connect(self.cloud.api_url)._factory
+
+    @staticmethod
+    def _connect(url):
+        manager = enginefacade.transaction_context()
+        manager.configure(connection=url)
+        return manager
+
+    def set_next_id(self, base, number):
+        """Make every table's next id this number."""
+        super().set_next_id(base, number)
+        self.cloud.set_next_id(base, number)
+
+    def rows(self, base):
+        """Return all stored rows: table -> sorted list of dicts."""
+        return self.cloud.rows(base)
+
+
 @contextlib.contextmanager
 def _factories(main, api):
     """Let Nova's default databases be those of a cloud."""
@@ -220,12 +255,14 @@ class Outcome:
 
 
 class Pair:
-    """Both clouds; each call goes to both and is compared."""
+    """Both clouds; each call goes to both and is compared.
 
-    def __init__(self):
-        dispatch.load()
+    :param reference: class of the cloud that runs Nova's own functions.
+    """
+
+    def __init__(self, reference=SQLiteCloud):
         CONF([], project="nova", default_config_files=[])
-        self.sqlite = SQLiteCloud()
+        self.reference = reference()
         self.kvs = KVSCloud()
         self._next_id = 1
         # Decides between LIKE and REGEXP in filters, on both.
@@ -238,13 +275,6 @@ class Pair:
         timeutils.clear_time_override()
         CONF.clear_override("connection", "database")
 
-    def context(self, project="p1", user="u1", is_admin=True,
-                read_deleted="no"):
-        """Return a request context."""
-        return nova_context.RequestContext(
-            user, project, is_admin=is_admin, read_deleted=read_deleted,
-            request_id="req-1")
-
     def call(self, target, context, *args, **kwargs):
         """Call a function on both and compare what comes back.
 
@@ -256,7 +286,7 @@ class Pair:
             target = "%s:%s" % (native.MAIN, target)
         timeutils.advance_time_seconds(1)
         outcomes = []
-        for cloud in (self.sqlite, self.kvs):
+        for cloud in (self.reference, self.kvs):
             for base in (main_models.BASE, api_models.BASE):
                 cloud.set_next_id(base, self._next_id)
             with _uuids(self._next_id):
@@ -273,7 +303,7 @@ class Pair:
         :param ignored: "table.column" that may differ.
         """
         for base in (main_models.BASE, api_models.BASE):
-            expected = self.sqlite.rows(base)
+            expected = self.reference.rows(base)
             actual = self.kvs.rows(base)
             for name in sorted(expected.keys() | actual.keys()):
                 ours = _without(actual.get(name, []), name, ignored)

@@ -43,9 +43,11 @@ class _Host:
 class Machine(stateful.RuleBasedStateMachine):
     """Calls both clouds at each step; their rows stay the same."""
 
+    reference = clouds.SQLiteCloud
+
     def __init__(self):
         super().__init__()
-        self.pair = clouds.Pair()
+        self.pair = clouds.Pair(self.reference)
 
     def teardown(self):
         # The ORM inserts these without the ids that the test gives.
@@ -54,7 +56,7 @@ class Machine(stateful.RuleBasedStateMachine):
 
     def call(self, target, context, *args, **kwargs):
         self.pair.call("nova.objects." + target,
-                       self.pair.context(**context), *args, **kwargs)
+                       clouds.context(**context), *args, **kwargs)
 
     @stateful.initialize()
     def first_cell(self):
@@ -304,6 +306,15 @@ class Machine(stateful.RuleBasedStateMachine):
         self.call(quotas + "_get_all_class_from_db_by_name", {}, name)
 
 
-TestAPICalls = Machine.TestCase
-TestAPICalls.settings = settings(
+class DialectMachine(Machine):
+    """The same with Nova's functions on the dialect."""
+
+    reference = clouds.DialectCloud
+
+
+TestOnSQLite = Machine.TestCase
+TestOnSQLite.settings = settings(
     max_examples=30, stateful_step_count=20, deadline=None)
+TestOnDialect = DialectMachine.TestCase
+TestOnDialect.settings = settings(
+    max_examples=10, stateful_step_count=20, deadline=None)

@@ -69,9 +69,11 @@ sort_dirs = st.sampled_from([None, ["asc"], ["desc"], ["asc", "desc"]])
 class Machine(stateful.RuleBasedStateMachine):
     """Calls both clouds at each step; their rows stay the same."""
 
+    reference = clouds.SQLiteCloud
+
     def __init__(self):
         super().__init__()
-        self.pair = clouds.Pair()
+        self.pair = clouds.Pair(self.reference)
 
     def teardown(self):
         # The ORM inserts these links without the ids that the test gives.
@@ -81,7 +83,7 @@ class Machine(stateful.RuleBasedStateMachine):
         self.pair.close()
 
     def call(self, function, context, *args, **kwargs):
-        self.pair.call(function, self.pair.context(**context),
+        self.pair.call(function, clouds.context(**context),
                        *args, **kwargs)
 
     # Servers
@@ -328,6 +330,15 @@ class Machine(stateful.RuleBasedStateMachine):
                       "/dev/a")
 
 
-TestMainCalls = Machine.TestCase
-TestMainCalls.settings = settings(
+class DialectMachine(Machine):
+    """The same with Nova's functions on the dialect."""
+
+    reference = clouds.DialectCloud
+
+
+TestOnSQLite = Machine.TestCase
+TestOnSQLite.settings = settings(
     max_examples=30, stateful_step_count=20, deadline=None)
+TestOnDialect = DialectMachine.TestCase
+TestOnDialect.settings = settings(
+    max_examples=10, stateful_step_count=20, deadline=None)

@@ -57,16 +57,18 @@ migration_filters = st.fixed_dictionaries({}, optional={
 class Machine(stateful.RuleBasedStateMachine):
     """Calls both clouds at each step; their rows stay the same."""
 
+    reference = clouds.SQLiteCloud
+
     def __init__(self):
         super().__init__()
-        self.pair = clouds.Pair()
+        self.pair = clouds.Pair(self.reference)
 
     def teardown(self):
         self.pair.compare_rows()
         self.pair.close()
 
     def call(self, function, context, *args, **kwargs):
-        self.pair.call(function, self.pair.context(**context),
+        self.pair.call(function, clouds.context(**context),
                        *args, **kwargs)
 
     @stateful.initialize()
@@ -377,6 +379,15 @@ class Machine(stateful.RuleBasedStateMachine):
             self.call("security_group_destroy", context, id_)
 
 
-TestResourceCalls = Machine.TestCase
-TestResourceCalls.settings = settings(
+class DialectMachine(Machine):
+    """The same with Nova's functions on the dialect."""
+
+    reference = clouds.DialectCloud
+
+
+TestOnSQLite = Machine.TestCase
+TestOnSQLite.settings = settings(
     max_examples=30, stateful_step_count=20, deadline=None)
+TestOnDialect = DialectMachine.TestCase
+TestOnDialect.settings = settings(
+    max_examples=10, stateful_step_count=20, deadline=None)

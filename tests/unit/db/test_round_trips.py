@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many round trips a call may cost."""
+
+from nova import exception
+import pytest
+
+from nova_kvs.db import native
+from tests.differential import clouds
+
+_JOINS = ["metadata", "system_metadata", "info_cache", "security_groups",
+          "pci_devices", "tags", "services", "extra", "extra.flavor"]
+
+
+class Caller:
+    """Calls native functions and counts."""
+
+    def __init__(self):
+        self.cloud = clouds.KVSCloud()
+        self.context = clouds.context()
+        self.stats = (self.cloud.main.store.stats,
+                      self.cloud.api.store.stats)
+
+    def __call__(self, name, *args, **kwargs):
+        target = name if ":" in name else "%s:%s" % (native.MAIN, name)
+        before = sum(stats.round_trips for stats in self.stats)
+        result = self.cloud.call(target, self.context, *args, **kwargs)
+        self.cost = sum(stats.round_trips for stats in self.stats) - before
+        return result
+
+    def server(self, number, project="p1", host="h1"):
+        uuid = "%08d-0000-4000-8000-000000000000" % number
+        self("instance_create", {
+            "uuid": uuid, "project_id": project, "user_id": "u1",
+            "host": host, "metadata": {"a": "b"},
+            "system_metadata": {"k%d" % n: "v" for n in range(10)},
+            "extra": {"flavor": "{}"}})
+        return uuid
+
+
+@pytest.fixture
+def call():
+    made = Caller()
+    for base in (clouds.main_models.BASE, clouds.api_models.BASE):
+        # As a process that took its blocks of ids already.
+        made.cloud.set_next_id(base, 1)
+    made("service_create", {
+        "host": "h1", "binary": "nova-compute", "topic": "compute"})
+    made.server(0)
+    return made
+
+
+def test_create_server(call):
+    call.server(1)
+    assert call.cost <= 3
+
+
+def test_read_server_with_all_joins(call):
+    uuid = call.server(1)
+    row = call("instance_get_by_uuid", uuid, _JOINS)
+    assert call.cost == 1
+    assert [service.host for service in row.services] == ["h1"]
+    assert len(row.system_metadata) == 10
+
+
+def test_server_that_moved_costs_one_more(call):
+    uuid = call.server(1)
+    call("instance_get_by_uuid", uuid, _JOINS)
+    call("instance_update", uuid, {"host": "h2"})
+    row = call("instance_get_by_uuid", uuid, _JOINS)
+    assert call.cost == 2
+    assert row.services == []
+    call("instance_get_by_uuid", uuid, _JOINS)
+    assert call.cost == 1
+
+
+def test_update_server(call):
+    uuid = call.server(1)
+    call("instance_update_and_get_original", uuid, {
+        "vm_state": "active", "expected_task_state": [None]}, _JOINS)
+    assert call.cost <= 2
+
+
+def test_failed_expectation_writes_nothing(call):
+    uuid = call.server(1)
+    with pytest.raises(exception.UnexpectedTaskStateError):
+        call("instance_update_and_get_original", uuid, {
+            "vm_state": "active", "expected_task_state": ["deleting"]})
+    assert call("instance_get_by_uuid", uuid).vm_state is None
+
+
+def test_heartbeat(call):
+    call("service_update", 1, {"report_count": 1})
+    assert call.cost <= 2
+    call("service_update", 1, {"report_count": 2})
+    assert call.cost <= 2
+
+
+@pytest.mark.parametrize("others", [0, 150])
+def test_page_of_a_project(call, others):
+    for number in range(1, 104):
+        call.server(number)
+    for number in range(1000, 1000 + others):
+        call.server(number, project="p2")
+    commands = call.cloud.main.store.stats.commands
+    page = call("instance_get_all_by_filters_sort", {
+        "deleted": False, "project_id": "p1"}, limit=100,
+        columns_to_join=["metadata", "system_metadata", "info_cache",
+                         "extra", "extra.flavor", "services"])
+    assert len(page) == 100
+    assert call.cost <= 3
+    # One read for each server of the page, whatever the cloud's size.
+    assert call.cloud.main.store.stats.commands - commands < 130
+    page = call("instance_get_all_by_filters_sort", {
+        "deleted": False, "project_id": "p1"}, limit=100,
+        marker=page[-1]["uuid"])
+    assert len(page) == 4
+    assert call.cost <= 3
+
+
+def test_page_of_all_projects(call):
+    for number in range(1, 30):
+        call.server(number, project="p%d" % (number % 3))
+    scans = call.cloud.main.stats.full_scans
+    page = call("instance_get_all_by_filters_sort", {"deleted": False},
+                limit=10)
+    assert [row["id"] for row in page] == list(range(30, 20, -1))
+    assert call.cost <= 3
+    assert call.cloud.main.stats.full_scans == scans
+
+
+@pytest.mark.parametrize("target, args", [
+    ("service_get_minimum_version", (["nova-compute"],)),
+    ("service_get_by_compute_host", ("h1",)),
+    ("instance_info_cache_get", ("00000000-0000-4000-8000-000000000000",)),
+    ("block_device_mapping_get_all_by_instance",
+     ("00000000-0000-4000-8000-000000000000",)),
+    ("nova.objects.quotas:Quotas._get_all_class_from_db_by_name",
+     ("default",)),
+    ("nova.objects.cell_mapping:CellMappingList._get_all_from_db", ()),
+    ("nova.objects.instance_mapping:InstanceMappingList."
+     "_get_by_instance_uuids_from_db", (["a", "b", "c"],)),
+])
+def test_simple_reads(call, target, args):
+    call(target, *args)
+    assert call.cost == 1
