@@ -274,7 +274,7 @@ class Connection:
                 space.scan(names, sql)
                 if statement.kind == "write":
                     for name in names:
-                        space.state(name).written = True
+                        space.state(name).note_write()
                 cursor.run(sql, parameters, many)
             if statement.kind != "read":
                 self._end_statement()
@@ -303,7 +303,7 @@ class Connection:
                 if info is not None and (
                         info.has_other_uniques or not info.has_key):
                     space.scan((target,), sql)
-                state.written = True
+                state.note_write()
                 if plan.verify and not state.complete:
                     self._verify(cursor, plan, sql, parameters, many)
                 elif plan.needs_ids and len(values) > 1:

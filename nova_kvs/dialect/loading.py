@@ -15,18 +15,26 @@ class State:
     :ivar rows: primary key -> (row as tuple, Record), as loaded.
     :ivar complete: every stored row is loaded.
     :ivar written: its rows may differ from what was loaded.
+    :ivar numbered: the numbers of its rows are their ids.
     """
 
-    __slots__ = ("name", "rows", "complete", "written", "seen", "columns")
+    __slots__ = ("name", "rows", "complete", "written", "numbered", "seen",
+                 "columns")
 
     def __init__(self, name, columns):
         self.name = name
         self.rows = {}
         self.complete = False
         self.written = False
+        self.numbered = True
         #: columns -> set of values that were asked for.
         self.seen = {}
         self.columns = columns
+
+    def note_write(self):
+        """Note that a statement may change the table."""
+        self.written = True
+        self.numbered = False
 
 
 class Loads:

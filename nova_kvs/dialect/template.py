@@ -11,9 +11,10 @@ from nova_kvs.dialect import sqltext
 
 #: Row number, and key column of a table without a primary key.
 ROWID = "_rowid_"
-#: Leaves out what SQLite and templates make for themselves.
-NOT_INTERNAL = ("name NOT LIKE 'sqlite!_%' ESCAPE '!' AND NOT "
-                "(type = 'trigger' AND name LIKE 'kvs!_%' ESCAPE '!')")
+#: Leaves out what SQLite makes for itself.
+NOT_INTERNAL = "name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+#: Above all ids, so that rows can be out of the way there.
+_FAR = 1 << 48
 
 _templates = weakref.WeakKeyDictionary()
 _templates_lock = threading.Lock()
@@ -33,7 +34,7 @@ class TableInfo:
 
     __slots__ = ("name", "columns", "key_columns", "key_of", "insert",
                  "select", "has_key", "has_other_uniques", "generated",
-                 "_sql")
+                 "number_rows", "_sql")
 
     def __init__(self, name, columns, key_columns, has_other_uniques,
                  generated):
@@ -58,9 +59,17 @@ class TableInfo:
         marks = ", ".join(
             "?%d" % number for number in range(1, len(columns) + 1))
         numbered = ("", "")
+        #: Statements that let the numbers of rows be their ids, as SQLite
+        #: has it: so rows without an ORDER BY come in the order of their
+        #: ids, in whatever order they were loaded or inserted.
+        self.number_rows = ()
         if generated is not None:
             numbered = (ROWID + ", ",
                         "?%d, " % (columns.index(generated) + 1))
+            self.number_rows = tuple(
+                "UPDATE main.%s SET %s = %s WHERE %s IS NOT %s" % (
+                    quote(name), ROWID, number, ROWID, quote(generated))
+                for number in ("%s + %d" % (ROWID, _FAR), quote(generated)))
         self.insert = "INSERT INTO main.%s (%s%s) VALUES (%s%s)" % (
             quote(name), numbered[0], names, numbered[1], marks)
         self.select = "SELECT %s FROM main.%s" % (names, quote(name))
@@ -117,27 +126,8 @@ class Template:
             for name, in self._sqlite.execute(
                 "SELECT name FROM sqlite_master WHERE type = 'table' AND "
                 + NOT_INTERNAL).fetchall()}
-        for info in self.infos.values():
-            if info.generated is not None:
-                self._number_rows(info)
         self.planner = planner.Planner(schema, {
             name: info.generated for name, info in self.infos.items()})
-
-    def _number_rows(self, info):
-        """Let a table's row numbers be its ids, as SQLite itself has it.
-
-        So rows without an ORDER BY come in the order of their ids, in
-        whatever order they were loaded.
-        """
-        for moment in ("INSERT", "UPDATE OF " + quote(info.generated)):
-            self._sqlite.execute(
-                "CREATE TRIGGER %(name)s AFTER %(moment)s ON %(table)s "
-                "WHEN NEW.%(rowid)s IS NOT NEW.%(id)s BEGIN "
-                "UPDATE %(table)s SET %(rowid)s = NEW.%(id)s "
-                "WHERE %(rowid)s = NEW.%(rowid)s; END" % {
-                    "name": quote("kvs_%s_%s" % (moment[:6], info.name)),
-                    "moment": moment, "table": quote(info.name),
-                    "rowid": ROWID, "id": quote(info.generated)})
 
     def copy_to(self, sqlite):
         """Make a SQLite database a copy of this one."""

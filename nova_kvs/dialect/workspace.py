@@ -204,12 +204,20 @@ class Workspace:
                 # would from MySQL.
                 fresh.sort(key=info.order_of)
             if self._savepoints:
-                self._journal.append((info.insert, fresh))
+                self._journal.append((state, info, fresh))
             try:
-                self.sqlite.executemany(info.insert, fresh)
+                self._put(state, info, fresh)
             except sqlite3.IntegrityError as error:
                 raise exceptions.ConflictError(
                     table=state.name, error=error) from error
+
+    def _put(self, state, info, rows):
+        """Put loaded rows into the workspace."""
+        if not state.numbered:
+            for statement in info.number_rows:
+                self.sqlite.execute(statement)
+            state.numbered = True
+        self.sqlite.executemany(info.insert, rows)
 
     def scan(self, names, statement):
         """Load whole tables."""
@@ -375,7 +383,7 @@ class Workspace:
         """
         self._infos = {}
         for name in names:
-            self.state(name).written = True
+            self.state(name).note_write()
 
     def names_of(self, words):
         """Return the tables that lower-case words name, views expanded."""
@@ -424,8 +432,10 @@ class Workspace:
         del self._savepoints[at + 1:]
         if self._infos is not None:
             self._infos = {}
-        for insert, rows in self._journal[self._savepoints[at][1]:]:
-            self.sqlite.executemany(insert, rows)
+        for state in self._states.values():
+            state.numbered = False
+        for state, info, rows in self._journal[self._savepoints[at][1]:]:
+            self._put(state, info, rows)
 
     def _find_savepoint(self, name):
         name = name.lower()
