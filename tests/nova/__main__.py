@@ -127,7 +127,8 @@ class Run:
             self.options.resume, progress)
         batches = runner.make_batches(
             self.listing(), suites.batch_key,
-            lambda one: wanted(one) and not journal.has(one))
+            lambda one: (self.suite.has(one) and wanted(one)
+                         and not journal.has(one)))
         total = len(journal.outcomes) + sum(
             len(batch.ids) for batch in batches)
         try:

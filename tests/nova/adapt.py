@@ -90,6 +90,24 @@ def install(project, template, native):
         _adapt_nova(target)
 
 
+def wrong_native(native):
+    """Tell what is wrong with the native functions, if anything.
+
+    :param native: whether they should be in front of Nova's.
+    :returns: a sentence, or ''.
+    """
+    if not any(scheme.startswith('kvs') for scheme in engines_made):
+        # They come with the first engine.
+        return ''
+    from nova_kvs.db import native as native_functions
+
+    count = sum(hasattr(function, 'nova_original')
+                for function in native_functions.REGISTRY.values())
+    if bool(count) == native:
+        return ''
+    return f'{count} native functions are in front of Nova\'s'
+
+
 def _adapt_engines(target):
     create_engine = engines.create_engine
 

@@ -120,6 +120,12 @@ def main():
             _run(request['run'], request['ids'], send)
             if on_kvs:
                 adapt.forget()
+            if on_kvs and arguments.project == 'nova':
+                wrong = adapt.wrong_native(arguments.native == 'on')
+                if wrong:
+                    send({'id': f'--native {arguments.native}',
+                          'status': 'failed', 'seconds': 0,
+                          'detail': wrong})
         send({'done': True, 'engines': engines})
 
 
