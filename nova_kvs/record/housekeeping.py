@@ -6,6 +6,8 @@ is longer than any transaction lives, so whatever was in flight then is
 decided when the check runs. Only exact members are removed.
 """
 
+import os
+
 from nova_kvs import keyspace
 from nova_kvs.record import codec
 from nova_kvs.record import index as indexing
@@ -141,53 +143,58 @@ class Housekeeper:
         it, and so did not list it again, is decided by then. Its floor goes
         too, for all hints that it guards against were checked.
 
+        One that has records but several entries, of transactions that did
+        not look before they inserted, keeps those that were not there a
+        grace before, or a new one: an older one may be among those that a
+        late second look at the empty partition takes out.
+
         :param items: lists of ``(partition's key, kind, members, floor)``;
             the latter two are None the first time. The partition of a
             whole table is in no directory.
         """
         checks = [check for item in items for check in item]
-        wanted = {check[0]: check for check in checks}
-        snapshots = self._owner.coordinator.read([
-            reading.PartitionRead(keyspace.Partition(key))
-            for key in wanted])
-        empty = {key: snapshot for key, snapshot in zip(wanted, snapshots)
-                 if not snapshot.cells}
+        directories = {
+            check[0]: indexing.directory_key_of(
+                self._owner.name, check[1], keyspace.Partition(check[0]))
+            for check in checks}
+        results = iter(self._owner.coordinator.read([
+            read for key, directory in directories.items()
+            for read in (
+                reading.PartitionRead(keyspace.Partition(key)),
+                reading.HintRead(directory, b"[" + key,
+                                 b"(" + key + indexing.AFTER_TAIL))]))
+        found = dict(zip(directories, zip(results, results)))
         commands = []
-        again = []
+        again = {}
         for key, kind, members, floor in checks:
-            if key not in empty:
-                continue
+            snapshot, listed = found[key]
             if members is None:
-                again.append((key, kind, empty[key].floor))
+                if not snapshot.cells or len(listed) > 1:
+                    again[key] = (key, kind, listed, snapshot.floor)
                 continue
-            directory = indexing.directory_key_of(
-                self._owner.name, kind, keyspace.Partition(key))
+            directory = directories[key]
+            if not snapshot.cells:
+                if floor and floor == snapshot.floor:
+                    # A record may have come since, and the floor risen
+                    # again: the script looks once more.
+                    commands.append(base.ScriptCall(
+                        DROP_FLOOR, (key,), (mutation.VERSION.pack(floor),)))
+            elif len(members) < 2:
+                continue
+            elif set(listed) <= set(members):
+                entry = indexing.directory_member(
+                    keyspace.Partition(key),
+                    os.urandom(indexing.NONCE_BYTES))
+                commands.append(base.Command(
+                    directory, (b"ZADD", directory, 0, entry)))
+                listed.append(entry)
             commands += [base.Command(directory, (b"ZREM", directory, member))
                          for member in members]
-            if floor and floor == empty[key].floor:
-                # A record may have come since, and the floor risen again:
-                # the script looks once more.
-                commands.append(base.ScriptCall(
-                    DROP_FLOOR, (key,), (mutation.VERSION.pack(floor),)))
         if again:
-            commands += self._again(again)
+            commands.append(self._owner.coordinator.queue.entry(
+                PARTITIONS, list(again.values()), self._owner.grace_ms))
         if commands:
             self._owner.store.batch(commands)
-
-    def _again(self, found):
-        """Return the calls that queue the second look at partitions."""
-        found = list(dict.fromkeys(found))
-        listed = self._owner.coordinator.read([
-            reading.HintRead(
-                indexing.directory_key_of(
-                    self._owner.name, kind, keyspace.Partition(key)),
-                b"[" + key, b"(" + key + indexing.AFTER_TAIL)
-            for key, kind, _ in found])
-        owner = self._owner
-        return [owner.coordinator.queue.entry(PARTITIONS, [
-            (key, kind, members, floor)
-            for (key, kind, floor), members in zip(found, listed)],
-            owner.grace_ms)]
 
 
 def _by_version(member):

@@ -143,6 +143,52 @@ def test_empty_partitions_leave_the_directory_after_two_looks(db):
     assert len(databases.load(db, access.FullScan("tags"))[0]) == 2
 
 
+def entries(db):
+    """Return the number of entries in the directory of servers."""
+    return sum(map(len, db.coordinator.read([
+        reading.HintRead(key, b"-", b"+")
+        for key in indexing.directory_keys(db.name, "s")])))
+
+
+def test_a_partition_is_listed_once(db):
+    for number in range(5):
+        databases.insert(db, "tags", {"resource_id": "u",
+                                      "tag": "%d" % number})
+    assert entries(db) == 5
+    databases.tidy(db)
+    assert entries(db) == 1
+    assert listed(db) == {keyspace.partition(db.name, "s", "u")}
+    databases.delete(db, "tags", *[("u", "%d" % number)
+                                   for number in range(5)])
+    databases.tidy(db)
+    assert entries(db) == 0
+
+
+def test_a_late_look_does_not_hide_a_partition_that_is_listed_once(db):
+    """The partition was empty, has a row, and is empty when its last one
+    commits.
+    """
+    partition = keyspace.partition(db.name, "s", "u")
+    databases.insert(db, "tags", {"resource_id": "u", "tag": "1"})
+    databases.delete(db, "tags", ("u", "1"))
+    before = db.coordinator.read([
+        reading.HintRead(key, b"-", b"+")
+        for key in indexing.directory_keys(db.name, "s")])
+    late = [[(partition.key, "s", sum(before, []), 0)]]
+    for number in range(3):
+        databases.insert(db, "tags", {"resource_id": "u",
+                                      "tag": "%d" % number})
+    databases.tidy(db)
+    tx = db.begin()
+    assert len(tx.load([access.ByPartition("tags", ("u",))])[0]) == 3
+    tx.insert("tags", {"resource_id": "u", "tag": "last"})
+    databases.delete(db, "tags", *[("u", "%d" % number)
+                                   for number in range(3)])
+    db._housekeeper.check_partitions(late)
+    tx.commit()
+    assert listed(db) == {partition}
+
+
 def test_a_partition_filled_between_the_two_looks_stays(db):
     databases.insert(db, "tags", {"resource_id": "u", "tag": "t"})
     databases.delete(db, "tags", ("u", "t"))
