@@ -24,10 +24,12 @@ MODULES = (
     "host_mappings", "instance_details", "instance_groups", "instance_list",
     "instance_mappings", "instances", "key_pairs", "migrations",
     "miscellaneous", "pci_devices", "quotas", "quota_limits",
-    "request_specs", "security_groups", "services", "share_mappings",
-    "virtual_interfaces",
+    "request_specs", "security_groups", "server_requests", "services",
+    "share_mappings", "virtual_interfaces",
 )
 
+# Modules that every process of Nova has.
+_ALWAYS = ("nova.db.", "nova.objects.")
 # Functions of nova.db.main.api that take a context and do not ask.
 _NO_QUERIES = ("get_context_manager", "get_engine", "model_query",
                "require_context")
@@ -52,6 +54,10 @@ def install():
     nova.objects.register_all()
     replaced = 0
     for target, function in registry.items():
+        module = target.partition(":")[0]
+        if not module.startswith(_ALWAYS) and module not in sys.modules:
+            # Not imported for our sake: a later call finds it.
+            continue
         try:
             owner, name = native.lookup(target)
             current = getattr(owner, name)
@@ -72,6 +78,7 @@ def uninstall():
         nova_function = getattr(function, "nova_original", None)
         if nova_function is not None:
             _replace(*native.lookup(target), nova_function)
+            del function.nova_original
     for owner, name, raw in _reader_modes():
         nova_original = getattr(_plain(raw), "nova_original", None)
         if nova_original is not None:

@@ -32,6 +32,8 @@ REGISTRY = {}
 MAIN = "nova.db.main.api"
 
 _use_slave = contextvars.ContextVar("nova_kvs_use_slave", default=False)
+# The Session that several native calls share, see ``shared_session``.
+_shared = contextvars.ContextVar("nova_kvs_shared", default=None)
 # Transaction factory of oslo.db -> (writer Database, reader Database).
 _databases = weakref.WeakKeyDictionary()
 os.register_at_fork(after_in_child=_databases.clear)
@@ -49,6 +51,27 @@ def reading_replica():
         yield
     finally:
         _use_slave.reset(token)
+
+
+@contextlib.contextmanager
+def shared_session(kvs):
+    """Let the native calls on a database in this block be one transaction.
+
+    Only for calls that add rows: they do not see each other's, and a
+    conflict is not retried inside.
+
+    :raises oslo_db.exception.DBDeadlock: if it conflicts with another.
+    """
+    shared = session.Session(kvs)
+    token = _shared.set(shared)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+    try:
+        shared.commit()
+    except exceptions.ConflictError as error:
+        raise errors.translate(error) from error
 
 
 def _open(engine):
@@ -113,6 +136,9 @@ def _register(function, target, resolve, writes, require_context):
     def run(kvs, context, args, kwargs):
         if require_context:
             nova.context.require_context(context)
+        shared = _shared.get()
+        if shared is not None and shared.database is kvs:
+            return function(shared, context, *args, **kwargs)
         if not writes:
             return function(session.Session(kvs), context,
                             *args, **kwargs)

@@ -99,6 +99,44 @@ def test_objects_of_the_api_database(cloud):
     assert len(cloud.rows(api_models.BASE)["instance_mappings"]) == 1
 
 
+def test_new_server_is_one_commit(cloud):
+    from nova.compute import api as compute_api
+
+    api.install()
+    context = _context(cloud.manager)
+    spec = objects.RequestSpec(
+        context, instance_uuid=_UUID, flavor=objects.Flavor(flavorid="1"),
+        num_instances=1)
+    request = objects.BuildRequest(
+        context, instance_uuid=_UUID, project_id="p1",
+        instance=objects.Instance(uuid=_UUID))
+    mapping = objects.InstanceMapping(
+        context, instance_uuid=_UUID, project_id="p1", user_id="u1")
+    with clouds._factories(cloud.manager._factory, cloud.api_factory):
+        cloud.set_next_id(api_models.BASE, 1)
+        commits = cloud.api.coordinator.stats.commits
+        compute_api.API._create_reqspec_buildreq_instmapping(
+            context, spec, request, mapping)
+        assert cloud.api.coordinator.stats.commits == commits + 1
+        assert set(cloud.rows(api_models.BASE)) == {
+            "request_specs", "build_requests", "instance_mappings"}
+
+
+def test_new_server_leaves_nothing_behind(cloud):
+    from nova.compute import api as compute_api
+
+    api.install()
+    context = _context(cloud.manager)
+    spec = objects.RequestSpec(
+        context, instance_uuid=_UUID, flavor=objects.Flavor(flavorid="1"),
+        num_instances=1)
+    with clouds._factories(cloud.manager._factory, cloud.api_factory):
+        with pytest.raises(AttributeError):
+            compute_api.API._create_reqspec_buildreq_instmapping(
+                context, spec, None, None)
+        assert cloud.rows(api_models.BASE) == {}
+
+
 @pytest.mark.parametrize("use_slave", [False, True])
 def test_reader_mode_opens_no_transaction(cloud, monkeypatch, use_slave):
     context = _context(cloud.manager)
@@ -110,9 +148,10 @@ def test_reader_mode_opens_no_transaction(cloud, monkeypatch, use_slave):
         seen.append(native._use_slave.get())
         return wrapper(context, *args, **kwargs)
 
-    monkeypatch.setattr(main_db_api, "instance_get_by_uuid", spy)
-    found = objects.Instance.get_by_uuid(context, _UUID,
-                                         use_slave=use_slave)
+    with monkeypatch.context() as patch:
+        patch.setattr(main_db_api, "instance_get_by_uuid", spy)
+        found = objects.Instance.get_by_uuid(context, _UUID,
+                                             use_slave=use_slave)
     assert found.uuid == _UUID
     assert seen == [use_slave]
 
@@ -143,8 +182,9 @@ def test_fallback_calls_novas(cloud, monkeypatch):
 def test_uninstall_restores(cloud):
     patched = main_db_api.instance_get_by_uuid
     assert patched is native.REGISTRY[_GET]
+    novas = patched.nova_original
     dispatch.uninstall()
-    assert main_db_api.instance_get_by_uuid is patched.nova_original
+    assert main_db_api.instance_get_by_uuid is novas
     raw = inspect.getattr_static(objects.Instance, "_db_instance_get_by_uuid")
     assert raw.__func__.__code__ is dispatch._reader_mode_code()
 
