@@ -73,6 +73,13 @@ def inner_columns(index, stored):
                   len(stored) - _FIELD_LENGTH.size - field]
 
 
+def inner_field(stored):
+    """Return the field of the record that a stored entry names."""
+    end = len(stored) - _FIELD_LENGTH.size
+    field, = _FIELD_LENGTH.unpack_from(stored, end)
+    return stored[end - field:end]
+
+
 # Across partitions ----------------------------------------------------------
 
 def covers(index, values):
@@ -129,6 +136,13 @@ def partition_of(stored):
     where, field = _LENGTHS.unpack_from(stored, len(stored) - _TAIL_BYTES)
     end = len(stored) - _TAIL_BYTES - field
     return keyspace.Partition(stored[end - where:end])
+
+
+def field_of(stored):
+    """Return the field of the record that a stored hint names."""
+    _, field = _LENGTHS.unpack_from(stored, len(stored) - _TAIL_BYTES)
+    end = len(stored) - _TAIL_BYTES
+    return stored[end - field:end]
 
 
 def version_of(stored):

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nova-kvs fsck``: find damage in a database, and repair it."""
+
+from nova_kvs.cmd import console
+
+
+def add_parser(subparsers):
+    """Add the command to the command line's parser."""
+    parser = subparsers.add_parser(
+        "fsck", help="find damage in a database that is in use",
+        description="Look through a database, also while it is in use, for "
+        "records that do not decode, indexes and unique keys that do not "
+        "fit the records, transactions that nobody ends and ids below "
+        "their counter. Exit status: 0 clean, 1 something was found (also "
+        "if it was repaired), 2 not looked through.")
+    console.add_url(parser)
+    parser.add_argument(
+        "--repair", action="store_true",
+        help="put right what is found, and do all housekeeping that is due")
+    parser.add_argument(
+        "--quarantine", metavar="FILE",
+        help="where --repair appends what it removes because it does not "
+        "decode (default: nova-kvs-NAME.quarantine)")
+    console.add_common(parser)
+    return parser
+
+
+@console.command
+def run(args):
+    """Run fsck; return the exit status."""
+    import time
+    from nova_kvs.inspection import fsck
+    from nova_kvs.inspection import quarantine
+    from nova_kvs import record
+    from nova_kvs.store import registry
+    url = registry.parse_url(args.url)
+    settings = url.settings()
+    database = record.open_database(url)
+    progress = console.Progress()
+    started = time.monotonic()
+    store = None
+    if args.repair:
+        store = quarantine.Quarantine(
+            args.quarantine or "nova-kvs-%s.quarantine" % url.database).add
+    try:
+        report = fsck.Fsck(
+            database, int(settings.transaction_lifetime * 1000), store,
+            progress.count).run()
+    finally:
+        progress.close()
+    seconds = time.monotonic() - started
+    if args.json:
+        console.print_json({
+            "database": url.database,
+            "clean": report.is_clean,
+            "keys": report.keys,
+            "records": report.records,
+            "pending": report.pending,
+            "found": dict(report.found),
+            "repaired": {kind: count for kind, count
+                         in report.repaired.items() if count},
+            "details": report.details,
+            "seconds": round(seconds, 3),
+        })
+    else:
+        _print(url.database, report, seconds, args.repair)
+    return 1 if report.found else 0
+
+
+def _print(name, report, seconds, is_repairing):
+    for detail in report.details:
+        rest = " ".join("%s=%s" % item for item in detail.items()
+                        if item[0] not in ("kind", "repaired"))
+        print("%s%s: %s" % (
+            detail["kind"], " (repaired)" if detail["repaired"] else "",
+            rest))
+    hidden = sum(report.found.values()) - len(report.details)
+    if hidden > 0:
+        print("and %d more" % hidden)
+    for kind, count in sorted(report.found.items()):
+        print("%s: %d found, %d repaired" % (
+            kind, count, report.repaired[kind]))
+    if report.pending:
+        print("%d things wait for housekeeping: no damage" % report.pending)
+    verdict = "clean" if report.is_clean else "not clean"
+    if report.found and report.is_clean:
+        verdict = "clean now"
+    elif report.found and not is_repairing:
+        verdict += ": run it with --repair"
+    print("%s: %d keys, %d records in %.1f s: %s" % (
+        name, report.keys, report.records, seconds, verdict))

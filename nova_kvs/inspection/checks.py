@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What fsck doubts: the interface of checks, and what they share.
+
+A check knows what to read and whether that is wrong. It is made of what a
+walk has seen, which may be of different moments, and is asked again later:
+what holds then of the same state is damage.
+"""
+
+import abc
+import struct
+import sys
+import typing
+
+from nova_kvs import exceptions
+from nova_kvs.inspection import keys
+from nova_kvs import keyspace
+from nova_kvs.record import codec
+from nova_kvs.record import housekeeping
+from nova_kvs.record import index as indexing
+from nova_kvs.store import base
+from nova_kvs.txn import coordinator
+from nova_kvs.txn import mutation
+from nova_kvs.txn import reading
+
+VERSION = struct.Struct(">Q")
+
+
+class Fault(typing.NamedTuple):
+    """Something that is wrong."""
+
+    kind: str
+    #: What it was seen in: two looks at the same fault find the same.
+    state: object = None
+
+
+class RawRead(typing.NamedTuple):
+    """An item of a batch whose reply is taken as it is."""
+
+    request: base.Command | base.ScriptCall
+
+    def item(self):
+        """Return the item of a batch."""
+        return self.request
+
+    def result(self, reply, met):
+        """Return the result."""
+        return reply
+
+
+class CellsRead(reading.FieldsRead):
+    """Some fields of a partition, whatever state they are in.
+
+    A cell that is too short to have a version is there and does not decode;
+    an intent that cannot be read is not there.
+    """
+
+    def result(self, reply, met):
+        """Return the Snapshot; appends to ``met`` the intents there."""
+        count = len(self.fields)
+        cells = [value if value is None or len(value) >= VERSION.size
+                 else bytes(VERSION.size) for value in reply[1:count + 1]]
+        intents = [value if value is not None and is_intent(value) else None
+                   for value in reply[count + 1:]]
+        return super().result([reply[0], *cells, *intents], met)
+
+
+def is_intent(data):
+    """Tell whether bytes are an intent that can be read."""
+    try:
+        mutation.Intent.parse(data)
+        mutation.intent_payload(data)
+    except (struct.error, ValueError):
+        return False
+    return True
+
+
+class Context:
+    """What checks work with.
+
+    :param database: nova_kvs.record.database.Database.
+    :param lifetime_ms: age from which a transaction counts as abandoned.
+    :param quarantine: called with a dict that describes bytes which are
+        about to be removed.
+    """
+
+    def __init__(self, database, lifetime_ms, quarantine):
+        self.database = database
+        self.housekeeper = housekeeping.Housekeeper(database)
+        self.lifetime_ms = lifetime_ms
+        self.name = database.name
+        self.store = database.store
+        self.quarantine = quarantine
+        # Reads through committed transactions as everybody does, but never
+        # settles abandoned ones: a look must change nothing.
+        self.reader = coordinator.Coordinator(
+            database.store, database.name, lifetime_ms=sys.maxsize)
+
+    def table_of(self, field):
+        """Return the Table that a field belongs to, or None."""
+        return self.database.schema.tables.get(keys.table_of(field))
+
+    def home(self, table):
+        """Return the partition of a whole table."""
+        return self.database.begin().table_partition(table)
+
+    def row(self, field, cell):
+        """Return a record's table and values.
+
+        :param cell: Cell, or None.
+        :returns: ``(None, None)`` if there is none that can be read.
+        """
+        table = self.table_of(field)
+        if cell is None or table is None:
+            return None, None
+        try:
+            return table, decode(table, field, cell.payload)
+        except exceptions.CorruptRecordError:
+            # A check of its own.
+            return None, None
+
+    def hints(self, table, row, partition, field):
+        """Return the hints of a row as a set of (key, prefix)."""
+        return {hint for hint in (
+            indexing.hint_of(self.name, table, index, row, partition, field)
+            for index in table.hints) if hint is not None}
+
+    def entries(self, table, row, partition, field):
+        """Return the entries of a row in the index of its partition."""
+        if not table.inner or partition != self.home(table):
+            return set()
+        return {indexing.inner_entry(index, row, field)
+                for index in table.inner}
+
+    def uniques(self, table, row, partition, field):
+        """Return the unique keys of a row: (partition, field) -> payload."""
+        found = {}
+        for unique in table.uniques:
+            values = indexing.unique_values(unique, row)
+            if values is None:
+                continue
+            where = partition if unique.inside else (
+                indexing.unique_partition(
+                    self.name, table, unique, values[0]))
+            found[where, keyspace.unique_field(
+                table.name, unique.name, values)] = (
+                    indexing.owner_payload(unique, partition, field))
+        return found
+
+    def commit(self, mutations):
+        """Commit a repair.
+
+        :returns: whether everything was still as it was seen.
+        """
+        try:
+            self.database.coordinator.commit(mutations)
+        except exceptions.ConflictError:
+            return False
+        return True
+
+
+def decode(table, field, payload):
+    """Return the values of a record.
+
+    :raises nova_kvs.exceptions.CorruptRecordError: if they cannot be read,
+        or are those of another primary key.
+    """
+    row = codec.decode(payload, field)
+    try:
+        matches = table.field(table.record_key(row)) == field
+    except (TypeError, OverflowError):
+        matches = False
+    if not matches:
+        raise exceptions.CorruptRecordError(field=field)
+    return row
+
+
+class Check(abc.ABC):
+    """One thing that may be wrong."""
+
+    #: Whether nothing in flight can look like it: no need to wait.
+    IS_CERTAIN = False
+
+    @abc.abstractmethod
+    def reads(self, context):
+        """Return the reads that tell."""
+
+    @abc.abstractmethod
+    def verdict(self, context, results):
+        """Return the Fault that the reads' results show, or None."""
+
+    @abc.abstractmethod
+    def describe(self):
+        """Return where it is, as a dict of str: no values of columns."""
+
+    def repair(self, context, fault):
+        """Put it right if it still is as ``fault`` says.
+
+        :returns: whether that was done.
+        """
+        return False
+
+    def promise(self):
+        """Return what an item of the housekeeping queue must name to show
+        that somebody will see to it, or None.
+        """
+        return None
+
+
+def text(data):
+    """Return bytes of a key or field for people: ASCII, no blanks."""
+    return "".join(
+        chr(byte) if 32 < byte < 127 and byte != 92 else "\\x%02x" % byte
+        for byte in data)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a walk sees to the checks that it makes necessary."""
+
+import struct
+
+import msgpack
+
+from nova_kvs import exceptions
+from nova_kvs.inspection import checks
+from nova_kvs.inspection import hint_checks
+from nova_kvs.inspection import keys
+from nova_kvs.inspection import record_checks
+from nova_kvs.inspection import transaction_checks
+from nova_kvs import keyspace
+from nova_kvs.record import index as indexing
+from nova_kvs.record import partition_rules
+
+_VERSION_BYTES = checks.VERSION.size
+
+
+class Examiner:
+    """Makes the checks of one walk.
+
+    :param context: nova_kvs.inspection.checks.Context.
+    :ivar records: number of records seen.
+    :ivar highest: table's name -> highest automatic id seen.
+    :ivar transactions: ids of the transactions that had intents.
+    """
+
+    def __init__(self, context):
+        self._context = context
+        self._keys = keyspace.database_pattern(context.name)[:-1]
+        self.records = 0
+        self.highest = {}
+        self.transactions = set()
+        self._of = {
+            keys.KeyType.PARTITION: self._partition,
+            keys.KeyType.INDEX: self._index,
+            keys.KeyType.HINTS: self._hints,
+            keys.KeyType.DIRECTORY: self._directory,
+            keys.KeyType.QUEUE: self._queue,
+        }
+
+    def of_keys(self, found):
+        """Return the checks that keys alone make necessary."""
+        return [transaction_checks.UnknownKey(key.name) for key in found
+                if key.type is keys.KeyType.UNKNOWN]
+
+    def outcomes(self, found):
+        """Return the checks of outcomes."""
+        made = []
+        for key in found:
+            if key.type is keys.KeyType.OUTCOME:
+                try:
+                    txn_id = keys.transaction_of(key)
+                except ValueError:
+                    continue
+                made.append(transaction_checks.Outcome(key.name, txn_id))
+        return made
+
+    def of_piece(self, piece):
+        """Return the checks of some of what a key holds."""
+        return self._of[piece.key.type](piece)
+
+    # Partitions -------------------------------------------------------------
+
+    def _partition(self, piece):
+        kind = piece.key.kind
+        if kind == partition_rules.META:
+            # Opening the database has read it.
+            return []
+        partition = keyspace.Partition(piece.key.name)
+        made = []
+        listed = None
+        for field, value in piece.pairs:
+            start = field[:1]
+            if start == keyspace.RECORD:
+                listed = field
+                self._record(made, partition, field, value)
+            elif start == keyspace.UNIQUE:
+                self._unique(made, partition, field, value,
+                             kind != partition_rules.UNIQUE)
+            elif start == keyspace.INTENT:
+                self._intent(made, partition, field, value)
+        if listed is not None and kind in partition_rules.LISTED:
+            made.append(hint_checks.DirectoryNeeded(partition, kind, listed))
+        return made
+
+    def _record(self, made, partition, field, value):
+        context = self._context
+        self.records += 1
+        table = context.table_of(field)
+        if table is None:
+            made.append(record_checks.UnknownTable(partition, field))
+            return
+        try:
+            if len(value) < _VERSION_BYTES:
+                raise exceptions.CorruptRecordError(field=field)
+            row = checks.decode(table, field, value[_VERSION_BYTES:])
+        except exceptions.CorruptRecordError:
+            made.append(record_checks.Undecodable(partition, field, value))
+            return
+        if table.auto_id is not None:
+            number = row.get(table.auto_id)
+            if type(number) is int and (
+                    number > self.highest.get(table.name, 0)):
+                self.highest[table.name] = number
+        for hint in context.hints(table, row, partition, field):
+            made.append(hint_checks.HintNeeded(hint, partition, field))
+        for entry in context.entries(table, row, partition, field):
+            made.append(record_checks.EntryNeeded(partition, entry, field))
+        for unique in context.uniques(table, row, partition, field):
+            made.append(record_checks.UniqueNeeded(unique, partition, field))
+
+    def _unique(self, made, partition, field, value, is_inside):
+        if self._context.table_of(field) is None:
+            made.append(record_checks.UnknownTable(partition, field))
+            return
+        try:
+            if len(value) < _VERSION_BYTES:
+                raise exceptions.CorruptRecordError(field=field)
+            made.append(record_checks.UniqueHeld(
+                partition, field, value[_VERSION_BYTES:], is_inside))
+        except exceptions.CorruptRecordError:
+            made.append(record_checks.Undecodable(
+                partition, field, value, "unique-undecodable"))
+
+    def _intent(self, made, partition, field, value):
+        try:
+            check = transaction_checks.Intent(
+                partition, field[1:], value, self._keys)
+        except ValueError:
+            made.append(record_checks.Undecodable(
+                partition, field, value, "intent-undecodable"))
+        else:
+            self.transactions.add(check.head.txn_id)
+            made.append(check)
+
+    # Sorted sets ------------------------------------------------------------
+
+    def _index(self, piece):
+        partition = keyspace.Partition(piece.key.partition)
+        made = []
+        for entry, _ in piece.pairs:
+            try:
+                field = indexing.inner_field(entry)
+            except struct.error:
+                field = b""
+            if field[:1] == keyspace.RECORD:
+                made.append(record_checks.EntryHeld(partition, entry, field))
+            else:
+                made.append(hint_checks.Malformed(
+                    piece.key.name, entry, "index-undecodable"))
+        return made
+
+    def _hints(self, piece):
+        made = []
+        for member, _ in piece.pairs:
+            try:
+                made.append(hint_checks.HintHeld(
+                    piece.key.name, member, self._keys))
+            except ValueError:
+                made.append(hint_checks.Malformed(
+                    piece.key.name, member, "hint-undecodable"))
+        return made
+
+    def _directory(self, piece):
+        made = []
+        for member, _ in piece.pairs:
+            listed = keys.classify(
+                indexing.listed_partition(member).key, self._context.name)
+            if listed.type is keys.KeyType.PARTITION and (
+                    listed.kind == piece.key.kind):
+                made.append(hint_checks.DirectoryHeld(
+                    piece.key.name, listed.kind, member))
+            else:
+                made.append(hint_checks.Malformed(
+                    piece.key.name, member, "directory-undecodable"))
+        return made
+
+    def _queue(self, piece):
+        made = []
+        for member, _ in piece.pairs:
+            try:
+                kind, _, _ = msgpack.unpackb(member)
+                is_item = type(kind) is bytes
+            except (ValueError, TypeError,
+                    msgpack.exceptions.UnpackException):
+                is_item = False
+            if not is_item:
+                made.append(hint_checks.Malformed(
+                    piece.key.name, member, "queue-undecodable"))
+        return made

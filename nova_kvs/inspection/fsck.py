@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks through a database while it is in use, and puts it right.
+
+A walk over all keys makes checks of what it sees. What looks wrong is looked
+at again when all that was in flight then is decided, a grace period later;
+what somebody is about to tidy up (the housekeeping queue says so) is no
+damage. Repairs are transactions or scripts that look once more.
+
+Memory: the keys of one round trip, and at most ``SUSPECTS`` checks.
+"""
+
+import collections
+import itertools
+import time
+
+import msgpack
+
+from nova_kvs import exceptions
+from nova_kvs.inspection import checks
+from nova_kvs.inspection import examination
+from nova_kvs.inspection import keys
+from nova_kvs.inspection import transaction_checks
+from nova_kvs.inspection import walk
+from nova_kvs import keyspace
+from nova_kvs.record import housekeeping
+from nova_kvs.txn import commit
+
+#: Checks that wait for their second look; more interrupt the walk.
+SUSPECTS = 20000
+#: Checks looked at in one round trip.
+CHUNK = 500
+#: Times that a database is looked through to repair it: what is put right
+#: can show something else, such as the hints of a record that was removed.
+ROUNDS = 5
+#: Findings that a report tells one by one.
+DETAILS = 1000
+#: Added to the grace period, for clocks and slow commands.
+_MARGIN_MS = 200
+
+
+class Report:
+    """What was found.
+
+    :ivar keys: :ivar records: number of those looked at, in one round.
+    :ivar found: kind -> number. :ivar repaired: kind -> number.
+    :ivar details: list of dicts, the first ``DETAILS``.
+    :ivar pending: things that looked wrong and will be tidied up by the
+        housekeeping of any process.
+    :ivar is_clean: nothing is wrong (any more).
+    """
+
+    def __init__(self):
+        self.keys = 0
+        self.records = 0
+        self.found = collections.Counter()
+        self.repaired = collections.Counter()
+        self.details = []
+        self.pending = 0
+        self.is_clean = True
+
+    def add(self, check, fault, is_repaired):
+        """Count a fault."""
+        self.found[fault.kind] += 1
+        self.repaired[fault.kind] += is_repaired
+        if len(self.details) < DETAILS:
+            self.details.append({
+                "kind": fault.kind, **check.describe(),
+                "repaired": is_repaired})
+
+
+class Fsck:
+    """One run over one database.
+
+    :param database: nova_kvs.record.database.Database.
+    :param lifetime_ms: age from which a transaction counts as abandoned.
+    :param quarantine: with it, damage is repaired; called with a dict that
+        describes bytes which are about to be removed for good.
+    :param progress: called with a text now and then.
+    """
+
+    def __init__(self, database, lifetime_ms, quarantine=None,
+                 progress=None):
+        self._context = checks.Context(database, lifetime_ms, quarantine)
+        self._is_repairing = quarantine is not None
+        self._progress = progress or (lambda text: None)
+        self.report = Report()
+        self._suspects = []
+        self._suspected_at = 0.0
+
+    def run(self):
+        """Return the Report.
+
+        :raises nova_kvs.exceptions.KVSError: if the store does not answer.
+        """
+        report = self.report
+        for _ in range(ROUNDS if self._is_repairing else 1):
+            report.keys = report.records = report.pending = 0
+            found = sum(report.found.values())
+            repaired = sum(report.repaired.values())
+            self._round()
+            report.is_clean = sum(report.found.values()) == found
+            if report.is_clean or (
+                    sum(report.repaired.values()) == repaired):
+                break
+        if self._is_repairing:
+            self._progress("doing the housekeeping that is due")
+            self._context.database.housekeep()
+        return report
+
+    def _round(self):
+        context = self._context
+        context.database.refresh_schema()
+        examiner = examination.Examiner(context)
+        outcomes = []
+        for chunk in walk.keys(context.store, context.name):
+            self.report.keys += len(chunk)
+            self._look(examiner.of_keys(chunk))
+            outcomes += self._wrong(examiner.outcomes(chunk))
+            for pieces in walk.pieces(context.store, chunk):
+                for piece in pieces:
+                    self._look(examiner.of_piece(piece))
+            self._progress("%d keys, %d records, %d suspects" % (
+                self.report.keys, examiner.records, len(self._suspects)))
+            if len(self._suspects) >= SUSPECTS:
+                self._settle()
+            # More of them than transactions at work: the next run's.
+            del outcomes[SUSPECTS:]
+        self.report.records = examiner.records
+        self._look(transaction_checks.Counter(context, table, highest)
+                   for table, highest in examiner.highest.items())
+        # An outcome may go only when no intent needs it any more.
+        self._suspects += [
+            check for check in outcomes
+            if not self._is_repairing or (
+                check.txn_id not in examiner.transactions)]
+        self._settle()
+
+    def _look(self, found):
+        """Keep those checks that see something wrong."""
+        self._suspects += self._wrong(found)
+
+    def _wrong(self, found):
+        """Return those checks that see something wrong: the first look."""
+        wrong = [check for check, _ in self._ask(found)]
+        if wrong:
+            self._suspected_at = time.monotonic()
+        return wrong
+
+    def _ask(self, found):
+        """Yield (check, Fault) of the checks that see something wrong."""
+        context = self._context
+        found = iter(found)
+        while chunk := list(itertools.islice(found, CHUNK)):
+            reads = [check.reads(context) for check in chunk]
+            results = iter(context.reader.read(
+                [read for wanted in reads for read in wanted]))
+            for check, wanted in zip(chunk, reads):
+                fault = check.verdict(
+                    context, list(itertools.islice(results, len(wanted))))
+                if fault is not None:
+                    yield check, fault
+
+    def _settle(self):
+        """Look again at what looked wrong, and repair what is."""
+        suspects, self._suspects = self._suspects, []
+        if not suspects:
+            return
+        if not all(check.IS_CERTAIN for check in suspects):
+            self._wait(len(suspects))
+            self._context.database.refresh_schema()
+        # Twice, the queue in between: work that was done since the first
+        # look shows in the second, and work that was queued before it in
+        # the queue.
+        first = list(self._ask(suspects))
+        promised = self._promised({
+            check.promise() for check, _ in first} - {None})
+        before = dict(first)
+        for check, fault in self._ask(before):
+            if before[check] != fault:
+                continue
+            if check.promise() in promised:
+                self.report.pending += 1
+                continue
+            self.report.add(check, fault, self._repair(check, fault))
+
+    def _wait(self, count):
+        deadline = self._suspected_at + (
+            self._context.database.grace_ms + _MARGIN_MS) / 1000
+        while (left := deadline - time.monotonic()) > 0:
+            self._progress(
+                "%d suspects: looking again in %d s" % (count, left + 1))
+            time.sleep(min(left, 1))
+
+    def _repair(self, check, fault):
+        if not self._is_repairing:
+            return False
+        try:
+            is_done = check.repair(self._context, fault)
+        except exceptions.UndeterminedError:
+            is_done = False
+        # What was not as it was seen any more may have been put right by
+        # the repair of another fault.
+        return is_done or not list(self._ask([check]))
+
+    def _promised(self, wanted):
+        """Return which promises are in the housekeeping queue."""
+        found = set()
+        if not wanted:
+            return found
+        queues = [
+            keys.classify(keyspace.gc_key(self._context.name, bucket),
+                          self._context.name)
+            for bucket in range(keyspace.GC_BUCKETS)]
+        for pieces in walk.pieces(self._context.store, queues):
+            for piece in pieces:
+                for member, _ in piece.pairs:
+                    found.update(wanted.intersection(_promises(member)))
+        return found
+
+
+def _promises(member):
+    """Return what an item of the queue promises to look at."""
+    try:
+        kind, value, _ = msgpack.unpackb(member)
+        if kind == housekeeping.HINTS:
+            return [(slot, prefix) for _, _, _, slots in value
+                    for slot, prefix, _ in slots]
+        if kind == housekeeping.PARTITIONS:
+            return [item[0] for item in value]
+        if kind == commit.SETTLE:
+            return [value[0]]
+    except (ValueError, TypeError, IndexError,
+            msgpack.exceptions.UnpackException):
+        # A check of its own.
+        pass
+    return []

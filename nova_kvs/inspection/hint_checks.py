@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of what is kept across partitions: hints and directories."""
+
+import os
+import struct
+
+from nova_kvs.inspection import checks
+from nova_kvs import keyspace
+from nova_kvs.record import housekeeping
+from nova_kvs.record import index as indexing
+from nova_kvs.store import base
+from nova_kvs.txn import reading
+
+#: Members with one prefix that are looked at; more have a longer prefix.
+_ENOUGH = 100
+
+
+def _exactly(key, member):
+    return reading.HintRead(key, b"[" + member, b"[" + member)
+
+
+def _beginning(key, prefix):
+    return reading.HintRead(
+        key, b"[" + prefix, b"(" + prefix + indexing.AFTER_TAIL, _ENOUGH)
+
+
+class HintNeeded(checks.Check):
+    """A record must have its hints."""
+
+    def __init__(self, hint, partition, field):
+        self._hint = hint
+        self._partition = partition
+        self._field = field
+
+    def reads(self, context):
+        return [_beginning(self._hint.key, self._hint.prefix),
+                checks.CellsRead(self._partition, (self._field,))]
+
+    def verdict(self, context, results):
+        members, snapshot = results
+        length = len(self._hint.prefix) + indexing.MEMBER_TAIL_BYTES
+        if any(len(member) == length for member in members):
+            return None
+        cell = snapshot.cells.get(self._field)
+        table, row = context.row(self._field, cell)
+        if table is None or self._hint not in context.hints(
+                table, row, self._partition, self._field):
+            return None
+        return checks.Fault("hint-missing", cell.version)
+
+    def describe(self):
+        return {"partition": checks.text(self._partition.key),
+                "field": checks.text(self._field),
+                "index": checks.text(self._hint.key)}
+
+    def repair(self, context, fault):
+        """Add the hint, and a check of it, as a commit does."""
+        stored = indexing.member(
+            self._hint, fault.state, os.urandom(indexing.NONCE_BYTES))
+        table = context.table_of(self._field)
+        context.store.batch([
+            base.Command(self._hint.key, (
+                b"ZADD", self._hint.key, 0, stored)),
+            *housekeeping.entries(context.database, [
+                (table.name, self._partition.key, self._field,
+                 [(*self._hint, stored)])], {})])
+        return True
+
+
+class HintHeld(checks.Check):
+    """A hint must name a record with its values.
+
+    :raises ValueError: if the member is not made like a hint.
+    """
+
+    def __init__(self, key, member, prefix_of_keys):
+        self._key = key
+        self._member = member
+        self._prefix = member[:-indexing.MEMBER_TAIL_BYTES]
+        try:
+            self._partition = indexing.partition_of(member)
+            self._field = indexing.field_of(member)
+        except struct.error as error:
+            raise ValueError("not a hint") from error
+        if not self._partition.key.startswith(prefix_of_keys) or (
+                self._field[:1] != keyspace.RECORD):
+            raise ValueError("not a hint")
+
+    def reads(self, context):
+        return [_exactly(self._key, self._member),
+                checks.CellsRead(self._partition, (self._field,))]
+
+    def verdict(self, context, results):
+        members, snapshot = results
+        if not members:
+            return None
+        cell = snapshot.cells.get(self._field)
+        if cell is None:
+            return checks.Fault("hint-dangling")
+        table, row = context.row(self._field, cell)
+        if table is None or (self._key, self._prefix) in context.hints(
+                table, row, self._partition, self._field):
+            return None
+        return checks.Fault("hint-stale", cell.version)
+
+    def describe(self):
+        return {"partition": checks.text(self._partition.key),
+                "field": checks.text(self._field),
+                "index": checks.text(self._key)}
+
+    def promise(self):
+        return self._key, self._prefix
+
+    def repair(self, context, fault):
+        """Do what housekeeping does with a hint that is due."""
+        table = context.table_of(self._field)
+        context.housekeeper.check_hints([[(
+            table.name if table else "", self._partition.key, self._field,
+            [(self._key, self._prefix, self._member)])]])
+        return True
+
+
+class Malformed(checks.Check):
+    """A member of a sorted set that is not made like one of its kind."""
+
+    IS_CERTAIN = True
+
+    def __init__(self, key, member, kind):
+        self._key = key
+        self._member = member
+        self._kind = kind
+
+    def reads(self, context):
+        return [checks.RawRead(base.Command(
+            self._key, (b"ZSCORE", self._key, self._member)))]
+
+    def verdict(self, context, results):
+        return None if results[0] is None else checks.Fault(self._kind)
+
+    def describe(self):
+        return {"key": checks.text(self._key),
+                "member": checks.text(self._member)}
+
+    def repair(self, context, fault):
+        context.store.execute([base.Command(
+            self._key, (b"ZREM", self._key, self._member))])
+        return True
+
+
+class DirectoryNeeded(checks.Check):
+    """A partition that holds a record must be listed."""
+
+    def __init__(self, partition, kind, field):
+        self._partition = partition
+        self._kind = kind
+        self._field = field
+
+    def _key(self, context):
+        return indexing.directory_key_of(
+            context.name, self._kind, self._partition)
+
+    def reads(self, context):
+        return [_beginning(self._key(context), self._partition.key),
+                checks.CellsRead(self._partition, (self._field,))]
+
+    def verdict(self, context, results):
+        members, snapshot = results
+        length = len(self._partition.key) + indexing.NONCE_BYTES
+        cell = snapshot.cells.get(self._field)
+        if cell is None or any(len(member) == length for member in members):
+            return None
+        return checks.Fault("directory-missing", cell.version)
+
+    def describe(self):
+        return {"partition": checks.text(self._partition.key)}
+
+    def repair(self, context, fault):
+        """List it, and check later whether it is empty by then."""
+        key = self._key(context)
+        context.store.batch([
+            base.Command(key, (b"ZADD", key, 0, indexing.directory_member(
+                self._partition, os.urandom(indexing.NONCE_BYTES)))),
+            *housekeeping.entries(
+                context.database, [], {self._partition: self._kind})])
+        return True
+
+
+class _ContentRead(checks.RawRead):
+    """Whether a partition holds records, or intents that may become some."""
+
+    def result(self, reply, met):
+        return any(field[:1] in (keyspace.RECORD, keyspace.INTENT)
+                   for field in reply)
+
+
+class DirectoryHeld(checks.Check):
+    """A partition that is listed must hold a record."""
+
+    def __init__(self, key, kind, member):
+        self._key = key
+        self._kind = kind
+        self._member = member
+        self._partition = indexing.listed_partition(member)
+
+    def reads(self, context):
+        key = self._partition.key
+        return [_exactly(self._key, self._member),
+                _ContentRead(base.Command(key, (b"HKEYS", key)))]
+
+    def verdict(self, context, results):
+        members, has_content = results
+        if not members or has_content:
+            return None
+        return checks.Fault("directory-stale")
+
+    def describe(self):
+        return {"partition": checks.text(self._partition.key)}
+
+    def promise(self):
+        return self._partition.key
+
+    def repair(self, context, fault):
+        """Do what housekeeping does with a partition found empty twice.
+
+        Its floor has to wait for one more look at its hints.
+        """
+        context.housekeeper.check_partitions([[
+            (self._partition.key, self._kind, [self._member], None)]])
+        context.store.batch(housekeeping.entries(
+            context.database, [], {self._partition: self._kind}))
+        return True

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of records, and of unique keys and indexes of one partition."""
+
+import base64
+
+from nova_kvs import exceptions
+from nova_kvs.inspection import checks
+from nova_kvs import keyspace
+from nova_kvs.record import codec
+from nova_kvs.store import base
+from nova_kvs.store import scripts
+from nova_kvs.txn import mutation
+
+DISCARD = scripts.load("nova_kvs.inspection", "discard")
+CORRECT_INDEX = scripts.load("nova_kvs.inspection", "correct_index")
+
+
+def _where(partition, field):
+    return {"partition": checks.text(partition.key),
+            "field": checks.text(field)}
+
+
+class Undecodable(checks.Check):
+    """A record, unique key or intent that cannot be read."""
+
+    IS_CERTAIN = True
+
+    def __init__(self, partition, field, value, kind="record-undecodable"):
+        self._partition = partition
+        self._field = field
+        self._value = value
+        self._kind = kind
+
+    def reads(self, context):
+        key = self._partition.key
+        return [checks.RawRead(base.Command(
+            key, (b"HGET", key, self._field)))]
+
+    def verdict(self, context, results):
+        if results[0] == self._value:
+            return checks.Fault(self._kind)
+        return None
+
+    def describe(self):
+        return _where(self._partition, self._field)
+
+    def repair(self, context, fault):
+        """Move its bytes to the quarantine."""
+        context.quarantine({
+            **self.describe(),
+            "value": base64.b64encode(self._value).decode()})
+        done, = context.store.run([base.ScriptCall(
+            DISCARD, (self._partition.key,), (self._field, self._value))])
+        return bool(done)
+
+
+class UnknownTable(checks.Check):
+    """A record or unique key of a table that is not in the schema.
+
+    Never removed: it may be the schema that is wrong.
+    """
+
+    def __init__(self, partition, field):
+        self._partition = partition
+        self._field = field
+
+    def reads(self, context):
+        return [checks.CellsRead(self._partition, (self._field,))]
+
+    def verdict(self, context, results):
+        cell = results[0].cells.get(self._field)
+        if cell is None or context.table_of(self._field) is not None:
+            return None
+        return checks.Fault("table-unknown", cell.version)
+
+    def describe(self):
+        return _where(self._partition, self._field)
+
+
+def _is_owner(payload):
+    """Tell whether a unique key's payload can be read."""
+    for length in (1, 2):
+        try:
+            codec.decode_list(payload, b"", length)
+        except exceptions.CorruptRecordError:
+            continue
+        return True
+    return False
+
+
+class UniqueNeeded(checks.Check):
+    """A record must have its unique key."""
+
+    def __init__(self, unique, owner, field):
+        self._partition, self._unique_field = unique
+        self._owner = owner
+        self._field = field
+
+    def reads(self, context):
+        return [
+            checks.CellsRead(self._partition, (self._unique_field,)),
+            checks.CellsRead(self._owner, (self._field,))]
+
+    def verdict(self, context, results):
+        stored = results[0].cells.get(self._unique_field)
+        cell = results[1].cells.get(self._field)
+        payload = self._payload(context, cell)
+        if payload is None or stored is not None and (
+                stored.payload == payload or not _is_owner(stored.payload)):
+            return None
+        return checks.Fault(
+            "unique-missing",
+            (cell.version, stored and stored.version, payload))
+
+    def _payload(self, context, cell):
+        table, row = context.row(self._field, cell)
+        if table is None:
+            return None
+        return context.uniques(table, row, self._owner, self._field).get(
+            (self._partition, self._unique_field))
+
+    def describe(self):
+        return {**_where(self._owner, self._field),
+                "unique": checks.text(self._unique_field)}
+
+    def repair(self, context, fault):
+        """Give the key to the record, unless another one rightly has it."""
+        version, stored, payload = fault.state
+        if stored:
+            other = UniqueHeld.of_stored(
+                context, self._partition, self._unique_field)
+            if other is None or not other.is_wrong(context):
+                return False
+        return context.commit([
+            mutation.Mutation(
+                self._owner, self._field, version, mutation.LOCK),
+            mutation.Mutation(
+                self._partition, self._unique_field, stored or 0, payload,
+                version=1)])
+
+
+class UniqueHeld(checks.Check):
+    """A unique key must have a record with its values."""
+
+    def __init__(self, partition, field, payload, is_inside):
+        self._partition = partition
+        self._field = field
+        self._payload = payload
+        if is_inside:
+            self._owner_field, = codec.decode_list(payload, field, 1)
+            self._owner = partition
+        else:
+            self._owner_field, key = codec.decode_list(payload, field, 2)
+            self._owner = keyspace.Partition(key)
+
+    @classmethod
+    def of_stored(cls, context, partition, field):
+        """Return the check of a unique key as it is stored, or None."""
+        snapshot, = context.reader.read(
+            [checks.CellsRead(partition, (field,))])
+        cell = snapshot.cells.get(field)
+        if cell is None or not _is_owner(cell.payload):
+            return None
+        table = context.table_of(field)
+        name = field.split(b"\0", 2)[1].decode()
+        return cls(partition, field, cell.payload, any(
+            unique.inside for unique in table.uniques
+            if unique.name == name))
+
+    def is_wrong(self, context):
+        """Tell whether nobody rightly has the key, looking now."""
+        return self.verdict(
+            context, context.reader.read(self.reads(context))) is not None
+
+    def reads(self, context):
+        return [
+            checks.CellsRead(self._partition, (self._field,)),
+            checks.CellsRead(self._owner, (self._owner_field,))]
+
+    def verdict(self, context, results):
+        stored = results[0].cells.get(self._field)
+        if stored is None or stored.payload != self._payload:
+            return None
+        cell = results[1].cells.get(self._owner_field)
+        if cell is None:
+            return checks.Fault("unique-dangling", (stored.version, 0))
+        table, row = context.row(self._owner_field, cell)
+        if table is None or (self._partition, self._field) in context.uniques(
+                table, row, self._owner, self._owner_field):
+            return None
+        return checks.Fault(
+            "unique-dangling", (stored.version, cell.version))
+
+    def describe(self):
+        return _where(self._partition, self._field)
+
+    def repair(self, context, fault):
+        """Remove the key while its record is as it was seen."""
+        version, owner = fault.state
+        return context.commit([
+            mutation.Mutation(
+                self._partition, self._field, version, mutation.DELETE),
+            mutation.Mutation(
+                self._owner, self._owner_field, owner, mutation.LOCK)])
+
+
+class _Entry(checks.Check):
+    """An entry of the index of a partition."""
+
+    def __init__(self, partition, entry, field):
+        self._partition = partition
+        self._entry = entry
+        self._field = field
+
+    def reads(self, context):
+        partition = self._partition
+        intent = keyspace.intent_field(self._field)
+        return [
+            checks.RawRead(base.Command(
+                partition.index_key,
+                (b"ZSCORE", partition.index_key, self._entry))),
+            checks.CellsRead(partition, (self._field,)),
+            checks.RawRead(base.Command(
+                partition.key, (b"HEXISTS", partition.key, intent)))]
+
+    def _look(self, context, results):
+        """Return whether the entry is there, is needed, and the version.
+
+        None while a transaction is at work on the record: its entries are
+        there before it.
+        """
+        score, snapshot, intent = results
+        if intent:
+            return None
+        cell = snapshot.cells.get(self._field)
+        table, row = context.row(self._field, cell)
+        if cell is not None and table is None:
+            return None
+        needed = cell is not None and self._entry in context.entries(
+            table, row, self._partition, self._field)
+        return score is not None, needed, cell.version if cell else 0
+
+    def describe(self):
+        return {**_where(self._partition, self._field),
+                "entry": checks.text(self._entry)}
+
+    def _correct(self, context, command, version):
+        done, = context.store.run([base.ScriptCall(
+            CORRECT_INDEX,
+            (self._partition.key, self._partition.index_key),
+            (self._field, checks.VERSION.pack(version) if version else b"",
+             command, self._entry))])
+        return bool(done)
+
+
+class EntryNeeded(_Entry):
+    """A record must have its entries in the index of its partition."""
+
+    def verdict(self, context, results):
+        found = self._look(context, results)
+        if found is None or found[0] or not found[1]:
+            return None
+        return checks.Fault("index-missing", found[2])
+
+    def repair(self, context, fault):
+        return self._correct(context, b"ZADD", fault.state)
+
+
+class EntryHeld(_Entry):
+    """An entry must have a record with its values."""
+
+    def verdict(self, context, results):
+        found = self._look(context, results)
+        if found is None or not found[0] or found[1]:
+            return None
+        return checks.Fault("index-stale", found[2])
+
+    def repair(self, context, fault):
+        return self._correct(context, b"ZREM", fault.state)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads all of a database, in pieces of bounded size.
+
+Nothing here is a snapshot: what changes meanwhile may be seen before, after,
+twice or in part. Whoever needs to be sure looks again.
+"""
+
+import itertools
+import typing
+
+from nova_kvs.inspection import keys as key_types
+from nova_kvs import keyspace
+from nova_kvs.store import base
+
+#: Keys that are read in one round trip.
+CHUNK = 200
+#: Fields or members of one key that are read in one round trip.
+PIECE = 1000
+
+_COMMANDS = {
+    key_types.KeyType.PARTITION: b"HSCAN",
+    key_types.KeyType.INDEX: b"ZSCAN",
+    key_types.KeyType.HINTS: b"ZSCAN",
+    key_types.KeyType.DIRECTORY: b"ZSCAN",
+    key_types.KeyType.QUEUE: b"ZSCAN",
+}
+
+
+class Piece(typing.NamedTuple):
+    """Some of what a key holds."""
+
+    key: key_types.Key
+    #: Pairs of field and value, or of member and score.
+    pairs: list
+
+
+def keys(store, database):
+    """Yield lists of the Keys of a database."""
+    found = store.scan(keyspace.database_pattern(database))
+    while chunk := list(itertools.islice(found, CHUNK)):
+        yield [key_types.classify(key, database) for key in chunk]
+
+
+def pieces(store, wanted):
+    """Yield what keys hold, as lists of Pieces read in one round trip.
+
+    Hashes and sorted sets only; a small one comes whole.
+
+    :param wanted: list of Keys.
+    """
+    cursors = [(key, b"0") for key in wanted if key.type in _COMMANDS]
+    while cursors:
+        replies = store.batch([
+            base.Command(key.name, (
+                _COMMANDS[key.type], key.name, cursor, b"COUNT", PIECE))
+            for key, cursor in cursors])
+        yield [Piece(key, list(zip(flat[::2], flat[1::2])))
+               for (key, _), (_, flat) in zip(cursors, replies)]
+        cursors = [(key, cursor) for (key, _), (cursor, _) in zip(
+            cursors, replies) if cursor != b"0"]

@@ -1,0 +1,478 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import threading
+
+import pytest
+
+from nova_kvs.cmd import main
+from nova_kvs import exceptions
+from nova_kvs.inspection import fsck
+from nova_kvs import keyspace
+from nova_kvs.record import access
+from nova_kvs.record import index as indexing
+from nova_kvs.store import base as store_base
+from nova_kvs.txn import mutation
+from nova_kvs.txn import recovery
+from tests import base
+from tests.unit.record import databases
+
+LIFETIME_MS = 1000
+
+
+@pytest.fixture(autouse=True)
+def no_margin(monkeypatch):
+    monkeypatch.setattr(fsck, "_MARGIN_MS", 0)
+
+
+@pytest.fixture
+def db():
+    """A database with rows of every kind, tidied up."""
+    db = databases.make()
+    databases.insert(
+        db, "instances",
+        {"uuid": "u", "host": "a", "deleted": 0, "project_id": "p"},
+        {"uuid": "v", "host": "b", "deleted": 0},
+        {"uuid": None, "host": "a"})
+    databases.insert(db, "block_device_mapping", {
+        "instance_uuid": "u", "uuid": "b", "volume_id": "v"})
+    databases.insert(db, "instance_actions", {"instance_uuid": "u"})
+    databases.insert(db, "instance_actions_events", {"action_id": 1})
+    databases.insert(db, "tags", {"resource_id": "w", "tag": "t"})
+    databases.insert(db, "services", {"host": "a", "topic": "t"},
+                     {"host": "b", "topic": "t"})
+    databases.insert(db, "notes", {"author": "a"})
+    databases.tidy(db)
+    return db
+
+
+class Damage:
+    """Does what no transaction does."""
+
+    def __init__(self, db):
+        self.db = db
+        self.server = keyspace.partition(db.name, "s", "u")
+        self.services = keyspace.partition(db.name, "t", "services")
+        self.instance = self.table("instances").field((1,))
+
+    def table(self, name):
+        return self.db.schema.tables[name]
+
+    def run(self, name, key, *args):
+        reply, = self.db.store.execute([base.command(name, key, *args)])
+        assert reply or name in (b"GET", b"HSET")
+        return reply
+
+    def keys(self, part):
+        return sorted(key for key in self.db.store.scan(
+            keyspace.database_pattern(self.db.name)) if part in key and b"}t" not in key)
+
+    def hint_of(self, host, partition=None, version=1):
+        """Return key and member of a hint of the index of hosts."""
+        partition = partition or self.server
+        table = self.table("instances")
+        hint = indexing.hint_of(
+            self.db.name, table,
+            table.index("host+deleted+created_at+id"),
+            {"host": host, "deleted": 0, "id": 1}, partition, self.instance)
+        return hint.key, indexing.member(hint, version, b"nonc")
+
+    # One method each for a kind of damage -----------------------------------
+
+    def record_undecodable(self):
+        self.run(b"HSET", self.server.key, self.instance, b"8bytes88\xc1")
+
+    def record_too_short(self):
+        self.run(b"HSET", self.server.key, self.instance, b"x")
+
+    def record_of_another_key(self):
+        value = self.run(b"HGET", self.server.key, self.instance)
+        self.run(b"HSET", self.server.key,
+                 self.table("instances").field((77,)), value)
+
+    def unique_missing(self):
+        key, = self.keys(b":u:block_device_mapping.uuid.b}")
+        self.run(b"UNLINK", key)
+
+    def unique_missing_inside(self):
+        self.run(b"HDEL", self.services.key, keyspace.unique_field(
+            "services", "host+topic", ("a", "t")))
+
+    def unique_dangling(self):
+        table = self.table("block_device_mapping")
+        unique, = table.uniques
+        partition = indexing.unique_partition(
+            self.db.name, table, unique, "gone")
+        self.run(b"HSET", partition.key, keyspace.unique_field(
+            table.name, unique.name, ("gone",)),
+            b"\0" * 7 + b"\1" + indexing.owner_payload(
+                unique, self.server, table.field((99,))))
+
+    def unique_of_another_value(self):
+        self.run(b"HSET", self.services.key, keyspace.unique_field(
+            "services", "host+topic", ("z", "t")),
+            b"\0" * 7 + b"\1" + indexing.owner_payload(
+                self.table("services").uniques[0], self.services,
+                self.table("services").field((1,))))
+
+    def unique_of_a_wrong_owner(self):
+        field = keyspace.unique_field(
+            "services", "host+topic", ("a", "t"))
+        self.run(b"HSET", self.services.key, field,
+                 b"\0" * 7 + b"\1" + indexing.owner_payload(
+                     self.table("services").uniques[0], self.services,
+                     self.table("services").field((2,))))
+
+    def unique_undecodable(self):
+        self.run(b"HSET", self.services.key, keyspace.unique_field(
+            "services", "host+topic", ("a", "t")), b"\0" * 9)
+
+    def index_missing(self):
+        entry = self.run(
+            b"ZRANGE", self.services.index_key, 0, 0)[0]
+        self.run(b"ZREM", self.services.index_key, entry)
+
+    def index_stale(self):
+        table = self.table("services")
+        self.run(b"ZADD", self.services.index_key, 0, indexing.inner_entry(
+            table.inner[0], {"host": "z"}, table.field((1,))))
+
+    def index_of_nothing(self):
+        table = self.table("services")
+        self.run(b"ZADD", self.services.index_key, 0, indexing.inner_entry(
+            table.inner[0], {"host": "z"}, table.field((99,))))
+
+    def index_undecodable(self):
+        self.run(b"ZADD", self.services.index_key, 0, b"x")
+
+    def hint_missing(self):
+        key = self.keys(b":h:instances.host%2Bdeleted")[0]
+        self.run(b"UNLINK", key)
+
+    def hint_stale(self):
+        key, member = self.hint_of("elsewhere")
+        self.run(b"ZADD", key, 0, member)
+
+    def hint_of_a_later_version(self):
+        key, member = self.hint_of("elsewhere", version=2 ** 63)
+        self.run(b"ZADD", key, 0, member)
+
+    def hint_dangling(self):
+        key, member = self.hint_of(
+            "a", keyspace.partition(self.db.name, "s", "gone"))
+        self.run(b"ZADD", key, 0, member)
+
+    def hint_undecodable(self):
+        self.run(b"ZADD", self.hint_of("a")[0], 0, b"x")
+
+    def directory_missing(self):
+        for key in self.keys(b":h:.s:"):
+            self.run(b"UNLINK", key)
+
+    def directory_stale(self):
+        partition = keyspace.partition(self.db.name, "s", "gone")
+        self.run(b"ZADD", indexing.directory_key_of(
+            self.db.name, "s", partition), 0,
+            indexing.directory_member(partition, b"nonc"))
+
+    def directory_undecodable(self):
+        self.run(b"ZADD", indexing.directory_keys(self.db.name, "s")[0], 0,
+                 b"x")
+
+    def intent(self, **changes):
+        other = keyspace.partition(self.db.name, "s", "v")
+        return b"%016d" % changes.get("start", 1) + mutation.pack_intent(
+            b"t" * 16, mutation.PUT, 9, other.key, [], [], b"\x80")
+
+    def intent_abandoned(self):
+        self.run(b"HSET", self.server.key,
+                 keyspace.intent_field(self.instance), self.intent())
+
+    def intent_committed(self):
+        """Applied, it is the record; nothing but its values is known."""
+        row = self.run(b"HGET", self.server.key, self.instance)
+        other = keyspace.partition(self.db.name, "s", "v")
+        version = int.from_bytes(row[:8], "big") + 1
+        self.run(b"SET", other.outcome_key(b"t" * 16), b"c")
+        self.run(b"HSET", self.server.key,
+                 keyspace.intent_field(self.instance),
+                 b"%016d" % 1 + mutation.pack_intent(
+                     b"t" * 16, mutation.PUT, version, other.key, [], [],
+                     row[8:]))
+
+    def intent_undecodable(self):
+        self.run(b"HSET", self.server.key,
+                 keyspace.intent_field(self.instance), b"x")
+
+    def outcome_abandoned(self):
+        self.run(b"SET", self.server.outcome_key(b"t" * 16), b"c")
+
+    def queue_undecodable(self):
+        self.run(b"ZADD", keyspace.gc_key(self.db.name, 3), 10 ** 15,
+                 b"\xc1")
+
+    def counter_behind(self):
+        self.run(b"SET", keyspace.counter_key(self.db.name, "services"), 1)
+
+    def counter_missing(self):
+        self.run(b"UNLINK", keyspace.counter_key(self.db.name, "instances"))
+
+
+def check(db, quarantine=None):
+    """Run fsck as a process that has just been started."""
+    return fsck.Fsck(
+        databases.another(db), LIFETIME_MS, quarantine).run()
+
+
+DAMAGE = {
+    "record_undecodable": "record-undecodable",
+    "record_too_short": "record-undecodable",
+    "record_of_another_key": "record-undecodable",
+    "unique_missing": "unique-missing",
+    "unique_missing_inside": "unique-missing",
+    "unique_dangling": "unique-dangling",
+    "unique_of_another_value": "unique-dangling",
+    "unique_of_a_wrong_owner": "unique-missing",
+    "unique_undecodable": "unique-undecodable",
+    "index_missing": "index-missing",
+    "index_stale": "index-stale",
+    "index_of_nothing": "index-stale",
+    "index_undecodable": "index-undecodable",
+    "hint_missing": "hint-missing",
+    "hint_stale": "hint-stale",
+    "hint_of_a_later_version": "hint-stale",
+    "hint_dangling": "hint-dangling",
+    "hint_undecodable": "hint-undecodable",
+    "directory_missing": "directory-missing",
+    "directory_stale": "directory-stale",
+    "directory_undecodable": "directory-undecodable",
+    "intent_abandoned": "intent-abandoned",
+    "intent_committed": "intent-abandoned",
+    "intent_undecodable": "intent-undecodable",
+    "outcome_abandoned": "outcome-abandoned",
+    "queue_undecodable": "queue-undecodable",
+    "counter_behind": "counter-behind",
+    "counter_missing": "counter-behind",
+}
+
+
+def test_a_sound_database_is_clean(db):
+    report = check(db)
+    assert report.found == {}
+    assert report.is_clean
+    assert report.records == 10
+
+
+def test_every_kind_of_damage_is_done():
+    done = {name for name in vars(Damage)
+            if not name.startswith("_")} - {
+                "table", "run", "keys", "hint_of", "intent"}
+    assert done == set(DAMAGE)
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_found_and_repaired(db, name):
+    removed = []
+    keys = databases.keys(db)
+    getattr(Damage(db), name)()
+    looked = check(db)
+    assert DAMAGE[name] in looked.found
+    assert not looked.is_clean
+    assert set(looked.repaired.values()) <= {0}
+    repaired = check(db, removed.append)
+    assert DAMAGE[name] in repaired.found
+    assert repaired.repaired == repaired.found
+    assert repaired.is_clean
+    again = check(db)
+    assert again.found == {}
+    assert again.is_clean
+    assert bool(removed) == ("undecodable" in DAMAGE[name] and name not in (
+        "index_undecodable", "hint_undecodable", "directory_undecodable",
+        "queue_undecodable"))
+    databases.tidy(db)
+    if not removed:
+        assert databases.keys(db) == keys
+
+
+def test_a_look_changes_nothing(db):
+    for name in DAMAGE:
+        getattr(Damage(db), name)()
+    before = dump(db)
+    check(db)
+    assert dump(db) == before
+
+
+def dump(db):
+    """Return all that is stored, by key."""
+    found = {}
+    for key in db.store.scan(keyspace.database_pattern(db.name)):
+        kind, = db.store.execute([base.command(b"TYPE", key)])
+        read = {b"hash": (b"HGETALL", key), b"string": (b"GET", key),
+                b"zset": (b"ZRANGE", key, 0, -1, b"WITHSCORES")}[kind]
+        found[key], = db.store.execute([base.command(*read)])
+    return found
+
+
+def test_all_damage_at_once(db):
+    for name in DAMAGE:
+        getattr(Damage(db), name)()
+    report = check(db, [].append)
+    assert report.is_clean
+    assert check(db).found == {}
+
+
+def test_the_record_that_a_committed_intent_holds(db):
+    Damage(db).intent_committed()
+    check(db, [].append)
+    row, = databases.load(databases.another(db), access.ByKey(
+        "instances", ((1,),)))[0]
+    assert row["host"] == "a"
+
+
+def test_what_is_not_repaired(db):
+    damage = Damage(db)
+    damage.run(b"HSET", damage.server.key, b"rnonsense\0x", b"8bytes88\x80")
+    damage.run(b"SET", b"kvs:{%s:nonsense}" % db.name.encode(), b"x")
+    report = check(db, [].append)
+    assert report.found == {"table-unknown": 1, "key-unknown": 1}
+    assert not report.is_clean
+    assert sum(report.repaired.values()) == 0
+
+
+def test_two_records_with_one_unique_key(db):
+    """fsck cannot know which of them is right."""
+    damage = Damage(db)
+    table = damage.table("services")
+    value = damage.run(b"HGET", damage.services.key, table.field((1,)))
+    damage.run(b"HSET", damage.services.key, table.field((2,)),
+               value.replace(b"\xa2id\x01", b"\xa2id\x02"))
+    report = check(db, [].append)
+    assert report.found["unique-missing"]
+    assert not report.is_clean
+
+
+def test_a_transaction_at_work_is_no_damage(db):
+    damage = Damage(db)
+    now, = db.store.run([
+        store_base.ScriptCall(recovery.CLOCK, (damage.server.key,), ())])
+    damage.run(b"HSET", damage.server.key,
+               keyspace.intent_field(damage.instance),
+               damage.intent(start=int(now) + 10 ** 6))
+    assert check(db).found == {}
+
+
+def test_what_waits_for_housekeeping_is_no_damage():
+    db = databases.make()
+    db.grace_ms = 10 ** 6
+    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+    databases.update(db, "instances", (1,), host="b")
+    databases.delete(db, "instances", (1,))
+    report = check(db)
+    assert report.found == {}
+    assert report.pending > 2
+
+
+def test_fsck_while_the_database_is_written(db):
+    stop = threading.Event()
+    failures = []
+
+    def work(number):
+        own = databases.another(db)
+        own.grace_ms = 300
+        count = 0
+        try:
+            while not stop.is_set():
+                count += 1
+                row = {"uuid": "%d-%d" % (number, count), "host": "a",
+                       "deleted": 0}
+                record, = databases.insert(own, "instances", row)
+                databases.insert(own, "services", {
+                    "host": row["uuid"], "topic": "t"})
+                databases.update(own, "instances", record.key, host="b")
+                databases.update(own, "instances", record.key, uuid=(
+                    "x" + row["uuid"]))
+                databases.delete(own, "instances", record.key)
+                own.housekeep()
+        except exceptions.ConflictError:
+            pass
+        except Exception as error:
+            # Shown by the test; a thread's own traceback is not.
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for quarantine in (None, [].append):
+            own = databases.another(db)
+            own.grace_ms = 300
+            report = fsck.Fsck(own, LIFETIME_MS, quarantine).run()
+            assert report.details == []
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    databases.tidy(db)
+    assert check(db).found == {}
+
+
+def test_many_suspects_are_settled_in_between(db, monkeypatch):
+    monkeypatch.setattr(fsck, "SUSPECTS", 1)
+    damage = Damage(db)
+    damage.hint_missing()
+    damage.directory_missing()
+    damage.index_stale()
+    report = check(db, [].append)
+    assert report.is_clean
+    assert set(report.found) == {
+        "hint-missing", "directory-missing", "index-stale"}
+
+
+# The command ----------------------------------------------------------------
+
+def run(capsys, db, *arguments):
+    status = main.main([
+        "fsck", "kvs+memory:///%s?hint_grace=2&transaction_lifetime=1"
+        % db.name, *arguments])
+    return status, *capsys.readouterr()
+
+
+def test_exit_status(db, capsys, tmp_path):
+    path = tmp_path / "quarantine"
+    assert run(capsys, db)[0] == 0
+    Damage(db).record_too_short()
+    Damage(db).counter_behind()
+    status, out, _ = run(capsys, db)
+    assert status == 1
+    assert "counter-behind: 1 found, 0 repaired" in out
+    assert out.endswith("not clean: run it with --repair\n")
+    status, out, error = run(
+        capsys, db, "--repair", "--json", "--quarantine", str(path))
+    assert (status, error) == (1, "")
+    document = json.loads(out)
+    assert document["clean"]
+    assert document["found"]["counter-behind"] == 1
+    assert document["repaired"] == document["found"]
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert json.loads(path.read_text())["value"] == "eA=="
+    status, out, _ = run(capsys, db)
+    assert (status, out.rsplit(": ", 1)[1]) == (0, "clean\n")
+
+
+def test_a_quarantine_that_cannot_be_written(db, capsys, tmp_path):
+    Damage(db).record_too_short()
+    status, _, error = run(capsys, db, "--repair", "--quarantine",
+                           str(tmp_path / "missing" / "file"))
+    assert status == 2
+    assert error.count("\n") == 1
+    assert "record-undecodable" in check(db).found
+
+
+@pytest.mark.parametrize("url", [
+    "nonsense", "kvs+memory:///", "kvs+redis://:secret@host:0/x"])
+def test_a_wrong_url_is_one_line(url, capsys):
+    assert main.main(["fsck", url]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "secret" not in error
