@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the calls on every backend, a few at a time in turn, and sums up.
+
+Whatever else the machine does meanwhile hits all backends alike, since they
+take turns in short rounds, in another order each time.
+"""
+
+import dataclasses
+import math
+import random
+import statistics
+
+from tests.benchmarks import backends
+
+
+@dataclasses.dataclass
+class Figures:
+    """What one call took on one backend. Times in milliseconds."""
+
+    samples: int
+    median_ms: float
+    p95_ms: float
+    #: CPU time a call, of the calling process and of the servers.
+    client_cpu_ms: float
+    server_cpu_ms: float
+    round_trips: float
+    errors: dict
+
+    @property
+    def cpu_ms(self):
+        """CPU time a call, of everything."""
+        return self.client_cpu_ms + self.server_cpu_ms
+
+
+def start_workers(servers, cloud, directory):
+    """Start one process for each backend, the same database for some.
+
+    :param servers: backends.Servers, filled.
+    :returns: list of backends.Worker.
+    """
+    wanted = [(backends.MARIADB, backends.MARIADB, "none"), *backends.KVS]
+    return [backends.Worker(
+        name, servers.urls[topology], db_api, servers.pids(topology),
+        cloud.servers, directory) for name, topology, db_api in wanted]
+
+
+def measure(workers, calls, rounds, count, budget_s, report):
+    """Measure calls.
+
+    :param rounds: times that each backend has its turn, after one to warm
+        up.
+    :param count: calls of one turn.
+    :param budget_s: a call gets fewer of them if it would take longer.
+    :returns: dict of call's name -> backend's name -> Figures.
+    """
+    order = random.Random(1)
+    found = {}
+    for call in calls:
+        warm = [worker.run(call.name, 3, 0) for worker in workers]
+        slowest_s = max(_mean(answer["wall_s"]) for answer in warm)
+        planned = max(2, min(count, int(
+            budget_s / (slowest_s * len(workers) * rounds + 1e-9))))
+        answers = {worker.name: [] for worker in workers}
+        for number in range(1, rounds + 1):
+            turn = list(workers)
+            order.shuffle(turn)
+            for worker in turn:
+                answers[worker.name].append(
+                    worker.run(call.name, planned, number))
+        found[call.name] = {
+            name: _figures(results) for name, results in answers.items()}
+        report("%-44s %s" % (call.name, "  ".join(
+            "%s %.2f" % (name, figures.median_ms)
+            for name, figures in found[call.name].items())))
+        for name, figures in found[call.name].items():
+            if figures.errors:
+                report("  %s: %s" % (name, figures.errors))
+    return found
+
+
+def _mean(values):
+    return sum(values) / len(values) if values else 0
+
+
+def _figures(results):
+    walls = sorted(wall for result in results for wall in result["wall_s"])
+    errors = {}
+    for result in results:
+        for text, times in result["errors"].items():
+            errors[text] = errors.get(text, 0) + times
+    calls = len(walls) + sum(errors.values())
+
+    def each(name):
+        return sum(result[name] for result in results) / calls
+
+    return Figures(
+        len(walls),
+        1000 * statistics.median(walls) if walls else math.nan,
+        1000 * walls[int(len(walls) * 0.95)] if walls else math.nan,
+        1000 * each("cpu_s"), 1000 * each("server_cpu_s"), each("trips"),
+        errors)
+
+
+def ratios(found, names, backend, attribute):
+    """Return what a backend took, by what MariaDB took, call by call.
+
+    :param names: of the calls.
+    :param attribute: of Figures.
+    """
+    return {name: getattr(found[name][backend], attribute)
+            / getattr(found[name][backends.MARIADB], attribute)
+            for name in names if name in found}
+
+
+def geometric_mean(values):
+    """Return the geometric mean of positive numbers; NaN of none."""
+    values = list(values)
+    if not values:
+        return math.nan
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def geomeans(results, names):
+    """Return the geometric means over calls and sizes.
+
+    :param results: number of servers -> what ``measure`` returned.
+    :returns: dict, of time ratios: below 1 is faster than MariaDB.
+    """
+    means = {}
+    for backend, _topology, _db_api in backends.KVS:
+        for suffix, attribute in (("", "median_ms"), ("_cpu", "cpu_ms")):
+            key = "%s_vs_mariadb%s" % (backend.replace("-", "_"), suffix)
+            means[key] = geometric_mean(
+                value for found in results.values()
+                for value in ratios(found, names, backend,
+                                    attribute).values())
+    return means
