@@ -196,9 +196,13 @@ class Demo:
                 traceback.print_exc(file=stream)
 
     def _check_json(self):
+        """Find out now, not after the work, whether it can be written."""
+        is_new = not os.path.exists(self._args.json)
         try:
             with open(self._args.json, "a"):
                 pass
+            if is_new:
+                os.unlink(self._args.json)
         except OSError as error:
             raise exceptions.ConfigurationError(
                 "--json cannot be written: %s" % error) from error
@@ -242,13 +246,13 @@ class Demo:
         started = time.monotonic()
         self._boot(flavor_id)
         servers = self._wait()
+        if self._stop.is_set():
+            return self._stop.status
         seconds = time.monotonic() - started
         cost = meter.stop()
         active = sum(s["status"] == "ACTIVE" for s in servers)
         self._report(servers, seconds, cost)
         self._write_json(active, seconds, cost)
-        if self._stop.is_set():
-            return self._stop.status
         if self._args.serve:
             self._print_curl(servers, flavor_id)
         else:

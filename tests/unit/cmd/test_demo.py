@@ -85,3 +85,14 @@ def test_defaults():
     assert args.url == "kvs+memory:///nova"
     assert not args.serve
     assert args.json is None
+
+
+def test_json_is_left_alone_when_nothing_was_done(temporary, tmp_path):
+    new = tmp_path / "new"
+    old = tmp_path / "old"
+    old.write_text("kept")
+    assert run("--json", str(new), "--url", "nonsense") == 2
+    assert run("--json", str(old), "--url", "nonsense") == 2
+    assert not new.exists()
+    assert old.read_text() == "kept"
+    old.unlink()
