@@ -6,6 +6,10 @@ from oslo_db import exception as db_exc
 from nova_kvs import exceptions
 
 
+class Fallback(Exception):
+    """Raised by a native function for a call that Nova's own must do."""
+
+
 def translate(error):
     """Return the oslo.db exception for an internal error.
 

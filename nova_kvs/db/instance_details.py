@@ -47,10 +47,10 @@ def instance_info_cache_update(s, context, instance_uuid, values):
             instance_uuid=instance_uuid)
     if row is not None:
         s.update(row, values)
-        return row
-    # Somebody blew it away: make it again.
-    values["instance_uuid"] = instance_uuid
-    row = s.insert(INFO_CACHES, values)
+    else:
+        # Somebody blew it away: make it again.
+        values["instance_uuid"] = instance_uuid
+        row = s.insert(INFO_CACHES, values)
     try:
         s.commit()
     except db_exc.DBDuplicateEntry:

@@ -138,7 +138,7 @@ def _ordered_index(s, equal):
     if equal.get("deleted") != 0 or "uuid" in equal:
         return None
     by_columns = {index.columns: index.name
-                  for index in s.schema.tables[INSTANCES.name].indexes}
+                  for index in s.schema_table(INSTANCES).indexes}
     for name in ("project_id", "host"):
         value = equal.get(name)
         if isinstance(value, str):

@@ -200,6 +200,8 @@ def migration_get_all_by_filters(s, context, filters, sort_keys=None,
     """Finds all migrations using the provided filters."""
     if limit == 0:
         return []
+    # Any empty collection means no filter: Nova only asks what is in it.
+    filters = filters or {}
     equal, tests = _filters(context, filters)
     if marker:
         try:

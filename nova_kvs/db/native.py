@@ -31,16 +31,14 @@ REGISTRY = {}
 
 MAIN = "nova.db.main.api"
 
+Fallback = errors.Fallback
+
 _use_slave = contextvars.ContextVar("nova_kvs_use_slave", default=False)
 # The Session that several native calls share, see ``shared_session``.
 _shared = contextvars.ContextVar("nova_kvs_shared", default=None)
 # Transaction factory of oslo.db -> (writer Database, reader Database).
 _databases = weakref.WeakKeyDictionary()
 os.register_at_fork(after_in_child=_databases.clear)
-
-
-class Fallback(Exception):
-    """Raised by a native function for a call that Nova's own must do."""
 
 
 @contextlib.contextmanager
@@ -152,14 +150,14 @@ def _register(function, target, resolve, writes, require_context):
         return retry.run(attempt)
 
     def wrapper(context, *args, **kwargs):
-        kvs = resolve(context)
-        if kvs is not None:
-            try:
+        try:
+            kvs = resolve(context)
+            if kvs is not None:
                 return run(kvs, context, args, kwargs)
-            except Fallback:
-                pass
-            except exceptions.KVSError as error:
-                raise errors.translate(error) from error
+        except Fallback:
+            pass
+        except exceptions.KVSError as error:
+            raise errors.translate(error) from error
         return original(target)(context, *args, **kwargs)
 
     functools.update_wrapper(wrapper, function)

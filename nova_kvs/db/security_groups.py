@@ -126,6 +126,22 @@ def security_group_get(s, context, security_group_id, columns_to_join=None):
 
 
 @native.main_reader(require_context=True)
+def security_group_get_by_name(s, context, project_id, group_name):
+    """Returns a security group with the specified name from a project."""
+    group = s.first(GROUPS, deleted=0, project_id=project_id,
+                    name=group_name)
+    if group is None:
+        raise exception.SecurityGroupNotFoundForProject(
+            project_id=project_id, security_group_id=group_name)
+    _attach_rules(s, [group])
+    links = s.all(GROUP_LINKS, security_group_id=group.id, deleted=0)
+    group.__dict__["instances"] = s.all(
+        INSTANCES, deleted=0, uuid=session.In(
+            tuple({link.instance_uuid for link in links})))
+    return group
+
+
+@native.main_reader(require_context=True)
 def security_group_get_by_project(s, context, project_id):
     """Get all security groups belonging to a project."""
     groups = s.all(GROUPS, deleted=0, project_id=project_id)

@@ -136,10 +136,21 @@ class Session:
         """Return how many rows one find has."""
         return len(self.records(Find(table, equal, test))[0])
 
+    def schema_table(self, table):
+        """Return the record layer's view of a table.
+
+        :raises nova_kvs.db.errors.Fallback: if the database has none:
+            Nova's own function says what is wrong with it.
+        """
+        found = self.schema.tables.get(table.name)
+        if found is None:
+            raise errors.Fallback()
+        return found
+
     def bind_equal(self, found):
         """Return a find's equalities with values as they are stored."""
         table = found.table
-        schema_table = self.schema.tables[table.name]
+        schema_table = self.schema_table(table)
         bound = {}
         for name, value in found.equal.items():
             if isinstance(value, (In, Not)):
@@ -153,7 +164,7 @@ class Session:
 
     def _access(self, table, equal):
         """Return the cheapest access that holds all rows of equalities."""
-        schema_table = self.schema.tables[table.name]
+        schema_table = self.schema_table(table)
         columns = _plan(schema_table, frozenset(
             name for name, value in equal.items()
             if value is not None and not isinstance(value, Not)))
@@ -174,14 +185,17 @@ class Session:
         :returns: the new Row, with Python values as given.
         :raises oslo_db.exception.DBError: if a value is missing or refused.
         """
-        schema_table = self.schema.tables[table.name]
+        schema_table = self.schema_table(table)
         row = table.new(values)
         attributes = row.__dict__
         auto_id = schema_table.auto_id
         if auto_id is not None and attributes[auto_id] is None:
             attributes[auto_id] = self.database.next_ids(table.name)
-        self.transaction.insert(
-            table.name, table.bind_row(row))
+        stored = table.bind_row(row)
+        if not schema_table.affinities.keys() >= stored.keys():
+            # The database is older than the models.
+            raise errors.Fallback()
+        self.transaction.insert(table.name, stored)
         return row
 
     def update(self, row, values):

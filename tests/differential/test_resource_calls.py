@@ -363,6 +363,7 @@ class Machine(stateful.RuleBasedStateMachine):
         self.call(base + "get", context, id_)
         self.call(base + "get", context, id_, ["rules"])
         self.call(base + "get_by_project", context, project)
+        self.call(base + "get_by_name", context, project, name)
         self.call("instance_add_security_group", context, uuid, id_)
         self.call(base + "get_by_instance", context, uuid)
         self.call(base + "in_use", context, id_)
