@@ -189,5 +189,6 @@ def explain(bind, statement):
         with bind.connect() as connection:
             return explain(connection, statement)
     compiled = statement.compile(bind)
-    planner = bind.connection.dbapi_connection.workspace.planner
-    return plan.describe(planner.plan(compiled))
+    workspace = bind.connection.dbapi_connection.workspace
+    workspace.begin()
+    return plan.describe(workspace.planner.plan(compiled))

@@ -348,8 +348,13 @@ def _parameter(compiled, dml, given, name):
     key = _column_key(dml, name)
     value = given.get(key)
     if isinstance(value, elements.BindParameter):
-        return compiled.bind_names.get(value)
-    if isinstance(value, elements.ClauseElement):
+        # The compiler may have replaced it by a copy with the column's
+        # type; one of no name of its own has the column's.
+        name = compiled.bind_names.get(value)
+        if name is not None:
+            return name
+        key = key if value.unique else value.key
+    elif isinstance(value, elements.ClauseElement):
         return None
     bound = compiled.binds.get(key)
     return None if bound is None else compiled.bind_names.get(bound)

@@ -191,18 +191,19 @@ def with_generated_id(sql):
             return sql
         for at in range(len(words)):
             # The key's own NOT NULL clause replaces these.
-            if words[at] == "AUTOINCREMENT":
-                found[index[at]] = Token("space", " ")
-            elif words[at:at + 2] == ["NOT", "NULL"]:
-                found[index[at]] = found[index[at + 1]] = Token("space", "")
+            if (words[at] == "AUTOINCREMENT"
+                    or words[at:at + 2] == ["NOT", "NULL"]
+                    or words[at - 1:at + 1] == ["NOT", "NULL"]):
+                # With the space in front.
+                for gone in range(index[at - 1] + 1, index[at] + 1):
+                    found[gone] = Token("space", "")
         # INTEGER would make it SQLite's row number.
         found[index[1]] = Token("word", (
             "%s NOT NULL ON CONFLICT REPLACE "
             "DEFAULT (kvs_next_id('%s'))" % (
                 "INT" if words[1] == "INTEGER" else words[1],
                 name.replace("'", "''"))))
-        return re.sub(r"[ \t]+(?=[,)\n])", "", "".join(
-            token.text for token in found))
+        return "".join(token.text for token in found)
     return sql
 
 
