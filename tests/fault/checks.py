@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold for a database when the load is over."""
+
+import contextlib
+import io
+import time
+
+from nova_kvs import keyspace
+from nova_kvs.cmd import main
+from nova_kvs.record import access
+from nova_kvs.record import database as record_database
+from nova_kvs.txn import recovery
+from tests.fault import scenarios
+from tests.fault import workload
+
+_TIDY_TIMEOUT_S = 60
+
+
+def no_errors(results):
+    """Check that processes met no error but conflicts."""
+    errors = [error for result in results for _, error in result["errors"]]
+    assert errors == [], errors[:5]
+
+
+def total(database):
+    """Return the sum of all accounts' amounts."""
+    return sum(
+        record.values["amount"] for record in database.begin().load(
+            [access.FullScan("instances")])[0]
+        if record.values["uuid"].startswith("account"))
+
+
+def counters(database, results):
+    """Check that counters have every increment once.
+
+    :param results: of ``workload.bank``.
+    :returns: number of increments.
+    """
+    found = {
+        record.values["host"]: record.values["report_count"]
+        for record in database.begin().load([access.FullScan("services")])[0]}
+    for number in range(workload.COUNTERS):
+        assert found["counter%d" % number] == sum(
+            result["counts"][number] for result in results)
+    return sum(found.values())
+
+
+def tidy(database):
+    """Do housekeeping until the queue is empty.
+
+    That takes the grace period twice.
+    """
+    keys = [keyspace.gc_key(database.name, bucket)
+            for bucket in range(keyspace.GC_BUCKETS)]
+    deadline = time.monotonic() + _TIDY_TIMEOUT_S
+    while any(scenarios.send(database.store, key, b"EXISTS", key)
+              for key in keys):
+        assert time.monotonic() < deadline, "housekeeping does not end"
+        # An item that a process took shortly before it ended comes back
+        # when its lease is over: not within this test.
+        if not database.housekeep():
+            time.sleep(0.2)
+
+
+def fsck(url, show):
+    """Check that ``nova-kvs fsck`` finds nothing."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        status = main.main(["fsck", url])
+    assert status == 0, output.getvalue()
+    show("fsck is clean", databases=1)
+
+
+def _sizes(database):
+    """Return the number of members of each key that does not expire.
+
+    Floors do not count: they depend on what was there before.
+    """
+    store = database.store
+    sizes = {}
+    for key in store.scan(keyspace.database_pattern(database.name)):
+        left_ms = scenarios.send(store, key, b"PTTL", key)
+        if left_ms != -1:
+            assert left_ms <= recovery.ABORT_LIFE_MS
+            continue
+        kind = scenarios.send(store, key, b"TYPE", key)
+        sizes[key] = 0
+        if kind == b"hash":
+            fields = scenarios.send(store, key, b"HKEYS", key)
+            sizes[key] = len(set(fields) - {keyspace.FLOOR_FIELD})
+        elif kind == b"zset":
+            sizes[key] = scenarios.send(store, key, b"ZCARD", key)
+    return sizes
+
+
+def compare_with_fresh_copy(database):
+    """Replace a database by a copy of its rows; compare what is stored.
+
+    The copy has the same name, which decides where hints are.
+
+    :returns: ``(keys, members)``: the number of keys, and that of records,
+        unique keys and index entries together, the same in both.
+    """
+    before = _sizes(database)
+    schema = database.schema
+    rows = {table: database.begin().load([access.FullScan(table)])[0]
+            for table in schema.tables}
+    for key in list(database.store.scan(
+            keyspace.database_pattern(database.name))):
+        scenarios.send(database.store, key, b"DEL", key)
+    copy = record_database.Database(
+        database.store, database.name, database.store.settings)
+    copy.grace_ms = 0
+    tx = copy.begin()
+    tx.set_schema(schema.ddl)
+    tx.commit()
+    for table, records in rows.items():
+        for first in range(0, len(records), 100):
+            tx = copy.begin()
+            for record in records[first:first + 100]:
+                tx.insert(table, record.values)
+            tx.commit()
+    tidy(copy)
+    after = _sizes(copy)
+    assert before == after, {
+        key: (before.get(key), after.get(key))
+        for key in before.keys() | after.keys()
+        if before.get(key) != after.get(key)}
+    return len(before), sum(before.values())
+
+
+def settle(database):
+    """Do what waits in the queue now, whether it is due or not."""
+    for _ in range(3):
+        scenarios.make_due(database.store, database.name)
+        database.housekeep()
