@@ -150,11 +150,22 @@ class Store(abc.ABC):
         """Return a dict of facts about the servers, for operators.
 
         :returns: ``driver`` and ``servers``: a list of dicts with
-            ``address``, ``role``, ``version``, ``used_memory`` (bytes),
-            ``maxmemory_policy`` and ``appendonly``, each as the server
-            says.
+            ``address``, ``role``, ``version``, ``replicas`` (number),
+            ``used_memory`` and ``maxmemory`` (bytes), ``maxmemory_policy``,
+            ``appendonly``, ``aof_last_write_status`` and
+            ``rdb_last_bgsave_status``, each as the server says, and
+            ``clock_offset_ms``: how far its clock is ahead of this host's.
+            In a cluster ``cluster``, too: the lines of CLUSTER INFO.
         :raises nova_kvs.exceptions.StoreUnavailableError: if no server
             answers.
+        """
+
+    @abc.abstractmethod
+    def address_of(self, key):
+        """Return the address of the server that has a key, as last known.
+
+        :raises nova_kvs.exceptions.StoreUnavailableError: if no server
+            tells.
         """
 
     @abc.abstractmethod

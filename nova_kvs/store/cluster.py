@@ -182,6 +182,17 @@ class ClusterStore(remote.RemoteStore):
     def _masters(self, deadline):
         return list(dict.fromkeys(self._load(deadline).masters))
 
+    def check(self):
+        facts = super().check()
+        try:
+            facts["cluster"] = self._lines(
+                self._masters(time.monotonic()
+                              + self.settings.request_timeout)[0],
+                b"CLUSTER", b"INFO")
+        except remote.NotSent as exc:
+            raise self._unavailable(exc.cause) from exc.cause
+        return facts
+
     def close(self):
         for node in list(self._nodes.values()):
             node.drop()

@@ -370,10 +370,10 @@ class RemoteStore(base.Store):
             raise self._unavailable(exc.cause) from exc.cause
 
     def _facts(self, node):
-        info, = self._ask(node, (b"INFO",))
-        facts = dict(
-            line.split(":", 1) for line in info.decode().splitlines()
-            if ":" in line)
+        facts = self._lines(node, b"INFO")
+        before = time.time()
+        (seconds, microseconds), = self._ask(node, (b"TIME",))
+        here = (before + time.time()) / 2
         return {
             "address": "%s:%d" % node.address,
             "role": facts.get("role"),
@@ -382,7 +382,27 @@ class RemoteStore(base.Store):
             "used_memory": int(facts.get("used_memory", 0)),
             "maxmemory_policy": facts.get("maxmemory_policy"),
             "appendonly": facts.get("aof_enabled") == "1",
+            "maxmemory": int(facts.get("maxmemory", 0)),
+            "aof_last_write_status": facts.get("aof_last_write_status"),
+            "rdb_last_bgsave_status": facts.get("rdb_last_bgsave_status"),
+            "clock_offset_ms": round(
+                1000 * (int(seconds) - here) + int(microseconds) / 1000),
         }
+
+    def _lines(self, node, *command):
+        """Return a reply of lines ``name:value`` as a dict of str."""
+        reply, = self._ask(node, command)
+        return dict(line.split(":", 1) for line
+                    in reply.decode().splitlines() if ":" in line)
+
+    def address_of(self, key):
+        deadline = time.monotonic() + self.settings.request_timeout
+        try:
+            node, = self._route(
+                [base.Command(key, (b"SET", key))], [0], deadline)
+        except NotSent as exc:
+            raise self._unavailable(exc.cause) from exc.cause
+        return "%s:%d" % node.address
 
 
 class _Fence:

@@ -194,6 +194,19 @@ def test_check_lists_the_servers(store, servers, requires):
         assert server["maxmemory_policy"] == "noeviction"
         assert server["appendonly"] is False
         assert server["used_memory"] > 0 and server["version"]
+        assert server["maxmemory"] == 0
+        assert server["rdb_last_bgsave_status"] == "ok"
+        assert abs(server["clock_offset_ms"]) < 60000
+    assert ("cluster" in facts) == requires("PARTITIONED")
+    if "cluster" in facts:
+        assert facts["cluster"]["cluster_state"] == "ok"
+
+
+def test_keys_have_addresses_of_servers(store, keys, requires):
+    known = {server["address"] for server in store.check()["servers"]}
+    for number in range(20):
+        address = store.address_of(keys("k", str(number)))
+        assert address in known or not requires("SHARED")
 
 
 def test_reads_from_replicas_arrive(servers, store, keys, database):

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a store is fit for a database: what ``nova-kvs check`` prints."""
+
+import enum
+import typing
+
+from nova_kvs import exceptions
+from nova_kvs.inspection import revision
+from nova_kvs import keyspace
+from nova_kvs.record import access
+from nova_kvs.record import database as record_database
+from nova_kvs.record import format as stored_format
+from nova_kvs.store import base
+from nova_kvs.store import registry
+from nova_kvs.store import scripts
+from nova_kvs.txn import recovery
+
+PROBE = scripts.load("nova_kvs.inspection", "probe")
+
+#: Read-only scripts are sent with EVALSHA_RO.
+OLDEST_VERSION = (7, 0)
+CLOCK_WARNING_MS = 1000
+#: Part of maxmemory that may be used.
+FULL = 0.9
+SLOTS = 16384
+#: Keys tried to find one on each server.
+_PROBES = 2000
+
+#: Commands outside of scripts, each harmless on a key that does not exist.
+_COMMANDS = (
+    (b"EXISTS",), (b"GET",), (b"HDEL", b"f"), (b"HGET", b"f"), (b"HGETALL",),
+    (b"HKEYS",), (b"HMGET", b"f"), (b"HSCAN", b"0"), (b"PEXPIRE", 1),
+    (b"PTTL",), (b"UNLINK",), (b"ZRANGEBYLEX", b"-", b"+"),
+    (b"ZREM", b"m"), (b"ZREVRANGEBYLEX", b"+", b"-"), (b"ZSCAN", b"0"),
+    (b"ZSCORE", b"m"))
+_CREATING = ((b"SET", b"", b"PX", 1), (b"INCRBY", 1), (b"ZADD", 0, b"m"))
+
+
+class Status(enum.IntEnum):
+    """How good it is."""
+
+    OK = 0
+    WARNING = 1
+    ERROR = 2
+
+
+class Line(typing.NamedTuple):
+    """The result of one check."""
+
+    name: str
+    status: Status
+    #: What was found, and what to do about it.
+    text: str
+
+
+def examine(url):
+    """Yield a Line for each check.
+
+    Without a store that answers, ``store`` is the only one.
+
+    :param url: nova_kvs.store.url.StoreURL.
+    :raises nova_kvs.exceptions.ConfigurationError: if the options of the
+        URL contradict each other or there is no such driver.
+    """
+    store = registry.get_store(url)
+    settings = url.settings()
+    try:
+        facts = store.check()
+    except exceptions.KVSError as error:
+        yield Line("store", Status.ERROR, " ".join(str(error).split()))
+        return
+    servers = facts["servers"]
+    if servers:
+        yield Line("store", Status.OK, "answers: %s" % " ".join(
+            server["address"] for server in servers))
+        yield _version(servers)
+        yield _cluster(facts)
+        yield _replicas(servers, settings)
+        yield _eviction(servers)
+        yield _memory(servers)
+        yield _persistence(servers)
+        yield _clock(servers, settings)
+        yield _permissions(store, url.database, servers)
+    else:
+        yield Line("store", Status.WARNING,
+                   "is in this process and ends with it: for tests only")
+    yield from _database(store, url.database, settings)
+
+
+def _where(servers):
+    return ", ".join(server["address"] for server in servers)
+
+
+def _version(servers):
+    old = [server for server in servers
+           if _number(server["version"]) < OLDEST_VERSION]
+    if old:
+        return Line("version", Status.ERROR, "%s: version %s is too old: "
+                    "install %d.%d or newer" % (
+                        _where(old), old[0]["version"], *OLDEST_VERSION))
+    return Line("version", Status.OK, " ".join(
+        sorted({server["version"] for server in servers})))
+
+
+def _number(version):
+    parts = (version or "").split(".")
+    return tuple(int(part) if part.isdigit() else 0 for part in parts[:2])
+
+
+def _cluster(facts):
+    cluster = facts.get("cluster")
+    if cluster is None:
+        return Line("cluster", Status.OK, "not a cluster (%s)" % (
+            facts["driver"]))
+    if cluster.get("cluster_state") != "ok":
+        return Line("cluster", Status.ERROR, "its state is %s, %s of %d "
+                    "slots are served: see redis-cli --cluster check" % (
+                        cluster.get("cluster_state"),
+                        cluster.get("cluster_slots_ok"), SLOTS))
+    masters = len(facts["servers"])
+    failing = [name for name in ("cluster_slots_pfail", "cluster_slots_fail")
+               if cluster.get(name, "0") != "0"]
+    if failing or int(cluster.get("cluster_slots_assigned", 0)) < SLOTS:
+        return Line("cluster", Status.ERROR, "some slots are not served: "
+                    "see redis-cli --cluster check")
+    if masters < 3:
+        return Line("cluster", Status.WARNING, "%d masters cannot outvote a "
+                    "failed one: use three or more" % masters)
+    return Line("cluster", Status.OK, "%d masters, all slots are served" % (
+        masters))
+
+
+def _replicas(servers, settings):
+    least = min(server["replicas"] for server in servers)
+    if least < settings.commit_replicas:
+        return Line("replicas", Status.ERROR, "commit_replicas is %d, %s "
+                    "has %d: commits fail until replicas are added" % (
+                        settings.commit_replicas, _where(
+                            [server for server in servers
+                             if server["replicas"] == least]), least))
+    if not least:
+        return Line("replicas", Status.WARNING, "none of %s: a lost server "
+                    "takes its data with it, add a replica" % _where(
+                        [server for server in servers
+                         if not server["replicas"]]))
+    return Line("replicas", Status.OK, "%d or more of each master" % least)
+
+
+def _eviction(servers):
+    wrong = [server for server in servers
+             if server["maxmemory_policy"] != "noeviction"]
+    if wrong:
+        return Line("eviction", Status.ERROR, "%s: %s throws records away "
+                    "when memory is short: set maxmemory-policy noeviction"
+                    % (_where(wrong), wrong[0]["maxmemory_policy"]))
+    return Line("eviction", Status.OK, "noeviction")
+
+
+def _memory(servers):
+    full = [server for server in servers
+            if server["maxmemory"] and (
+                server["used_memory"] > FULL * server["maxmemory"])]
+    if full:
+        return Line("memory", Status.WARNING, "%s: more than %d %% of "
+                    "maxmemory is used: raise it or add servers" % (
+                        _where(full), 100 * FULL))
+    return Line("memory", Status.OK, "%.1f MB used on %d servers" % (
+        sum(server["used_memory"] for server in servers) / 1e6,
+        len(servers)))
+
+
+def _persistence(servers):
+    for name, what in (("aof_last_write_status", "append-only file"),
+                       ("rdb_last_bgsave_status", "snapshot")):
+        wrong = [server for server in servers if server[name] != "ok"]
+        if wrong:
+            return Line("persistence", Status.ERROR, "%s: the last %s could "
+                        "not be written: see the server's log and disk" % (
+                            _where(wrong), what))
+    without = [server for server in servers if not server["appendonly"]]
+    if without:
+        return Line("persistence", Status.WARNING, "%s: no append-only "
+                    "file, a restart loses what came after the last "
+                    "snapshot: set appendonly yes" % _where(without))
+    return Line("persistence", Status.OK, "appendonly yes")
+
+
+def _clock(servers, settings):
+    worst = max(servers, key=lambda server: abs(server["clock_offset_ms"]))
+    offset_ms = worst["clock_offset_ms"]
+    text = "%s is %.1f s %s this host" % (
+        worst["address"], abs(offset_ms) / 1000,
+        "ahead of" if offset_ms > 0 else "behind")
+    if abs(offset_ms) >= 1000 * settings.transaction_lifetime:
+        return Line("clock", Status.ERROR, text + ": more than "
+                    "transaction_lifetime, synchronise the clocks")
+    if abs(offset_ms) >= CLOCK_WARNING_MS:
+        return Line("clock", Status.WARNING, text + ": synchronise the "
+                    "clocks")
+    return Line("clock", Status.OK, text)
+
+
+# Permissions ----------------------------------------------------------------
+
+def _permissions(store, name, servers):
+    keys = _keys_on_each(store, name, {
+        server["address"] for server in servers})
+    for address, key in keys.items():
+        try:
+            _try_all(store, key)
+        except exceptions.KVSError as error:
+            return Line("permissions", Status.ERROR, "%s: %s: give the user "
+                        "all commands of the guide's ACL SETUSER" % (
+                            address, " ".join(str(error).split())))
+    try:
+        next(store.scan(keyspace.database_pattern(name)), None)
+    except exceptions.KVSError as error:
+        return Line("permissions", Status.ERROR, "SCAN: %s" % (
+            " ".join(str(error).split())))
+    return Line("permissions", Status.OK, "reads, writes and scripts")
+
+
+def _keys_on_each(store, name, addresses):
+    """Return address -> key that does not exist, for each server."""
+    found = {}
+    for number in range(_PROBES):
+        key = keyspace.partition(name, "probe", str(number)).key
+        found.setdefault(store.address_of(key), key)
+        if len(found) >= len(addresses):
+            break
+    return found
+
+
+def _try_all(store, key):
+    """Run one after the other, so that an error names the command."""
+    for name, *args in _COMMANDS:
+        store.execute([base.Command(key, (name, key, *args))])
+    # Sent by itself: another user may have loaded it.
+    store.execute([base.Command(key, (b"SCRIPT", b"LOAD", PROBE.source))])
+    store.run([base.ScriptCall(PROBE, (key, key + b"x", key + b"w"), ())])
+    store.run([base.ScriptCall(recovery.CLOCK, (key,), ())])
+    for name, *args in _CREATING:
+        # In one round trip with what removes it again.
+        store.execute([
+            base.Command(key, (name, key, *args)),
+            base.Command(key, (b"UNLINK", key))])
+
+
+# The database ---------------------------------------------------------------
+
+def _database(store, name, settings):
+    database = record_database.Database(store, name, settings)
+    try:
+        schema = database.refresh_schema()
+    except (exceptions.FormatVersionError,
+            exceptions.CorruptRecordError) as error:
+        yield Line("format", Status.ERROR, str(error))
+        return
+    except exceptions.KVSError as error:
+        yield Line("format", Status.ERROR, "cannot be read: %s" % (
+            " ".join(str(error).split())))
+        return
+    if not schema.version:
+        yield Line("format", Status.WARNING, "the database is empty: run "
+                   "nova-manage api_db sync, db sync or placement-manage "
+                   "db sync")
+        return
+    yield Line("format", Status.OK, "version %d" % stored_format.CURRENT)
+    yield _schema(database, schema)
+
+
+def _schema(database, schema):
+    kind = revision.kind_of(schema.tables)
+    stored = None
+    if "alembic_version" in schema.tables:
+        rows, = database.begin().load([access.FullScan("alembic_version")])
+        stored = next((row.values.get("version_num") for row in rows), None)
+    if kind is None or stored is None:
+        return Line("schema", Status.WARNING, "is not one of Nova or "
+                    "Placement with a revision: nothing to compare")
+    head = revision.head(kind)
+    if head is None:
+        return Line("schema", Status.OK, "%s, revision %s (%s is not "
+                    "installed here: not compared)" % (
+                        kind.text, stored, kind.package))
+    if stored != head:
+        return Line("schema", Status.ERROR, "%s has revision %s, the %s "
+                    "installed here wants %s: run %s" % (
+                        kind.text, stored, kind.package, head, kind.command))
+    return Line("schema", Status.OK, "%s, revision %s" % (kind.text, stored))

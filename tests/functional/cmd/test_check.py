@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every condition broken on purpose, on real servers."""
+
+import os
+import time
+
+import pytest
+
+from nova_kvs.cmd import main
+from nova_kvs.store import remote
+from nova_kvs.store import url as store_url
+from tests import fixtures
+from tests.unit.record import databases
+
+GOOD = {"appendonly": "yes", "maxmemory": "200mb",
+        "maxmemory-policy": "noeviction"}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with fixtures.RedisServerFixture(
+            replicas=1, options=GOOD) as found:
+        databases.make(url=found.url("x"))
+        yield found
+
+
+def check(capsys, url):
+    """Return the exit status and name -> status of the lines."""
+    status = main.main(["check", url])
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    lines = dict(reversed(line.split(":")[0].split())
+                 for line in captured.out.splitlines())
+    # The tests' tables are not Nova's.
+    assert lines.pop("schema", "WARNING") == "WARNING"
+    return status, lines
+
+
+def test_nothing_is_broken(server, capsys):
+    status, lines = check(capsys, server.url("x"))
+    assert status == 0
+    assert set(lines.values()) == {"OK"}
+    assert list(lines) == [
+        "store", "version", "cluster", "replicas", "eviction", "memory",
+        "persistence", "clock", "permissions", "format"]
+
+
+def broken(lines):
+    return {name: status for name, status in lines.items()
+            if status != "OK"}
+
+
+@pytest.mark.parametrize("setting, value, good, expected", [
+    ("maxmemory-policy", "volatile-ttl", "noeviction",
+     {"eviction": "ERROR"}),
+    ("appendonly", "no", "yes", {"persistence": "WARNING"}),
+    ("maxmemory", "1mb", "200mb", {"memory": "WARNING",
+                                   "permissions": "ERROR"}),
+])
+def test_a_setting_is_wrong(setting, value, good, expected, server, capsys):
+    client = server.client()
+    client.execute_command("CONFIG", "SET", setting, value)
+    try:
+        status, lines = check(capsys, server.url("x"))
+    finally:
+        client.execute_command("CONFIG", "SET", setting, good)
+    assert broken(lines) == expected
+    assert status == ("ERROR" in expected.values())
+
+
+def test_a_snapshot_cannot_be_written(server, capsys):
+    client = server.client()
+    directory, name = (
+        client.execute_command("CONFIG", "GET", setting)[1].decode()
+        for setting in ("dir", "dbfilename"))
+    # A directory of that name is in the way.
+    target = os.path.join(directory, name)
+    if os.path.exists(target):
+        os.remove(target)
+    os.mkdir(target)
+    client.execute_command("BGSAVE", "SCHEDULE")
+    fixtures.wait_for(
+        lambda: b"rdb_last_bgsave_status:err" in client.execute_command(
+            "INFO", "persistence"), "the snapshot fails")
+    try:
+        status, lines = check(capsys, server.url("x"))
+    finally:
+        os.rmdir(target)
+        client.execute_command("BGSAVE", "SCHEDULE")
+        fixtures.wait_for(
+            lambda: b"rdb_last_bgsave_status:ok" in client.execute_command(
+                "INFO", "persistence"), "the snapshot is written")
+    assert broken(lines)["persistence"] == "ERROR"
+    assert status == 1
+
+
+def test_too_few_replicas(server, capsys):
+    status, lines = check(capsys, server.url("x", commit_replicas=2))
+    assert (status, broken(lines)) == (1, {"replicas": "ERROR"})
+
+
+def test_no_replica_and_no_database(capsys):
+    with fixtures.RedisServerFixture(options=GOOD) as alone:
+        status, lines = check(capsys, alone.url("new"))
+    assert (status, broken(lines)) == (
+        0, {"replicas": "WARNING", "format": "WARNING"})
+
+
+class _Clock:
+    """The module ``time`` with another idea of what time it is."""
+
+    def __init__(self, offset_s):
+        self._offset_s = offset_s
+
+    def time(self):
+        return time.time() + self._offset_s
+
+    def __getattr__(self, name):
+        return getattr(time, name)
+
+
+@pytest.mark.parametrize("offset_s, expected", [
+    (-3, "WARNING"), (20, "ERROR")])
+def test_a_clock_is_wrong(offset_s, expected, server, capsys, monkeypatch):
+    monkeypatch.setattr(remote, "time", _Clock(offset_s))
+    status, lines = check(capsys, server.url("x"))
+    assert broken(lines) == {"clock": expected}
+
+
+@pytest.mark.parametrize("rule", [
+    "-hset", "-evalsha", "-hgetall", "-scan", "-incrby", "resetkeys",
+    "-script|load"])
+def test_a_permission_is_missing(rule, server, capsys):
+    client = server.client()
+    client.execute_command(
+        "ACL", "SETUSER", "nova", "reset", "on", ">secret", "~kvs:*",
+        "+@all", "-@dangerous", "+info", "+role", "+cluster", rule)
+    url = server.url("x", request_timeout=2).replace(
+        "://", "://nova:secret@")
+    status = main.main(["check", url])
+    out = capsys.readouterr().out
+    assert status == 1
+    assert "ERROR   permissions: " in out
+    assert "secret" not in out
+
+
+def test_the_documented_user_is_enough(server, capsys):
+    server.client().execute_command(
+        "ACL", "SETUSER", "nova", "reset", "on", ">secret", "~kvs:*",
+        "+@all", "-@dangerous", "+info", "+role", "+cluster")
+    status, lines = check(
+        capsys, server.url("x").replace("://", "://nova:secret@"))
+    assert (status, broken(lines)) == (0, {})
+
+
+@pytest.mark.parametrize("login", ["nova:wrong@", ":wrong@"])
+def test_a_wrong_password(login, server, capsys):
+    status = main.main([
+        "check", server.url("x").replace("://", "://" + login)])
+    out = capsys.readouterr().out
+    assert status == 2
+    assert out.startswith("ERROR   store: ")
+    assert out.count("\n") == 1
+    assert "wrong" not in out
+
+
+def test_no_server(capsys):
+    port, = fixtures.free_ports(1)
+    status = main.main(["check", "kvs+redis://127.0.0.1:%d/x" % port])
+    out = capsys.readouterr().out
+    assert status == 2
+    assert out.startswith("ERROR   store: the key/value store does not ")
+    assert out.count("\n") == 1
+
+
+def test_a_cluster_that_lost_a_master(capsys):
+    with fixtures.RedisClusterFixture(
+            masters=3, replicas=0, options=GOOD) as cluster:
+        databases.make(url=cluster.url("x"))
+        status, lines = check(capsys, cluster.url("x"))
+        assert (status, broken(lines)) == (0, {"replicas": "WARNING"})
+        # What a slot's loss looks like, with all servers up.
+        client = cluster.client(cluster.nodes[2])
+        for node in cluster.nodes:
+            cluster.client(node).execute_command(
+                "CONFIG", "SET", "cluster-require-full-coverage", "no")
+        first = client.execute_command("CLUSTER", "SLOTS")[-1][0]
+        for node in cluster.nodes:
+            cluster.client(node).execute_command(
+                "CLUSTER", "DELSLOTS", first)
+        main.main(["check", cluster.url("x", request_timeout=1)])
+        out = capsys.readouterr().out
+    assert "ERROR   cluster: " in out
+
+
+def test_urls_are_shown_without_password():
+    assert "secret" not in str(store_url.parse_url(
+        "kvs+redis://u:secret@h/x"))

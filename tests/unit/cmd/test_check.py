@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import pytest
+
+from nova_kvs.cmd import main
+from nova_kvs import exceptions
+from nova_kvs.inspection import condition
+from nova_kvs.inspection import revision
+from nova_kvs.record import format as stored_format
+from nova_kvs.store import memory
+from nova_kvs.store import registry
+from tests import base
+from tests.unit.record import databases
+
+GOOD = {
+    "address": "a:1", "role": "master", "version": "7.2.4", "replicas": 1,
+    "used_memory": 10, "maxmemory": 100, "maxmemory_policy": "noeviction",
+    "appendonly": True, "aof_last_write_status": "ok",
+    "rdb_last_bgsave_status": "ok", "clock_offset_ms": 3}
+CLUSTER = {"cluster_state": "ok", "cluster_slots_assigned": "16384",
+           "cluster_slots_pfail": "0", "cluster_slots_fail": "0"}
+
+
+@pytest.fixture
+def examine(monkeypatch):
+    """Examine the embedded store as if it had these servers."""
+    def examine(*changes, cluster=None, **options):
+        facts = {"driver": "redis",
+                 "servers": [dict(GOOD, **change) for change in changes]}
+        if cluster is not None:
+            facts["cluster"] = dict(CLUSTER, **cluster)
+        monkeypatch.setattr(
+            memory.MemoryStore, "check", lambda self: facts)
+        url = base.memory_url()
+        databases.make(url=url)
+        if options:
+            url += "?" + "&".join("%s=%s" % item for item in options.items())
+        return {line.name: line for line in condition.examine(
+            registry.parse_url(url))}
+    return examine
+
+
+def test_all_is_well(examine):
+    lines = examine({}, {"address": "b:1"}, {"address": "c:1"}, cluster={})
+    assert list(lines) == [
+        "store", "version", "cluster", "replicas", "eviction", "memory",
+        "persistence", "clock", "permissions", "format", "schema"]
+    assert {line.status for line in lines.values()} == {
+        condition.Status.OK, condition.Status.WARNING}
+    # The tests' own tables.
+    assert lines.pop("schema").status is condition.Status.WARNING
+    assert {line.status for line in lines.values()} == {
+        condition.Status.OK}
+
+
+@pytest.mark.parametrize("change, name, status", [
+    ({"version": "6.2.14"}, "version", "ERROR"),
+    ({"version": "x"}, "version", "ERROR"),
+    ({"version": "10.0.1"}, "version", "OK"),
+    ({"replicas": 0}, "replicas", "WARNING"),
+    ({"maxmemory_policy": "allkeys-lru"}, "eviction", "ERROR"),
+    ({"used_memory": 95}, "memory", "WARNING"),
+    ({"maxmemory": 0}, "memory", "OK"),
+    ({"appendonly": False}, "persistence", "WARNING"),
+    ({"aof_last_write_status": "err"}, "persistence", "ERROR"),
+    ({"rdb_last_bgsave_status": "err"}, "persistence", "ERROR"),
+    ({"clock_offset_ms": -1500}, "clock", "WARNING"),
+    ({"clock_offset_ms": 15000}, "clock", "ERROR"),
+])
+def test_one_server_is_not_as_it_should(change, name, status, examine):
+    lines = examine({}, dict(change, address="bad:1"), {})
+    assert lines.pop(name).status.name == status
+    lines.pop("schema")
+    assert {line.status for line in lines.values()} == {
+        condition.Status.OK}
+
+
+@pytest.mark.parametrize("cluster, status", [
+    ({"cluster_state": "fail"}, "ERROR"),
+    ({"cluster_slots_assigned": "16383"}, "ERROR"),
+    ({"cluster_slots_pfail": "1"}, "ERROR"),
+])
+def test_state_of_the_cluster(cluster, status, examine):
+    assert examine({}, {}, {}, cluster=cluster)[
+        "cluster"].status.name == status
+
+
+def test_a_cluster_of_two_masters(examine):
+    assert examine({}, {}, cluster={})["cluster"].status.name == "WARNING"
+
+
+def test_more_commit_replicas_than_there_are(examine):
+    assert examine({}, commit_replicas=2)["replicas"].status.name == "ERROR"
+    assert examine({}, commit_replicas=1)["replicas"].status.name == "OK"
+
+
+def test_permissions_that_are_missing(examine, monkeypatch):
+    def refuse(self, items, *args):
+        if any(getattr(item, "args", b"x")[:1] == (b"PTTL",)
+               for item in items):
+            raise exceptions.ConfigurationError(
+                "the Redis user lacks a permission", reply="PTTL")
+        return batch(self, items, *args)
+
+    batch = memory.MemoryStore.batch
+    monkeypatch.setattr(memory.MemoryStore, "batch", refuse)
+    line = examine({})["permissions"]
+    assert line.status.name == "ERROR"
+    assert "PTTL" in line.text
+
+
+def test_the_probe_leaves_nothing(examine):
+    db = databases.make()
+    before = set(db.store.scan(b"*"))
+    condition._permissions(db.store, db.name, [{"address": "memory:0"}])
+    assert set(db.store.scan(b"*")) == before
+
+
+def test_a_newer_format(examine, monkeypatch):
+    with monkeypatch.context() as newer:
+        newer.setattr(stored_format, "CURRENT", 2)
+        url = base.memory_url()
+        databases.make(url=url)
+    lines = list(condition.examine(registry.parse_url(url)))
+    assert (lines[-1].name, lines[-1].status.name) == ("format", "ERROR")
+
+
+def revision_line(table, stored):
+    url = base.memory_url()
+    db = databases.make(url=url, ddl=[
+        "CREATE TABLE %s (id INTEGER PRIMARY KEY)" % table,
+        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+        "PRIMARY KEY (version_num))"])
+    databases.insert(db, "alembic_version", {"version_num": stored})
+    return list(condition.examine(registry.parse_url(url)))[-1]
+
+
+@pytest.mark.parametrize("kind", revision.KINDS)
+def test_schema_revision(kind):
+    head = revision.head(kind)
+    assert head
+    line = revision_line(kind.table, head)
+    assert (line.name, line.status.name) == ("schema", "OK")
+    line = revision_line(kind.table, "0123456789ab")
+    assert (line.name, line.status.name) == ("schema", "ERROR")
+    assert kind.command in line.text
+
+
+def test_nova_is_not_installed(monkeypatch):
+    monkeypatch.setattr(
+        revision.importlib.util, "find_spec", lambda name: None)
+    assert revision_line("instances", "x").status.name == "OK"
+
+
+# The command ----------------------------------------------------------------
+
+def run(capsys, *arguments):
+    status = main.main(["check", *arguments])
+    return status, *capsys.readouterr()
+
+
+def test_one_line_each(capsys):
+    db = databases.make()
+    status, out, error = run(capsys, "kvs+memory:///" + db.name)
+    assert (status, error) == (0, "")
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["WARNING", "store:"], ["OK", "format:"], ["WARNING", "schema:"]]
+
+
+def test_an_empty_database(capsys):
+    status, out, _ = run(capsys, base.memory_url())
+    assert status == 0
+    assert "WARNING format: the database is empty" in out
+
+
+def test_json(capsys):
+    db = databases.make()
+    status, out, _ = run(capsys, "kvs+memory:///" + db.name, "--json")
+    document = json.loads(out)
+    assert document["status"] == "WARNING"
+    assert document["checks"][1] == {
+        "name": "format", "status": "OK", "text": "version 1"}
+
+
+@pytest.mark.parametrize("url", [
+    "nonsense", "kvs+nonsense://h/x", "kvs+memory:///x?hint_grace=3"])
+def test_a_wrong_url_is_one_line(url, capsys):
+    status, out, error = run(capsys, url)
+    assert (status, out) == (2, "")
+    assert error.count("\n") == 1
