@@ -165,7 +165,7 @@ def main(arguments=None):
 
     # As for Ctrl-C: so that servers are stopped too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    excluded = report.exclusions()
+    excluded = report.exclusions(options.native == 'on')
     started = time.monotonic()
     try:
         name, outcomes = _run(options, options.backend, wanted)

@@ -50,14 +50,21 @@ def _applies(requirements):
     return True
 
 
-def exclusions(path: pathlib.Path = EXCLUDED) -> list[Exclusion]:
-    """Read the exclusions that apply to the releases installed here."""
+def exclusions(native: bool,
+               path: pathlib.Path = EXCLUDED) -> list[Exclusion]:
+    """Read the exclusions that apply to the releases installed here.
+
+    :param native: whether the run uses the native functions.
+    :param path: the list.
+    """
     with open(path, 'rb') as file:
         entries = tomllib.load(file).get('excluded', [])
     return [
         Exclusion(test, entry['reason'].strip(),
                   entry['fails_on_sqlite'])
-        for entry in entries if _applies(entry.get('with', {}))
+        for entry in entries
+        if _applies(entry.get('with', {})) and (
+            native or not entry.get('native_only'))
         for test in entry['tests']
     ]
 

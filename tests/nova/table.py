@@ -94,11 +94,12 @@ def page(runs, exclusions) -> str:
         reason = ' '.join(entry['reason'].split())
         if versions:
             reason += f' (With {versions}.)'
+        if entry.get('native_only'):
+            reason += ' (With the native functions only.)'
         lines += textwrap.wrap(reason, 79) + ['', '::', '']
         lines += [f'    {test}' for test in entry['tests']] + ['']
     lines += [
-        f'In all {counts[True]} fail on SQLite too and {counts[False]} are '
-        'about SQLite.']
+        f'In all {counts[True]} fail on SQLite too, {counts[False]} do not.']
     return HEAD + '\n'.join(lines) + '\n'
 
 

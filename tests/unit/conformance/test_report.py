@@ -67,8 +67,14 @@ def test_exclusions_apply_to_versions(tmp_path):
         fails_on_sqlite = true
         with = { no-such-distribution = ">=1" }
         tests = ["c"]
+        [[excluded]]
+        reason = "mocks"
+        fails_on_sqlite = false
+        native_only = true
+        tests = ["d"]
     """)
-    assert [one.test for one in report.exclusions(path)] == ['a']
+    assert [one.test for one in report.exclusions(False, path)] == ['a']
+    assert [one.test for one in report.exclusions(True, path)] == ['a', 'd']
 
 
 def test_list_of_exclusions_is_well_formed():
@@ -77,7 +83,8 @@ def test_list_of_exclusions_is_well_formed():
     tests = [test for entry in entries for test in entry['tests']]
     assert len(set(tests)) == len(tests)
     for entry in entries:
-        assert set(entry) <= {'reason', 'fails_on_sqlite', 'with', 'tests'}
+        assert set(entry) <= {
+            'reason', 'fails_on_sqlite', 'native_only', 'with', 'tests'}
         assert entry['reason'].strip() and entry['tests']
 
 
