@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nova-kvs stats``: what databases hold."""
+
+from nova_kvs.cmd import console
+
+
+def add_parser(subparsers):
+    """Add the command to the command line's parser."""
+    parser = subparsers.add_parser(
+        "stats", help="count what databases hold",
+        description="Count records and bytes of each table, keys and bytes "
+        "on each server, transactions of the last minute and the "
+        "housekeeping that waits. Round trips, retries and full scans are "
+        "known to each service's process only and are not shown. Reads all "
+        "keys of the databases.")
+    console.add_url(parser, "urls", nargs="+")
+    parser.add_argument(
+        "--prometheus", action="store_true",
+        help="print Prometheus's text format, for a node_exporter's "
+        "textfile collector (needs the extra prometheus)")
+    console.add_common(parser)
+    return parser
+
+
+@console.command
+def run(args):
+    """Print statistics; return the exit status."""
+    from nova_kvs import exceptions
+    from nova_kvs.inspection import exposition
+    from nova_kvs.inspection import statistics
+    from nova_kvs.store import registry
+    if args.json and args.prometheus:
+        raise exceptions.ConfigurationError(
+            "--json and --prometheus exclude each other")
+    progress = console.Progress()
+    results = []
+    try:
+        for text in args.urls:
+            url = registry.parse_url(text)
+            results.append(statistics.collect(
+                registry.get_store(url), url.database,
+                lambda count, name=url.database: progress.count(
+                    "%s: %d keys", name, count)))
+    finally:
+        progress.close()
+    if args.json:
+        console.print_json([found.document() for found in results])
+    elif args.prometheus:
+        print(exposition.text(results), end="")
+    else:
+        for found in results:
+            _print(found)
+    return 0
+
+
+def _print(found):
+    print("%s: %d records, %d keys" % (
+        found.database, found.records, sum(found.keys.values())))
+    for name, size in sorted(found.tables.items()):
+        print("  table %-36s %10d records %12d bytes" % (
+            name, size.count, size.size_bytes))
+    print("  %-42s %10d entries %12d bytes" % (
+        "indexes and unique keys", found.indexes.count,
+        found.indexes.size_bytes))
+    for address, size in sorted(found.servers.items()):
+        print("  server %-35s %10d keys    %12d bytes" % (
+            address, size.count, size.size_bytes))
+    print("  the fullest server has %.2f times the mean" % found.balance)
+    print("  transactions of the last %d s: %d committed, %d refused; "
+          "intents: %d" % (found.window_s, found.committed, found.refused,
+                           found.intents))
+    print("  housekeeping: %d queued, %d overdue" % (
+        found.queued, found.overdue))
