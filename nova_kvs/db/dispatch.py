@@ -19,7 +19,7 @@ from nova_kvs.db import native
 
 #: Modules whose import fills ``native.REGISTRY``.
 MODULES = (
-    "actions", "aggregates", "block_devices", "build_requests",
+    "actions", "aggregates", "archive", "block_devices", "build_requests",
     "cell_mappings", "compute_nodes", "console_tokens", "flavors",
     "host_mappings", "instance_details", "instance_groups", "instance_list",
     "instance_mappings", "instances", "key_pairs", "migrations",

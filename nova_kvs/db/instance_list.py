@@ -39,10 +39,6 @@ def _joins_of(columns_to_join):
     return others, manual
 
 
-def _rows(records):
-    return [INSTANCES.row(record) for record in records]
-
-
 def _marker(s, context, marker):
     """Return the stored values of a marker's server.
 
@@ -102,7 +98,8 @@ def _by_filters(s, context, filters, limit, marker, columns_to_join,
         records = [record for record in records if test(record.values)]
     matching.sort(records, sort_keys, sort_dirs)
     records = matching.limited(records, limit)
-    return joins.fill(s, context, _rows(records), names, manual)
+    return joins.fill(s, context, s.rows(INSTANCES, records),
+                      names, manual)
 
 
 def _with_tags(s, query):
@@ -260,7 +257,8 @@ def instance_get_active_by_window_joined(s, context, begin, end=None,
         records = [record for record in records if follows(record.values)]
     matching.sort(records, *order)
     records = matching.limited(records, limit)
-    return joins.fill(s, context, _rows(records), names, manual)
+    return joins.fill(s, context, s.rows(INSTANCES, records),
+                      names, manual)
 
 
 @native.main_reader()
@@ -306,7 +304,8 @@ def instance_get_all_by_host_and_not_type(s, context, host, type_id=None):
 def instance_get_all_hung_in_rebooting(s, context, reboot_window):
     """Get all instances stuck in a rebooting state."""
     limit = INSTANCES.bind(
-        "updated_at", timeutils.utcnow() - datetime.timedelta(seconds=reboot_window))
+        "updated_at",
+        timeutils.utcnow() - datetime.timedelta(seconds=reboot_window))
 
     def test(stored):
         return "updated_at" in stored and stored["updated_at"] <= limit

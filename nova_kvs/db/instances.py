@@ -94,8 +94,8 @@ def instance_get_by_uuid(s, context, uuid, columns_to_join=None):
 @native.main_reader(require_context=True)
 def instance_get(s, context, instance_id, columns_to_join=None):
     """Get an instance or raise if it does not exist."""
-    if not isinstance(instance_id, (int, str)) or (
-            isinstance(instance_id, int) and not -2**63 <= instance_id < 2**63):
+    if not isinstance(instance_id, int) or abs(instance_id) >= 2 ** 63:
+        # Nova knows how to refuse it.
         raise native.Fallback()
     equal = session.project_scope(context)
     found = s.records(session.find(INSTANCES, id=instance_id, **equal))[0]

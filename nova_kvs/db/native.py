@@ -149,7 +149,7 @@ def _register(function, target, resolve, writes, require_context):
 
         return retry.run(attempt)
 
-    def wrapper(context, *args, **kwargs):
+    def wrapper(context=None, *args, **kwargs):
         try:
             kvs = resolve(context)
             if kvs is not None:

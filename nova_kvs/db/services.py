@@ -34,8 +34,7 @@ def service_destroy(s, context, service_id):
     service = _get(s, context, service_id)
     if service.binary == "nova-compute":
         equal = _scope(context)
-        found, by_service, by_host = s.load(
-            session.find(SERVICES, id=service_id, **equal),
+        by_service, by_host = s.load(
             session.find(COMPUTE_NODES, service_id=service_id, **equal),
             session.find(COMPUTE_NODES, host=service.host, **equal))
         nodes = {node.id: node for node in by_service}

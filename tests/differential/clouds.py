@@ -44,10 +44,23 @@ def context(project="p1", user="u1", is_admin=True, read_deleted="no"):
         request_id="req-1")
 
 
+def create_all(base, engine):
+    """Make a model base's tables, and shadows of what is soft-deleted."""
+    base.metadata.create_all(engine)
+    shadows = sa.MetaData()
+    for name, table in base.metadata.tables.items():
+        if "deleted" in table.columns:
+            sa.Table("shadow_" + name, shadows, *[
+                sa.Column(column.name, column.type,
+                          primary_key=column.primary_key)
+                for column in table.columns])
+    shadows.create_all(engine)
+
+
 def ddl(base):
     """Return the SQLite statements that make a model base's tables."""
     engine = sa.create_engine("sqlite://")
-    base.metadata.create_all(engine)
+    create_all(base, engine)
     with engine.connect() as connection:
         return [row[0] for row in connection.execute(sa.text(
             "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"))]
@@ -115,7 +128,7 @@ class KVSCloud:
     def rows(self, base):
         """Return all stored rows: table -> sorted list of dicts."""
         made = self.main if base is main_models.BASE else self.api
-        names = list(base.metadata.tables)
+        names = list(made.schema.tables)
         found = made.begin().load([access.FullScan(name) for name in names])
         return {name: _sorted(record.values for record in records)
                 for name, records in zip(names, found) if records}
@@ -134,7 +147,7 @@ class SQLiteCloud:
         manager = enginefacade.transaction_context()
         manager.configure(connection="sqlite://")
         engine = manager.writer.get_engine()
-        base.metadata.create_all(engine)
+        create_all(base, engine)
         self.engines[base] = engine
         return manager
 
@@ -172,7 +185,7 @@ class SQLiteCloud:
         with self.engines[base].connect() as connection:
             raw = connection.connection.dbapi_connection
             raw.row_factory = sqlite3.Row
-            for name in base.metadata.tables:
+            for name in sa.inspect(connection).get_table_names():
                 found = raw.execute("SELECT * FROM %s" % name).fetchall()
                 if found:
                     result[name] = _sorted(

@@ -90,7 +90,7 @@ class Machine(stateful.RuleBasedStateMachine):
 
     @stateful.initialize()
     def first_servers(self):
-        for number, uuid in enumerate(_UUIDS[:2]):
+        for uuid in _UUIDS[:2]:
             self.create_instance({}, uuid, {
                 "host": "h1", "metadata": {"a": "b"},
                 "system_metadata": {"a": "b"}}, {"flavor": "x"}, [])

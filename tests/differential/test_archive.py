@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Archiving and purging leave what Nova's own leave on SQLite."""
+
+import datetime
+import random
+
+import pytest
+
+from tests.differential import clouds
+
+
+@pytest.fixture
+def pair():
+    made = clouds.Pair()
+    yield made
+    made.close()
+
+
+def _fill(pair, seed):
+    """Make servers with all that hangs off them, some of them deleted."""
+    choose = random.Random(seed)
+    context = clouds.context()
+    for number in range(8):
+        uuid = "%08d-0000-4000-8000-000000000000" % number
+        pair.call("instance_create", context, {
+            "uuid": uuid, "project_id": "p1", "host": "h1",
+            "metadata": {"a": "b"}, "system_metadata": {"a": "b", "c": "d"}})
+        for request in range(choose.randrange(3)):
+            request = "req-%d" % request
+            pair.call("action_start", context, {
+                "instance_uuid": uuid, "request_id": request,
+                "action": "create"})
+            for event in range(choose.randrange(3)):
+                pair.call("action_event_start", context, {
+                    "instance_uuid": uuid, "request_id": request,
+                    "event": "e%d" % event,
+                    "start_time": datetime.datetime(2026, 3, 1)})
+        for _device in range(choose.randrange(3)):
+            pair.call("block_device_mapping_create", context, {
+                "instance_uuid": uuid, "device_name": "d",
+                "source_type": "image", "destination_type": "local"}, False)
+        pair.call("instance_tag_set", context, uuid, ["t"])
+        pair.call("migration_create", context, {"instance_uuid": uuid})
+        if choose.random() < 0.6:
+            pair.call("instance_destroy", context, uuid)
+    pair.call("service_create", context, {
+        "host": "h1", "binary": "nova-x", "topic": "x"})
+    pair.call("service_destroy", context, 1)
+    pair.call("service_create", context, {
+        "host": "h2", "binary": "nova-x", "topic": "x"})
+    pair.call("task_log_begin_task", context, "t",
+              datetime.datetime(2026, 1, 1), datetime.datetime(2026, 2, 1),
+              "h1", message="m")
+    pair.call("task_log_end_task", context, "t",
+              datetime.datetime(2026, 1, 1), datetime.datetime(2026, 2, 1),
+              "h1", 0)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("max_rows, task_log", [
+    (1, False), (7, True), (30, False), (1000, True)])
+def test_archive(pair, seed, max_rows, task_log):
+    _fill(pair, seed)
+    for _batch in range(3):
+        pair.call("archive_deleted_rows", clouds.context(),
+                  max_rows=max_rows, task_log=task_log)
+        pair.compare_rows()
+
+
+def test_archive_before(pair):
+    _fill(pair, 0)
+    for minute in (0, 1, 59):
+        pair.call("archive_deleted_rows", clouds.context(), max_rows=1000,
+                  before=datetime.datetime(2026, 3, 1, 12, minute))
+        pair.compare_rows()
+
+
+@pytest.mark.parametrize("before", [
+    None, datetime.datetime(2026, 3, 1, 12, 0, 40),
+    datetime.datetime(2027, 1, 1)])
+def test_purge(pair, before):
+    _fill(pair, 1)
+    pair.call("archive_deleted_rows", clouds.context(), max_rows=1000)
+    pair.call("purge_shadow_tables", clouds.context(), before,
+              status_fn=None)
+    pair.compare_rows()
