@@ -8,6 +8,7 @@ database cannot follow by the URL alone:
    Nova's configuration gets a URL of ours instead, so that it shows the
    scheme that an operator's would, and each engine that oslo.db makes of
    exactly that URL, or of ``sqlite://``, gets a database with a new name.
+   (The option that turns the native functions off is set in the same place.)
 2. Nova's ``Database`` and ``CellDatabases`` migrate once a process, keep the
    database as SQL text (``iterdump`` of the DBAPI connection) and run that
    text on each new connection (``executescript``). Our connections get these
@@ -30,7 +31,6 @@ import itertools
 import os
 import sqlite3
 
-from oslo_config import cfg
 from oslo_db.sqlalchemy import engines
 from oslo_db.sqlalchemy import provision
 from oslo_db.sqlalchemy import test_fixtures
@@ -81,13 +81,11 @@ def install(project, template, native):
     :param native: whether to use the native functions.
     """
     target = _Target(template)
-    if not native:
-        cfg.CONF.set_default('db_api', 'none', group='nova_kvs')
     _adapt_engines(target)
     _adapt_connections()
     _adapt_provisioning(target)
     if project == 'nova':
-        _adapt_nova(target)
+        _adapt_nova(target, native)
 
 
 def wrong_native(native):
@@ -120,7 +118,7 @@ def _adapt_engines(target):
     engines.create_engine = create
 
 
-def _adapt_nova(target):
+def _adapt_nova(target, native):
     from nova.tests.fixtures import conf
     from nova.tests.fixtures import nova as nova_fixtures
 
@@ -130,6 +128,8 @@ def _adapt_nova(target):
         set_up(self)
         for group in ('api_database', 'database'):
             self.conf.set_default('connection', target.template, group=group)
+        if not native:
+            self.conf.set_default('db_api', 'none', group='nova_kvs')
 
     conf.ConfFixture.setUp = set_up_on_kvs
     # Since Nova 34.
