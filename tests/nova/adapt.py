@@ -37,8 +37,8 @@ from oslo_db.sqlalchemy import test_fixtures
 from oslo_db.sqlalchemy import utils
 import sqlalchemy
 
-from nova_kvs import keyspace
 from nova_kvs.dialect import dbapi
+from nova_kvs import keyspace
 from nova_kvs.record import database as databases
 from nova_kvs.store import base
 from nova_kvs.store import memory
