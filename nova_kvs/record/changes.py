@@ -94,8 +94,7 @@ class Changes:
                 expected = self._unique_versions.get(field)
                 if expected is None:
                     view = self._views.get(partition)
-                    cell = view and view.cells.get(field)
-                    expected = cell.version if cell else 1
+                    expected = view and view.version(field) or 1
                 self.mutations.append(mutation.Mutation(
                     partition, field, expected,
                     mutation.DELETE if owner is None else owner))

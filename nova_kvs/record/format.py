@@ -56,7 +56,7 @@ def schema_version(snapshot, database):
         wrote it.
     :raises nova_kvs.exceptions.CorruptRecordError: if it does not decode.
     """
-    cell = snapshot.cells.get(VERSION_FIELD)
+    cell = snapshot.cell(VERSION_FIELD)
     if cell is None:
         return 0
     stored = codec.decode(cell.payload, VERSION_FIELD).get("format")
@@ -73,7 +73,7 @@ def schema_ddl(snapshot):
 
     :raises nova_kvs.exceptions.CorruptRecordError: if they do not decode.
     """
-    cell = snapshot.cells.get(DDL_FIELD)
+    cell = snapshot.cell(DDL_FIELD)
     if cell is None:
         return ()
     ddl = codec.decode(cell.payload, DDL_FIELD).get("ddl")

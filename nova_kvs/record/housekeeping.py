@@ -111,7 +111,7 @@ class Housekeeper:
         snapshots = self._owner.coordinator.read([
             reading.FieldsRead(keyspace.Partition(partition), (field,))
             for partition, field in wanted])
-        return {where: (snapshot.floor, snapshot.cells.get(where[1]))
+        return {where: (snapshot.floor, snapshot.cell(where[1]))
                 for where, snapshot in zip(wanted, snapshots)}
 
     def _state(self, table_name, partition, field, stored):
@@ -169,11 +169,11 @@ class Housekeeper:
         for key, kind, members, floor in checks:
             snapshot, listed = found[key]
             if members is None:
-                if not snapshot.cells or len(listed) > 1:
+                if not snapshot.stored or len(listed) > 1:
                     again[key] = (key, kind, listed, snapshot.floor)
                 continue
             directory = directories[key]
-            if not snapshot.cells:
+            if not snapshot.stored:
                 if floor and floor == snapshot.floor:
                     # A record may have come since, and the floor risen
                     # again: the script looks once more.

@@ -125,7 +125,7 @@ def _points(tx, table, keys):
     view = tx.views.get(partition)
     if view is None or not view.has_all(table):
         absent = [field for field in fields
-                  if view is None or field not in view.cells]
+                  if view is None or field not in view.stored]
         if absent:
             yield [reading.FieldsRead(partition, tuple(absent))]
             view = tx.views[partition]
@@ -272,9 +272,10 @@ def _by_unique(tx, table, unique, tuples):
     prefix = keyspace.unique_field(table.name, unique.name, ())
     owners = {}
     for partition in partitions:
-        for field, cell in tx.views[partition].cells.items():
+        for field, stored in tx.views[partition].stored.items():
             if field.startswith(prefix):
-                owners[indexing.owner_partition(field, cell.payload)] = None
+                owners[indexing.owner_partition(
+                    field, reading.payload_of(stored))] = None
     return (yield from _named(tx, table, owners))
 
 

@@ -397,11 +397,10 @@ class RecordTransaction:
         found = {}
         for (partition, field), snapshot in zip(
                 wanted, self._owner.coordinator.read(reads)):
-            cell = snapshot.cells.get(field)
+            cell = snapshot.cell(field)
             seen = self.views.get(partition)
-            assumed = seen.cells.get(field) if seen else None
-            if cell is not None and cell.version != (
-                    assumed.version if assumed else 1):
+            assumed = seen and seen.version(field) or 1
+            if cell is not None and cell.version != assumed:
                 found[field] = cell.version
         return found
 

@@ -8,6 +8,7 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record import codec
+from nova_kvs.txn import reading
 
 _RECORD = keyspace.RECORD[0]
 
@@ -17,11 +18,11 @@ class View:
 
     :ivar whole: everything in the partition was read.
     :ivar floor: the highest floor seen.
-    :ivar cells: field -> Cell.
+    :ivar stored: field -> what is stored there.
     :ivar complete: prefixes (of tables) of which everything was read.
     """
 
-    __slots__ = ("partition", "whole", "floor", "cells", "complete",
+    __slots__ = ("partition", "whole", "floor", "stored", "complete",
                  "_groups", "_records", "_seen", "_locators")
 
     def __init__(self, partition, seen, locators):
@@ -37,27 +38,35 @@ class View:
         self._locators = locators
         self.whole = False
         self.floor = 0
-        self.cells = {}
+        self.stored = {}
         self.complete = set()
         self._groups = {}
         self._records = {}
 
     def absorb(self, snapshot):
         """Add what a snapshot has that was not seen before."""
-        cells = self.cells
-        groups = self._groups
         if snapshot.floor > self.floor:
             self.floor = snapshot.floor
-        for field, cell in snapshot.cells.items():
-            if field in cells:
-                continue
-            cells[field] = cell
+        fresh = snapshot.stored
+        if self.stored:
+            fresh = {field: value for field, value in fresh.items()
+                     if field not in self.stored}
+            self.stored.update(fresh)
+        else:
+            self.stored = fresh
+        groups = self._groups
+        for field in fresh:
             if field[0] == _RECORD:
                 prefix = field[:field.index(b"\0") + 1]
                 if prefix in groups:
                     groups[prefix].append(field)
                 else:
                     groups[prefix] = [field]
+
+    def version(self, field):
+        """Return the version of a field, or None if it was not seen."""
+        value = self.stored.get(field)
+        return None if value is None else reading.version_of(value)
 
     def has_all(self, table):
         """Tell whether every record of a table was read."""
@@ -93,19 +102,20 @@ class View:
     def record(self, table, field):
         """Return one record, or None if it was not read."""
         record = self._records.get(field)
-        if record is None and field in self.cells:
+        if record is None and field in self.stored:
             record = self._decode(table, field)
         return record
 
     def _decode(self, table, field):
-        cell = self.cells[field]
-        values = codec.decode(cell.payload, field)
+        stored = self.stored[field]
+        values = codec.decode(reading.payload_of(stored), field)
         key = table.record_key(values)
         if None in key and table.field(key) != field:
             raise exceptions.CorruptRecordError(field=field)
         name = (table.name, key)
         record = self._records[field] = self._seen[name] = access.Record(
-            table.name, key, self.partition, cell.version, values)
+            table.name, key, self.partition, reading.version_of(stored),
+            values)
         if table.partition_column is not None:
             self._locators[name] = self.partition
         return record

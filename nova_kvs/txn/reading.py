@@ -17,10 +17,10 @@ from nova_kvs.txn import mutation
 READ_PREFIXES = scripts.load("nova_kvs.txn", "read_prefixes")
 READ_INDEX = scripts.load("nova_kvs.txn", "read_index")
 
-_RECORD = keyspace.RECORD[0]
-_UNIQUE = keyspace.UNIQUE[0]
-_INTENT = keyspace.INTENT[0]
-_FLOOR = keyspace.FLOOR_FIELD[0]
+_INTENT = keyspace.INTENT
+_AFTER_INTENTS = bytes([_INTENT[0] + 1])
+_FLOOR = keyspace.FLOOR_FIELD
+_VERSION_BYTES = mutation.VERSION.size
 
 
 class Cell(typing.NamedTuple):
@@ -32,10 +32,25 @@ class Cell(typing.NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class Snapshot:
-    """Fields of one partition, as they were together at one moment."""
+    """Fields of one partition, as they were together at one moment.
+
+    :ivar floor: of the partition.
+    :ivar stored: field -> what is stored there: version and payload.
+    """
 
     floor: int
-    cells: dict
+    stored: dict
+
+    @property
+    def cells(self):
+        """A new dict of field -> Cell."""
+        return {field: _make_cell(value)
+                for field, value in self.stored.items()}
+
+    def cell(self, field):
+        """Return the Cell of a field, or None."""
+        value = self.stored.get(field)
+        return None if value is None else _make_cell(value)
 
     def apply(self, field, head, data):
         """Put into it what a committed intent says.
@@ -45,10 +60,10 @@ class Snapshot:
         """
         operation = head.operation
         if operation == mutation.PUT or operation == mutation.INSERT_HINTED:
-            self.cells[field] = Cell(
-                head.version, mutation.intent_payload(data))
+            self.stored[field] = mutation.VERSION.pack(
+                head.version) + mutation.intent_payload(data)
         elif operation != mutation.VALIDATE:
-            self.cells.pop(field, None)
+            self.stored.pop(field, None)
             if operation == mutation.REMOVE_HINTED:
                 self.floor = max(self.floor, head.version)
 
@@ -62,26 +77,50 @@ class Met(typing.NamedTuple):
     data: bytes
 
 
-def _make_cell(value, new=tuple.__new__):
-    if len(value) < 8:
+def version_of(stored):
+    """Return the version in what a field holds."""
+    return int.from_bytes(stored[:_VERSION_BYTES], "big")
+
+
+def payload_of(stored):
+    """Return the payload in what a field holds."""
+    return stored[_VERSION_BYTES:]
+
+
+def _make_cell(stored):
+    return Cell(version_of(stored), payload_of(stored))
+
+
+def _check(stored):
+    """Raise if something cannot have a version.
+
+    :param stored: dict, not empty.
+    """
+    shortest = min(map(len, stored.values()))
+    if shortest < _VERSION_BYTES:
         raise exceptions.CorruptRecordError(
             "a stored record is too short to have a version",
-            size_bytes=len(value))
-    return new(Cell, (int.from_bytes(value[:8], "big"), value[8:]))
+            size_bytes=shortest)
 
 
 def _make_snapshot(partition, pairs, met):
-    cells = {}
-    snapshot = Snapshot(0, cells)
+    # This runs for every partition that is read, and most have dozens of
+    # fields: no Python for each of them.
     values = iter(pairs)
-    for field, value in zip(values, values):
-        kind = field[0]
-        if kind == _RECORD or kind == _UNIQUE:
-            cells[field] = _make_cell(value)
-        elif kind == _INTENT:
-            met.append(Met(snapshot, partition, field[1:], value))
-        elif kind == _FLOOR:
-            snapshot.floor = int.from_bytes(value, "big")
+    stored = dict(zip(values, values))
+    floor = stored.pop(_FLOOR, None)
+    snapshot = Snapshot(
+        0 if floor is None else int.from_bytes(floor, "big"), stored)
+    if stored:
+        # Records and unique keys sort behind intents.
+        if min(stored) < _AFTER_INTENTS:
+            for field in [field for field in stored
+                          if field < _AFTER_INTENTS]:
+                value = stored.pop(field)
+                if field.startswith(_INTENT):
+                    met.append(Met(snapshot, partition, field[1:], value))
+        if stored:
+            _check(stored)
     return snapshot
 
 
@@ -122,17 +161,19 @@ class FieldsRead(typing.NamedTuple):
 
     def result(self, reply, met):
         """Return the result; appends to ``met`` the intents there."""
-        cells = {}
+        stored = {}
         floor = reply[0]
         snapshot = Snapshot(
-            int.from_bytes(floor, "big") if floor else 0, cells)
+            int.from_bytes(floor, "big") if floor else 0, stored)
         fields = self.fields
         at = 1
         for field in fields:
             value = reply[at]
             if value is not None:
-                cells[field] = _make_cell(value)
+                stored[field] = value
             at += 1
+        if stored:
+            _check(stored)
         for field in fields:
             value = reply[at]
             if value is not None:
