@@ -22,6 +22,8 @@ RESOLVE = scripts.load("nova_kvs.txn", "resolve")
 #: Life of the outcome of a transaction that has left nothing behind: longer
 #: than any store repeats a script whose reply was lost.
 OUTCOME_LIFE_MS = 60000
+#: Life of the key that is written before waiting for replicas.
+FENCE_LIFE_MS = 1000
 #: Life of an outcome "a": longer than a commit can be on its way.
 ABORT_LIFE_MS = 600000
 
@@ -121,7 +123,13 @@ class Recovery:
                 self._stats.aborted += 1
 
     def resolve(self, found, outcomes):
-        """Apply or remove those intents whose transaction is decided."""
+        """Apply or remove those intents whose transaction is decided.
+
+        Updates ``outcomes``: a commit that too few replicas have counts as
+        undecided. Its client may still wait for them, and a failover must
+        not lose the outcome when its other intents are applied.
+        """
+        self._confirm(found, outcomes)
         fields = {}
         for partition, field, data in found:
             txn_id = mutation.Intent.parse(data).txn_id
@@ -133,6 +141,22 @@ class Recovery:
             resolve_call(partition, txn_id, outcomes[txn_id], names)
             for (partition, txn_id), names in fields.items()])
         self._stats.recovered += len(fields)
+
+    def _confirm(self, found, outcomes):
+        if not self._replicas:
+            return
+        primaries = {}
+        for _, _, data in found:
+            head = mutation.Intent.parse(data)
+            if outcomes[head.txn_id] == b"c":
+                primaries[head.txn_id] = head.primary
+        # What was written before this is on the replicas when this is.
+        _, replicated = self._write([
+            base.Command(key, (b"SET", keyspace.fence_key(key), b"",
+                               b"PX", FENCE_LIFE_MS))
+            for key in set(primaries.values())])
+        if not replicated:
+            outcomes.update(dict.fromkeys(primaries))
 
     def clear(self, found):
         """Get intents out of the way, where that is possible now.
@@ -164,7 +188,7 @@ class Recovery:
                 self.resolve(
                     [item for item in found
                      if mutation.Intent.parse(item[2]).txn_id in old],
-                    outcomes)
+                    dict(outcomes))
             except exceptions.KVSError as exc:
                 LOG.warning("Could not settle abandoned transactions: %s",
                             exc)

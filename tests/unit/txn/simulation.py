@@ -9,7 +9,6 @@ end the stored data is compared with what the clients were told.
 import collections
 import dataclasses
 import itertools
-import uuid
 
 import greenlet
 
@@ -24,6 +23,9 @@ PAIR = [keyspace.record_field("t", (row,)) for row in (1, 2)]
 LOCKED = keyspace.record_field("t", (3,))
 HINTED = keyspace.record_field("h", (1,))
 UNIQUE = keyspace.unique_field("t", "name", ("n",))
+
+#: Their order must not depend on chance.
+_databases = itertools.count()
 
 COMMITTED, ABORTED, UNKNOWN = "committed", "aborted", "unknown"
 
@@ -92,7 +94,7 @@ class Simulation:
         self.store = store
         self.random = random
         self.faults = faults
-        self.database = "sim-" + uuid.uuid4().hex
+        self.database = "sim-%09d" % next(_databases)
         self.partitions = [
             keyspace.partition(self.database, "t", "p%d" % number)
             for number in range(3)]

@@ -198,6 +198,30 @@ def test_writers_give_up_on_what_is_pending(
                               partition.key) == 0
 
 
+@pytest.mark.parametrize("acknowledged", [0, 1])
+def test_writers_wait_until_a_commit_is_replicated(
+        store, database, client, pauses, acknowledged):
+    """A failover may lose the commit while its client waits for replicas."""
+    class Replicas(stores.Wrapper):
+        def batch(self, items, replicas=0, *args):
+            replies = super().batch(items)
+            if not replicas:
+                return replies
+            # Every other server's replicas are there.
+            primary = any(keyspace.fence_key(client.primary.key) in item.args
+                          for item in items)
+            return replies + [acknowledged if primary else 1]
+
+    client.stop_at("after_commit")
+    replicas = Replicas(store)
+    coordinator = txn.Coordinator(replicas, database, commit_replicas=1)
+    with pytest.raises(exceptions.ConflictError):
+        coordinator.commit([txn.Mutation(client.other, FIELD, 0, b"ours")])
+    assert (pauses == []) == bool(acknowledged)
+    assert ("resolve" in sum(replicas.names(), [])) == bool(acknowledged)
+    assert payload(coordinator, client.other) == b"theirs"
+
+
 def test_who_holds_intents_gives_way_to_an_older_claim(
         coordinator, client, partitions, monkeypatch, pauses):
     monkeypatch.setattr(commit.os, "urandom", lambda size: b"\0" * size)
