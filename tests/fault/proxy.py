@@ -86,10 +86,6 @@ class Proxy:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self.cut()
-
-    def cut(self):
-        """Cut all connections."""
         with self._lock:
             sockets = list(self._open)
         for sock in sockets:
@@ -196,17 +192,21 @@ class ProxiedCluster(fixtures.RedisClusterFixture):
         for node in self.nodes:
             fixtures.wait_for(
                 lambda: self._announces(node), "host names are known")
-            self.proxies[node] = Proxy((HOST, node[1]), node, self.faults)
+        self.accept()
 
     def stop(self):
-        for proxy in self.proxies.values():
-            proxy.close()
+        self.refuse()
         super().stop()
 
-    def cut(self):
-        """Cut all connections of clients."""
+    def accept(self):
+        """Let clients connect."""
+        for node in self.nodes:
+            self.proxies[node] = Proxy((HOST, node[1]), node, self.faults)
+
+    def refuse(self):
+        """Cut all connections of clients and refuse new ones."""
         for proxy in self.proxies.values():
-            proxy.cut()
+            proxy.close()
 
     def _announces(self, node):
         client = self.client(node)
