@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Internal errors as the oslo.db errors that Nova handles."""
 
+import sqlite3
+
 from oslo_db import exception as db_exc
 
 from nova_kvs import exceptions
@@ -19,8 +21,12 @@ def translate(error):
     if isinstance(error, exceptions.ConflictError):
         return db_exc.DBDeadlock(error)
     if isinstance(error, exceptions.DuplicateKeyError):
+        # In SQLite's words, as on the dialect: some look for them.
+        text = "UNIQUE constraint failed: " + ", ".join(
+            "%s.%s" % (error.table, column) for column in error.columns)
         return db_exc.DBDuplicateEntry(
-            inner_exception=error, columns=list(error.columns),
+            inner_exception=sqlite3.IntegrityError(text),
+            columns=list(error.columns),
             value=",".join(str(value) for value in error.values))
     if isinstance(error, exceptions.ForeignKeyError):
         return db_exc.DBReferenceError(

@@ -25,6 +25,9 @@ SYSTEM_METADATA = joins.SYSTEM_METADATA
 FAULTS = joins.FAULTS
 TAGS = joins.TAGS
 _scope = session.scope
+# What is loaded of an extra record if nobody says what.
+_EXTRA_COLUMNS = ("numa_topology", "pci_requests", "flavor", "vcpu_model",
+                  "trusted_certs", "resources", "migration_context")
 
 
 # Info caches ----------------------------------------------------------------
@@ -89,10 +92,14 @@ def instance_extra_update_by_uuid(s, context, instance_uuid, updates):
 def instance_extra_get_by_instance_uuid(s, context, instance_uuid,
                                         columns=None):
     """Get the instance extra record."""
-    for column in columns or ():
-        if column not in EXTRA.template:
-            raise native.Fallback()
-    return s.first(EXTRA, instance_uuid=instance_uuid, **_scope(context))
+    if columns is None:
+        columns = _EXTRA_COLUMNS
+    if not EXTRA.template.keys() >= set(columns):
+        raise native.Fallback()
+    row = s.first(EXTRA, instance_uuid=instance_uuid, **_scope(context))
+    if row is not None:
+        EXTRA.defer(row, columns)
+    return row
 
 
 # Metadata -------------------------------------------------------------------

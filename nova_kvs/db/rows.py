@@ -33,9 +33,10 @@ class Row(models.ModelBase):
         return models.ModelIterator(self, iter(names))
 
     def __getattr__(self, name):
-        if name in self._table.relationships:
+        table = self._table
+        if name in table.relationships or name in table.deferred:
             raise orm_exc.DetachedInstanceError(
-                "%s of %s was not loaded" % (name, self._table.name))
+                "%s of %s was not loaded" % (name, table.name))
         raise AttributeError(name)
 
     def __copy__(self):
@@ -83,7 +84,11 @@ class Table:
         self.columns = tuple(column.key for column in table.columns)
         self.key = tuple(column.key for column in table.primary_key)
         self.relationships = frozenset(mapper.relationships.keys())
-        self.has_deleted = "deleted" in table.columns
+        self.deferred = frozenset(
+            attribute.key for attribute in mapper.column_attrs
+            if attribute.deferred)
+        automatic = table.autoincrement_column
+        self.auto_id = None if automatic is None else automatic.key
         self.template = dict.fromkeys(self.columns)
         self.result_processors = []
         self.bind_processors = {}
@@ -104,6 +109,9 @@ class Table:
             self.bind_processors[column.key] = process
         if column.default is not None:
             self.defaults.append((column.key, _default(column.default)))
+        elif column.server_default is not None:
+            text = column.server_default.arg
+            self.defaults.append((column.key, lambda: text))
         if column.onupdate is not None:
             self.onupdates.append((column.key, _default(column.onupdate)))
         if not column.nullable and not column.primary_key and (
@@ -135,6 +143,11 @@ class Table:
         row = self.row_class()
         row.__dict__ = values
         return row
+
+    def defer(self, row, kept):
+        """Take away a row's deferred columns that were not asked for."""
+        for name in self.deferred.difference(kept):
+            del row.__dict__[name]
 
     def new(self, values):
         """Return a Row that is not stored yet, with the model's defaults.

@@ -188,7 +188,7 @@ class Session:
         schema_table = self.schema_table(table)
         row = table.new(values)
         attributes = row.__dict__
-        auto_id = schema_table.auto_id
+        auto_id = table.auto_id
         if auto_id is not None and attributes[auto_id] is None:
             attributes[auto_id] = self.database.next_ids(table.name)
         stored = table.bind_row(row)
