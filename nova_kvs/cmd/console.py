@@ -86,6 +86,33 @@ def print_json(document):
     sys.stdout.write("\n")
 
 
+def copy(args, job):
+    """Run an import or export, or only count, and print what was done.
+
+    :param job: nova_kvs.transfer.importing.Import or Export.
+    :returns: the exit status.
+    """
+    started = time.monotonic()
+    if args.dry_run:
+        counts = job.counts()
+    else:
+        counts = job.run(args.replace)
+    seconds = time.monotonic() - started
+    if args.json:
+        print_json({
+            "tables": counts, "rows": sum(counts.values()),
+            "copied": not args.dry_run, "verified": not args.dry_run,
+            "seconds": round(seconds, 3)})
+        return 0
+    for name, count in sorted(counts.items()):
+        if count:
+            print("%-40s %12d rows" % (name, count))
+    print("%d rows of %d tables %s in %.1f s" % (
+        sum(counts.values()), len(counts), "counted, nothing copied"
+        if args.dry_run else "copied and verified", seconds))
+    return 0
+
+
 class Progress:
     """How far a long command is, on stderr.
 

@@ -5,11 +5,14 @@ Nothing here is a snapshot: what changes meanwhile may be seen before, after,
 twice or in part. Whoever needs to be sure looks again.
 """
 
+import collections
 import itertools
 import typing
 
 from nova_kvs.inspection import keys as key_types
 from nova_kvs import keyspace
+from nova_kvs.record import index as indexing
+from nova_kvs.record import partition_rules
 from nova_kvs.store import base
 
 #: Keys that are read in one round trip.
@@ -58,3 +61,54 @@ def pieces(store, wanted):
                for (key, _), (_, flat) in zip(cursors, replies)]
         cursors = [(key, cursor) for (key, _), (cursor, _) in zip(
             cursors, replies) if cursor != b"0"]
+
+
+def partitions(store, database, tables):
+    """Yield lists of the partitions that hold records, each one once.
+
+    As a scan of a table finds them: SCAN itself may give a key twice.
+
+    :param tables: names of the tables of the schema.
+    """
+    found = [keyspace.partition(database, partition_rules.TABLE, name)
+             for name in tables]
+    for kind in partition_rules.LISTED:
+        for directory in indexing.directory_keys(database, kind):
+            low = b"-"
+            while True:
+                members, = store.execute([base.Command(directory, (
+                    b"ZRANGEBYLEX", directory, low, b"+",
+                    b"LIMIT", 0, PIECE))])
+                if not members:
+                    break
+                low = b"(" + members[-1]
+                for member in members:
+                    partition = indexing.listed_partition(member)
+                    # Several entries of one are neighbours.
+                    if not found or partition != found[-1]:
+                        found.append(partition)
+                while len(found) > CHUNK:
+                    yield found[:CHUNK]
+                    del found[:CHUNK]
+    if found:
+        yield found
+
+
+def counts(store, database, tables, report=None):
+    """Return the number of records of each table.
+
+    :param tables: names of the tables of the schema.
+    :param report: called with the number of partitions seen so far.
+    """
+    found = collections.Counter()
+    seen = 0
+    for chunk in partitions(store, database, tables):
+        for fields in store.execute([
+                base.Command(partition.key, (b"HKEYS", partition.key))
+                for partition in chunk]):
+            found.update(key_types.table_of(field) for field in fields
+                         if field[:1] == keyspace.RECORD)
+        seen += len(chunk)
+        if report is not None:
+            report(seen)
+    return found

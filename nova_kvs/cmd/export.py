@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nova-kvs export``: copy a database of the store into SQL."""
+
+from nova_kvs.cmd import console
+
+
+def add_parser(subparsers):
+    """Add the command to the command line's parser."""
+    parser = subparsers.add_parser(
+        "export", help="copy a database of the store into SQL",
+        description="Copy all rows of a database, shadow tables included, "
+        "from the store into MySQL, PostgreSQL or SQLite, and compare every "
+        "row afterwards. Make the target's schema first (nova-manage api_db "
+        "sync, nova-manage db sync or placement-manage db sync with the "
+        "target's URL and the source's release), and stop the services that "
+        "write to either. A copy that was stopped goes on when the same "
+        "command is run again. PostgreSQL wants a user that may set "
+        "session_replication_role.")
+    console.add_url(
+        parser, "--from", dest="source", required=True,
+        help="the database in the store, as "
+        "kvs+cluster://10.0.0.1:7000/nova_cell1")
+    console.add_url(
+        parser, "--to", dest="target", required=True,
+        help="the SQL database, as mysql+pymysql://user@host/nova_cell1")
+    parser.add_argument(
+        "--replace", action="store_true",
+        help="remove the rows that the target has")
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="compare the schemas and count the rows, write nothing")
+    console.add_common(parser)
+    return parser
+
+
+@console.command
+def run(args):
+    """Export a database; return the exit status."""
+    from nova_kvs import record
+    from nova_kvs.store import registry
+    from nova_kvs.transfer import exporting
+    from nova_kvs.transfer import sql
+    name = str(registry.parse_url(args.source))
+    progress = console.Progress()
+    try:
+        target = sql.Database(args.target)
+        return console.copy(args, exporting.Export(
+            record.open_database(args.source), target, name,
+            progress.count))
+    finally:
+        progress.close()

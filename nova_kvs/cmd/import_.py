@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``nova-kvs import``: copy an SQL database into the store."""
+
+from nova_kvs.cmd import console
+
+
+def add_parser(subparsers):
+    """Add the command to the command line's parser."""
+    parser = subparsers.add_parser(
+        "import", help="copy an SQL database into the store",
+        description="Copy all rows of a database of Nova or Placement, "
+        "shadow tables included, from MySQL, PostgreSQL or SQLite into the "
+        "store, and compare every row afterwards. Make the target's schema "
+        "first (nova-manage api_db sync, nova-manage db sync or "
+        "placement-manage db sync with the target's URL and the source's "
+        "release), and stop the services that write to either. A copy that "
+        "was stopped goes on when the same command is run again.")
+    console.add_url(
+        parser, "--from", dest="source", required=True,
+        help="the SQL database, as mysql+pymysql://user@host/nova_cell1")
+    console.add_url(
+        parser, "--to", dest="target", required=True,
+        help="the database in the store, as "
+        "kvs+cluster://10.0.0.1:7000/nova_cell1")
+    parser.add_argument(
+        "--replace", action="store_true",
+        help="remove the rows that the target has")
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="compare the schemas and count the rows, write nothing")
+    console.add_common(parser)
+    return parser
+
+
+@console.command
+def run(args):
+    """Import a database; return the exit status."""
+    from nova_kvs import record
+    from nova_kvs.store import registry
+    from nova_kvs.transfer import importing
+    from nova_kvs.transfer import sql
+    registry.parse_url(args.target)
+    progress = console.Progress()
+    try:
+        source = sql.Database(args.source)
+        return console.copy(
+            args, importing.Import(source, record.open_database(args.target),
+                                   progress.count))
+    finally:
+        progress.close()

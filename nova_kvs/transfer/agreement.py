@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether two databases have one schema, and in which order to copy it.
+
+The target's schema is always the one that Nova's own migrations have made
+there: they know the types, defaults and indexes of each kind of database.
+"""
+
+from nova_kvs import exceptions
+from nova_kvs.inspection import revision
+from nova_kvs.record import access
+
+REVISION_TABLE = "alembic_version"
+#: Left by sqlalchemy-migrate in databases older than Nova 24.
+_LEFT_OVER = frozenset(["migrate_version"])
+
+
+def stored_revision(database):
+    """Return alembic's revision of a database in the store, or None."""
+    if REVISION_TABLE not in database.schema.tables:
+        return None
+    rows, = database.begin().load([access.FullScan(REVISION_TABLE)])
+    return next((row.values.get("version_num") for row in rows), None)
+
+
+def tables(schema, sql, sql_is_source):
+    """Return the names of the tables to copy, parents first.
+
+    :param schema: nova_kvs.record.schema.Schema of the store's database.
+    :param sql: nova_kvs.transfer.sql.Database.
+    :param sql_is_source: which way the rows go.
+    :raises nova_kvs.exceptions.ConfigurationError: naming what differs.
+    """
+    stored = set(schema.tables)
+    others = set(sql.tables)
+    source, target = (others, stored) if sql_is_source else (stored, others)
+    extra = source - target
+    if sql_is_source and extra:
+        with sql.reading() as connection:
+            extra = {name for name in extra - _LEFT_OVER
+                     if not sql.is_empty(connection, name)}
+    if extra or target - source - _LEFT_OVER:
+        raise exceptions.ConfigurationError(
+            "source and target do not have the same tables: make the "
+            "target's schema with nova-manage of the source's release",
+            only_in_source=_list(extra),
+            only_in_target=_list(target - source - _LEFT_OVER))
+    for name in source & target:
+        columns = {column.name for column in sql.tables[name].columns}
+        if columns != set(schema.tables[name].columns):
+            raise exceptions.ConfigurationError(
+                "source and target do not have the same columns: make the "
+                "target's schema with nova-manage of the source's release",
+                table=name, columns=_list(
+                    columns ^ set(schema.tables[name].columns)))
+        if set(sql.key(name)) != set(schema.tables[name].key):
+            raise exceptions.ConfigurationError(
+                "source and target do not have the same primary key",
+                table=name)
+    return _in_order(schema, (source & target) - {REVISION_TABLE})
+
+
+def _list(names):
+    return ", ".join(sorted(names)) or "-"
+
+
+def _in_order(schema, names):
+    """Return names, those first whose records others live with."""
+    first = [name for name in sorted(names) if schema.children.get(name)]
+    return first + sorted(set(names) - set(first))
+
+
+def check_revisions(source, target, names):
+    """Compare alembic's revisions.
+
+    :param source: of the source. :param target: of the target.
+    :param names: of the source's tables, for the advice.
+    :raises nova_kvs.exceptions.ConfigurationError: if they differ.
+    """
+    kind = revision.kind_of(names)
+    command = kind.command if kind else "nova-manage db sync"
+    if target is None:
+        raise exceptions.ConfigurationError(
+            "the target has no schema: run %s on it first, with the "
+            "release that the source has" % command)
+    if source != target:
+        raise exceptions.ConfigurationError(
+            "source and target are of different schema revisions: run %s "
+            "on the older one" % command, source=source, target=target)

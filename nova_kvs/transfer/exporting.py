@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies a database of the store into SQL, and compares the two.
+
+Partition by partition, as SCAN finds them, in any order; rows that are in
+the target already are left out. So a copy that was killed looks through all
+of the source again, and writes what is missing.
+"""
+
+from nova_kvs import exceptions
+from nova_kvs.inspection import keys
+from nova_kvs.inspection import walk
+from nova_kvs import keyspace
+from nova_kvs.record import codec
+from nova_kvs.record import partition_rules
+from nova_kvs.transfer import agreement
+from nova_kvs.transfer import conversion
+from nova_kvs.transfer import importing
+from nova_kvs.txn import reading
+
+
+class Export:
+    """A copy from the store to SQL.
+
+    :param database: nova_kvs.record.database.Database.
+    :param target: nova_kvs.transfer.sql.Database.
+    :param name: of the source, without a password.
+    :param progress: called with a text now and then.
+    """
+
+    def __init__(self, database, target, name, progress=None):
+        self._database = database
+        self._target = target
+        self._name = name[:255]
+        self._progress = progress or (lambda text: None)
+        agreement.check_revisions(
+            agreement.stored_revision(database), target.revision(),
+            database.schema.tables)
+        self.tables = agreement.tables(
+            database.schema, target, sql_is_source=False)
+        self._convert = conversion.Conversion(database.schema)
+
+    def counts(self):
+        """Return table's name -> number of rows in the source."""
+        found = walk.counts(
+            self._database.store, self._database.name,
+            self._database.schema.tables,
+            lambda seen: self._progress("counting: %d partitions" % seen))
+        return {name: found[name] for name in self.tables}
+
+    def run(self, replace=False):
+        """Copy what is not copied yet, and verify all of it.
+
+        :param replace: remove what is in the target, if it is not a part of
+            this copy.
+        :returns: table's name -> number of rows.
+        :raises nova_kvs.exceptions.ConfigurationError: if the target holds
+            something else.
+        :raises nova_kvs.transfer.importing.Mismatch: if source and target
+            differ in the end.
+        """
+        mark = self._target.mark()
+        if mark is None or replace and mark != self._name:
+            self._prepare(replace)
+            self._target.set_mark(self._name)
+        elif mark != self._name:
+            raise exceptions.ConfigurationError(
+                "the target holds a part of a copy from another source: "
+                "complete that, or say --replace", source=mark)
+        counts = self.counts()
+        total = sum(counts.values())
+        done = 0
+        for rows in self._rows():
+            with self._target.writing() as connection:
+                for name, values in rows.items():
+                    self._write(connection, name, values)
+                    done += len(values)
+            self._progress("%d of %d rows" % (min(done, total), total))
+        self._verify(counts, total)
+        self._target.finish()
+        self._target.remove_mark()
+        return counts
+
+    def _prepare(self, replace):
+        with self._target.reading() as connection:
+            full = [name for name in self.tables
+                    if not self._target.is_empty(connection, name)]
+        if not full:
+            return
+        if not replace:
+            raise exceptions.ConfigurationError(
+                "the target is not empty: say --replace to remove what is "
+                "in it", tables=", ".join(full))
+        self._progress("removing what is in the target")
+        self._target.clear(full)
+
+    def _rows(self):
+        """Yield name of a table -> list of rows (as stored), in chunks."""
+        store, name = self._database.store, self._database.name
+        for chunk in walk.keys(store, name):
+            wanted = [key for key in chunk
+                      if key.type is keys.KeyType.PARTITION
+                      and key.kind != partition_rules.META]
+            for pieces in walk.pieces(store, wanted):
+                yield self._decode(pieces)
+
+    def _decode(self, pieces):
+        rows = {}
+        for piece in pieces:
+            cells = {field: value[8:] for field, value in piece.pairs
+                     if field[:1] == keyspace.RECORD}
+            # What a transaction left on its way counts as its outcome says.
+            fields = tuple(
+                field[1:] for field, _ in piece.pairs
+                if field[:1] == keyspace.INTENT
+                and field[1:2] == keyspace.RECORD)
+            if fields:
+                snapshot, = self._database.coordinator.read([
+                    reading.FieldsRead(
+                        keyspace.Partition(piece.key.name), fields)])
+                for field in fields:
+                    cells.pop(field, None)
+                cells.update((field, cell.payload) for field, cell
+                             in snapshot.cells.items())
+            for field, payload in cells.items():
+                name = keys.table_of(field)
+                if name in self.tables:
+                    rows.setdefault(name, []).append(
+                        codec.decode(payload, field))
+        return rows
+
+    def _write(self, connection, name, rows):
+        columns = self._target.tables[name].columns
+        new = {}
+        for row in rows:
+            row = self._convert.loaded(name, row, columns)
+            new[self._key(name, row)] = row
+        for row in self._target.find(connection, name, list(new)):
+            new.pop(self._key(name, row), None)
+        if new:
+            self._target.insert(connection, name, list(new.values()))
+
+    def _key(self, name, row):
+        return tuple(row[column] for column in self._target.key(name))
+
+    def _verify(self, counts, total):
+        """Compare every row.
+
+        :raises nova_kvs.transfer.importing.Mismatch: naming the first that
+            differs.
+        """
+        done = 0
+        for rows in self._rows():
+            with self._target.reading() as connection:
+                for name, values in rows.items():
+                    self._compare(connection, name, values)
+                    done += len(values)
+            self._progress("verifying: %d of %d rows" % (
+                min(done, total), total))
+        with self._target.reading() as connection:
+            for name in self.tables:
+                found = self._target.count(connection, name)
+                if found != counts[name]:
+                    raise importing.Mismatch(
+                        "source and target have different numbers of rows",
+                        table=name, source=counts[name], target=found)
+
+    def _compare(self, connection, name, rows):
+        columns = self._target.tables[name].columns
+        wanted = {}
+        for row in rows:
+            row = self._convert.loaded(name, row, columns)
+            wanted[self._key(name, row)] = self._convert.stored(name, row)
+        found = {self._key(name, row): self._convert.stored(name, row)
+                 for row in self._target.find(
+                     connection, name, list(wanted))}
+        for key, row in wanted.items():
+            if key not in found or not conversion.equal(found[key], row):
+                raise importing.Mismatch(table=name, key=key)

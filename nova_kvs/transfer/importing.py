@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies an SQL database into the store, and compares the two.
+
+Table by table, in pages in the order of the primary key. A page is one
+transaction; where the copy is, is noted behind it. So a copy that was killed
+goes on with the page it was at, of which everything or nothing is there.
+"""
+
+from nova_kvs import exceptions
+from nova_kvs.transfer import agreement
+from nova_kvs.transfer import conversion
+from nova_kvs.transfer import state as transfer_state
+from nova_kvs.transfer import target as transfer_target
+
+
+class Import:
+    """A copy from SQL to the store.
+
+    :param source: nova_kvs.transfer.sql.Database.
+    :param database: nova_kvs.record.database.Database.
+    :param progress: called with a text now and then.
+    """
+
+    def __init__(self, source, database, progress=None):
+        self._source = source
+        self._database = database
+        self._progress = progress or (lambda text: None)
+        agreement.check_revisions(
+            source.revision(), agreement.stored_revision(database),
+            source.tables)
+        self.tables = agreement.tables(
+            database.schema, source, sql_is_source=True)
+        self._target = transfer_target.Target(database)
+        self._convert = conversion.Conversion(database.schema)
+
+    def counts(self):
+        """Return table's name -> number of rows in the source."""
+        with self._source.reading() as connection:
+            return {name: self._source.count(connection, name)
+                    for name in self.tables}
+
+    def run(self, replace=False):
+        """Copy what is not copied yet, and verify all of it.
+
+        :param replace: remove what is in the target, if it is not a part of
+            this copy.
+        :returns: table's name -> number of rows.
+        :raises nova_kvs.exceptions.ConfigurationError: if the target holds
+            something else.
+        :raises Mismatch: if source and target differ in the end.
+        """
+        state = transfer_state.State(self._database)
+        if state.source is None or replace and (
+                state.source != self._source.name):
+            self._prepare(replace)
+            state.end()
+            state.begin(self._source.name)
+        elif state.source != self._source.name:
+            raise exceptions.ConfigurationError(
+                "the target holds a part of a copy from another source: "
+                "complete that, or say --replace", source=state.source)
+        counts = self.counts()
+        for name in self.tables:
+            self._copy(name, state, counts[name])
+        self._verify(counts)
+        state.end()
+        return counts
+
+    def _prepare(self, replace):
+        if self._target.is_empty():
+            return
+        if not replace:
+            raise exceptions.ConfigurationError(
+                "the target is not empty: say --replace to remove what is "
+                "in it", database=self._database.name)
+        self._progress("removing what is in the target")
+        self._target.clear()
+
+    def _copy(self, name, state, count):
+        after, done = state.table(name)
+        # What is behind the last note may be there or not.
+        is_resumed = state.is_resumed
+        table = self._database.schema.tables[name]
+        key = self._source.key(name)
+        for rows in self._source.pages(name, after):
+            stored = [self._convert.stored(name, row) for row in rows]
+            if is_resumed:
+                there = self._target.stored(name, stored)
+                stored = [row for row in stored
+                          if table.record_key(row) not in there]
+                is_resumed = False
+            if stored:
+                self._target.insert(name, stored)
+            after = tuple(rows[-1][column] for column in key)
+            done += len(rows)
+            state.set_table(name, after, done)
+            self._progress("%s: %d of %d rows" % (name, done, count))
+
+    def _verify(self, counts):
+        """Compare every row.
+
+        :raises Mismatch: naming the first that differs.
+        """
+        for name in self.tables:
+            table = self._database.schema.tables[name]
+            done = 0
+            for rows in self._source.pages(name):
+                wanted = [self._convert.stored(name, row) for row in rows]
+                found = self._target.stored(name, wanted)
+                for row in wanted:
+                    key = table.record_key(row)
+                    if found.get(key) != row:
+                        raise Mismatch(table=name, key=key)
+                done += len(rows)
+                self._progress("verifying %s: %d of %d rows" % (
+                    name, done, counts[name]))
+            if done != counts[name]:
+                raise Mismatch(
+                    "rows came or went while they were copied: stop the "
+                    "services of the source and begin again", table=name)
+        found = self._target.counts(lambda seen: self._progress(
+            "counting: %d partitions" % seen))
+        for name in self.tables:
+            if found[name] != counts[name]:
+                raise Mismatch("source and target have different numbers "
+                               "of rows", table=name, source=counts[name],
+                               target=found[name])
+
+
+class Mismatch(exceptions.KVSError):
+    """The copy is not equal to its source."""
+
+    message = ("a row of source and target differs: was the source or the "
+               "target written to meanwhile?")

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store's side of an import: pages of rows into records."""
+
+import itertools
+import time
+
+from nova_kvs import exceptions
+from nova_kvs.inspection import checks
+from nova_kvs.inspection import keys
+from nova_kvs.inspection import walk
+from nova_kvs import keyspace
+from nova_kvs.record import access
+from nova_kvs.record import codec
+from nova_kvs.record import index as indexing
+from nova_kvs.record import partition_rules
+from nova_kvs.record import view
+from nova_kvs.store import base
+from nova_kvs.transfer import agreement
+from nova_kvs.txn import reading
+from nova_kvs.txn import retry
+
+#: How long a page is tried: longer than what an import that was killed has
+#: left behind is in the way.
+PATIENCE_S = 60
+PAUSE_S = 0.5
+#: Keys removed in one round trip.
+CHUNK = 500
+
+
+class _ListedView(view.View):
+    """A partition that is known to hold records and to be listed.
+
+    A transaction that has not read it would list it once more.
+    """
+
+    __slots__ = ()
+
+    def has_records(self):
+        return True
+
+
+def _asking(name, partition, *args):
+    return checks.RawRead(base.Command(
+        partition.key, (name, partition.key, *args)))
+
+
+class Target:
+    """A database in the store that rows are copied into.
+
+    :param database: nova_kvs.record.database.Database.
+    """
+
+    def __init__(self, database):
+        self._database = database
+        self.schema = database.schema
+
+    def insert(self, name, rows):
+        """Insert rows that are not there.
+
+        :param rows: list of dicts, as they will be stored.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return retry.run(lambda: self._insert(name, rows))
+            except exceptions.ConflictError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(PAUSE_S)
+
+    def _insert(self, name, rows):
+        database = self._database
+        table = self.schema.tables[name]
+        tx = database.begin()
+        if name in self.schema.children:
+            # Nothing that belongs to them was copied yet: no need to look.
+            database.fresh_ids.update(
+                (name, row[table.auto_id]) for row in rows)
+        for partition in self._listed(tx, table, rows):
+            tx.views[partition] = _ListedView(
+                partition, tx.seen, tx.locators)
+        for row in rows:
+            tx.insert(name, row)
+        tx.commit()
+
+    def _partition(self, tx, table, row):
+        if table.partition_column is None:
+            return tx.table_partition(table)
+        return tx.partition_of_value(table, row.get(table.partition_column))
+
+    def _listed(self, tx, table, rows):
+        """Return which partitions of rows are listed and not empty.
+
+        An empty one can be about to be taken from the directory.
+        """
+        if table.partition_column is None or table.parents:
+            return []
+        home = tx.table_partition(table)
+        partitions = list({self._partition(tx, table, row): None
+                           for row in rows} - {home: None}.keys())
+        results = iter(self._database.coordinator.read([
+            read for partition in partitions for read in (
+                _asking(b"HLEN", partition),
+                _asking(b"HEXISTS", partition, keyspace.FLOOR_FIELD),
+                reading.HintRead(
+                    indexing.directory_key_of(
+                        tx.database, table.kind, partition),
+                    b"[" + partition.key,
+                    b"(" + partition.key + indexing.AFTER_TAIL, 1))]))
+        return [partition for partition, count, floors, members
+                in zip(partitions, results, results, results)
+                if count > floors and members]
+
+    def stored(self, name, rows):
+        """Return what is stored under the keys of rows.
+
+        :param rows: list of dicts, as they should be stored.
+        :returns: dict of primary key -> values, of those that are there.
+        """
+        table = self.schema.tables[name]
+        tx = self._database.begin()
+        if table.parents:
+            records, = tx.load([access.ByPartition(name, tuple(dict.fromkeys(
+                row.get(table.partition_column) for row in rows)))])
+            return {record.key: record.values for record in records}
+        wanted = {}
+        for row in rows:
+            wanted.setdefault(self._partition(tx, table, row), {})[
+                table.field(table.record_key(row))] = table.record_key(row)
+        found = {}
+        for names, snapshot in zip(
+                wanted.values(), self._database.coordinator.read([
+                    reading.FieldsRead(partition, tuple(names))
+                    for partition, names in wanted.items()])):
+            for field, cell in snapshot.cells.items():
+                found[names[field]] = codec.decode(cell.payload, field)
+        return found
+
+    def counts(self, report=None):
+        """Return the number of records of each table, by looking at all.
+
+        :param report: called with the number of partitions seen so far.
+        """
+        return walk.counts(self._database.store, self._database.name,
+                           self.schema.tables, report)
+
+    def is_empty(self):
+        """Tell whether no table but alembic's has a record."""
+        store, name = self._database.store, self._database.name
+        for chunk in walk.keys(store, name):
+            for fields in self._fields(chunk):
+                if any(keys.table_of(field) != agreement.REVISION_TABLE
+                       for field in fields
+                       if field[:1] == keyspace.RECORD):
+                    return False
+        return True
+
+    def _fields(self, chunk):
+        """Return lists of the fields of the partitions among Keys."""
+        return self._database.store.execute([
+            base.Command(key.name, (b"HKEYS", key.name)) for key in chunk
+            if key.type is keys.KeyType.PARTITION
+            and key.kind != partition_rules.META])
+
+    def clear(self):
+        """Remove all but the schema and its revision."""
+        store, name = self._database.store, self._database.name
+        kept = keyspace.partition(
+            name, partition_rules.TABLE, agreement.REVISION_TABLE).key
+        found = store.scan(keyspace.database_pattern(name))
+        while chunk := list(itertools.islice(found, CHUNK)):
+            store.execute([
+                base.Command(key, (b"UNLINK", key)) for key in chunk
+                if not self._stays(key, kept)])
+        self._database.locators.clear()
+
+    def _stays(self, key, kept):
+        found = keys.classify(key, self._database.name)
+        return found.partition == kept or (
+            found.kind == partition_rules.META
+            and found.type is not keys.KeyType.DIRECTORY)

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import sqlite3
+
+import pytest
+
+from nova_kvs.cmd import main
+from nova_kvs.inspection import walk
+from nova_kvs import keyspace
+from nova_kvs.transfer import sql
+from nova_kvs.txn import mutation
+from tests import base
+from tests.unit.cmd import copies
+from tests.unit.record import databases
+
+SERVERS = 23
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch):
+    monkeypatch.setattr(sql, "PAGE", 5)
+    monkeypatch.setattr(walk, "CHUNK", 20)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return copies.make_sqlite(
+        str(tmp_path_factory.mktemp("original") / "source"), SERVERS)
+
+
+@pytest.fixture
+def source(original, capsys):
+    """A database in the store that was imported."""
+    url = copies.make_store()
+    assert main.main(["import", "--from", original, "--to", url]) == 0
+    capsys.readouterr()
+    return url
+
+
+@pytest.fixture
+def target(tmp_path):
+    return copies.make_sqlite(str(tmp_path / "target"))
+
+
+def run(capsys, source, target, *arguments):
+    status = main.main(
+        ["export", "--from", source, "--to", target, *arguments])
+    return status, *capsys.readouterr()
+
+
+def refused(result):
+    status, out, error = result
+    assert (status, out) == (2, "")
+    assert error.startswith("nova-kvs: error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def execute(url, text):
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+    connection.execute(text)
+    connection.commit()
+    connection.close()
+
+
+def test_round_trip(original, source, target, capsys):
+    status, out, error = run(capsys, source, target)
+    assert (status, error) == (0, "")
+    assert "%d rows of 8 tables copied and verified" % (
+        10 * SERVERS + 1) in out
+    assert copies.dump_sqlite(target) == copies.dump_sqlite(original)
+
+
+def test_json_and_dry_run(source, target, capsys):
+    status, out, _ = run(capsys, source, target, "--json", "--dry-run")
+    assert status == 0
+    assert json.loads(out)["tables"]["tags"] == 2 * SERVERS
+    rows = copies.dump_sqlite(target)
+    assert sum(map(len, rows.values())) == 1
+
+
+@pytest.mark.parametrize("chunks", [0, 3, 10, 200])
+def test_killed_and_run_again(chunks, original, source, target, capsys,
+                              monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    insert = sql.Database.insert
+    done = []
+
+    def stop(self, connection, name, rows):
+        insert(self, connection, name, rows)
+        if len(done) == chunks:
+            raise Killed
+        done.append(name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sql.Database, "insert", stop)
+        if chunks < 100:
+            with pytest.raises(Killed):
+                run(capsys, source, target)
+        else:
+            assert run(capsys, source, target)[0] == 0
+            execute(target, "CREATE TABLE nova_kvs_transfer "
+                    "(source VARCHAR(255))")
+            execute(target, "INSERT INTO nova_kvs_transfer VALUES ('%s')"
+                    % source)
+    assert run(capsys, source, target)[0] == 0
+    assert copies.dump_sqlite(target) == copies.dump_sqlite(original)
+
+
+def test_a_target_that_is_not_empty(original, source, target, capsys):
+    execute(target, "INSERT INTO services VALUES (77, 'a', 'b')")
+    error = refused(run(capsys, source, target))
+    assert "tables=services" in error
+    assert run(capsys, source, target, "--replace")[0] == 0
+    assert copies.dump_sqlite(target) == copies.dump_sqlite(original)
+    refused(run(capsys, source, target))
+
+
+def test_another_copy_is_not_completed(original, source, target, capsys):
+    execute(target, "CREATE TABLE nova_kvs_transfer (source VARCHAR(255))")
+    execute(target, "INSERT INTO nova_kvs_transfer VALUES ('other')")
+    assert "source=other" in refused(run(capsys, source, target))
+    assert run(capsys, source, target, "--replace")[0] == 0
+    assert copies.dump_sqlite(target) == copies.dump_sqlite(original)
+
+
+def test_a_row_that_differs(source, target, capsys, monkeypatch):
+    insert = sql.Database.insert
+
+    def change(self, connection, name, rows):
+        insert(self, connection, name, rows)
+        if name == "services":
+            connection.exec_driver_sql(
+                "UPDATE services SET topic = 'x' WHERE id = 3")
+
+    monkeypatch.setattr(sql.Database, "insert", change)
+    error = refused(run(capsys, source, target))
+    assert "table=services" in error and "key=(3,)" in error
+
+
+def test_a_row_too_many(source, target, capsys, monkeypatch):
+    insert = sql.Database.insert
+
+    def add(self, connection, name, rows):
+        insert(self, connection, name, rows)
+        connection.exec_driver_sql(
+            "INSERT OR REPLACE INTO services VALUES (999, 'x', 'y')")
+
+    monkeypatch.setattr(sql.Database, "insert", add)
+    assert "different numbers" in refused(run(capsys, source, target))
+
+
+def test_another_revision(source, tmp_path, capsys):
+    target = copies.make_sqlite(str(tmp_path / "old"), revision="0" * 12)
+    assert "0" * 12 in refused(run(capsys, source, target))
+
+
+def test_a_target_without_a_schema(source, tmp_path, capsys):
+    path = tmp_path / "empty"
+    assert "nova-manage db sync" in refused(
+        run(capsys, source, "sqlite:///%s" % path))
+
+
+def test_a_committed_intent_counts(source, target, capsys):
+    """The process that committed it has not applied it yet."""
+    db = databases.open_again(source)
+    server = keyspace.partition(db.name, "t", "services")
+    other = keyspace.partition(db.name, "s", "other")
+    field = db.schema.tables["services"].field((3,))
+    stored, = db.store.execute([base.command(b"HGET", server.key, field)])
+    db.store.execute([
+        base.command(b"SET", other.outcome_key(b"t" * 16), b"c"),
+        base.command(
+            b"HSET", server.key, keyspace.intent_field(field),
+            b"%016d" % 10 ** 15 + mutation.pack_intent(
+                b"t" * 16, mutation.PUT, 2 ** 60, other.key, [], [],
+                stored[8:].replace(b"compute", b"another")))])
+    assert run(capsys, source, target)[0] == 0
+    assert (3, "host-3", "another") in copies.dump_sqlite(target)["services"]
+
+
+@pytest.mark.parametrize("url", [
+    "nonsense", "kvs+memory:///x", "mysql+pymysql://u:secret@h:1x/y"])
+def test_a_wrong_target(url, source, capsys):
+    assert "secret" not in refused(run(capsys, source, url))

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import sqlite3
+
+import pytest
+
+from nova_kvs.cmd import main
+from nova_kvs import exceptions
+from nova_kvs.inspection import fsck
+from nova_kvs.record import access
+from nova_kvs.record import index as indexing
+from nova_kvs.transfer import sql
+from nova_kvs.transfer import target as transfer_target
+from tests import base
+from tests.unit.cmd import copies
+from tests.unit.record import databases
+
+SERVERS = 23
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch):
+    monkeypatch.setattr(sql, "PAGE", 5)
+    monkeypatch.setattr(fsck, "_MARGIN_MS", 0)
+
+
+@pytest.fixture
+def source(tmp_path):
+    return copies.make_sqlite(str(tmp_path / "source"), SERVERS)
+
+
+@pytest.fixture
+def target():
+    return copies.make_store()
+
+
+def run(capsys, source, target, *arguments):
+    status = main.main(
+        ["import", "--from", source, "--to", target, *arguments])
+    return status, *capsys.readouterr()
+
+
+def export(capsys, source, path):
+    """Export into a new SQLite database; return what it holds then."""
+    url = copies.make_sqlite(str(path))
+    assert main.main(["export", "--from", source, "--to", url]) == 0
+    capsys.readouterr()
+    return copies.dump_sqlite(url)
+
+
+def refused(result):
+    status, out, error = result
+    assert (status, out) == (2, "")
+    assert error.startswith("nova-kvs: error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_all_rows_come_back(source, target, tmp_path, capsys):
+    status, out, error = run(capsys, source, target)
+    assert (status, error) == (0, "")
+    assert "copied and verified" in out
+    assert export(capsys, target, tmp_path / "back") == (
+        copies.dump_sqlite(source))
+
+
+def test_what_is_imported_is_sound(source, target, capsys):
+    assert run(capsys, source, target)[0] == 0
+    db = databases.open_again(target)
+    report = fsck.Fsck(db, 1000).run()
+    assert report.details == []
+    found, = databases.load(db, access.ByIndex(
+        "instances", ("host",), (("host-1",),)))
+    assert len(found) == 8
+    events, = databases.load(db, access.ByPartition(
+        "instance_actions_events", (1, 5, 7)))
+    assert len(events) == 2
+    # New ids go on behind those that came.
+    assert db.next_ids("services") > SERVERS
+    # Nothing is listed twice.
+    listed = [
+        member for key in indexing.directory_keys(db.name, "s")
+        for member in db.store.execute([
+            base.command(b"ZRANGE", key, 0, -1)])[0]]
+    assert len(listed) == len({member[:-4] for member in listed})
+
+
+def test_json_and_dry_run(source, target, capsys):
+    status, out, _ = run(capsys, source, target, "--dry-run", "--json")
+    document = json.loads(out)
+    assert status == 0
+    assert document["tables"]["instances"] == SERVERS
+    assert document["tables"]["tags"] == 2 * SERVERS
+    assert not document["copied"]
+    db = databases.open_again(target)
+    assert databases.load(db, access.FullScan("instances")) == [[]]
+    document = json.loads(run(capsys, source, target, "--json")[1])
+    assert document["verified"]
+    assert document["rows"] == 10 * SERVERS + 1
+
+
+@pytest.mark.parametrize("pages", [0, 2, 12, 30, 48])
+@pytest.mark.parametrize("moment", ["before", "behind"])
+def test_killed_and_run_again(pages, moment, source, target, tmp_path,
+                              capsys, monkeypatch):
+    """It stops before a page, or behind it and before it is noted."""
+    class Killed(BaseException):
+        pass
+
+    insert = transfer_target.Target.insert
+    done = []
+
+    def stop(self, name, rows):
+        if moment == "behind":
+            insert(self, name, rows)
+        if len(done) == pages:
+            raise Killed
+        if moment == "before":
+            insert(self, name, rows)
+        done.append(name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(transfer_target.Target, "insert", stop)
+        with pytest.raises(Killed):
+            main.main(["import", "--from", source, "--to", target])
+    again = []
+    monkeypatch.setattr(
+        transfer_target.Target, "insert",
+        lambda self, name, rows: (again.append(name),
+                                  insert(self, name, rows)))
+    assert run(capsys, source, target)[0] == 0
+    assert len(done) + len(again) + (moment == "behind") == 50
+    assert export(capsys, target, tmp_path / "back") == (
+        copies.dump_sqlite(source))
+
+
+def test_another_copy_is_not_completed(source, target, tmp_path, capsys,
+                                       monkeypatch):
+    with monkeypatch.context() as patched:
+        def fail(*args):
+            raise exceptions.StoreUnavailableError()
+
+        patched.setattr(transfer_target.Target, "insert", fail)
+        assert "does not answer" in refused(run(capsys, source, target))
+    other = copies.make_sqlite(str(tmp_path / "other"), 2)
+    assert "--replace" in refused(run(capsys, other, target))
+    assert run(capsys, other, target, "--replace")[0] == 0
+    assert export(capsys, target, tmp_path / "back") == (
+        copies.dump_sqlite(other))
+
+
+def test_a_target_that_is_not_empty(source, target, tmp_path, capsys):
+    databases.insert(
+        databases.open_again(target), "instances",
+        {"uuid": "u", "host": "other"})
+    assert "--replace" in refused(run(capsys, source, target))
+    assert run(capsys, source, target, "--replace")[0] == 0
+    assert export(capsys, target, tmp_path / "back") == (
+        copies.dump_sqlite(source))
+    assert fsck.Fsck(databases.open_again(target), 1000).run().is_clean
+
+
+def test_run_twice(source, target, capsys):
+    assert run(capsys, source, target)[0] == 0
+    assert "not empty" in refused(run(capsys, source, target))
+
+
+def test_a_row_that_changed_meanwhile(source, target, capsys, monkeypatch):
+    insert = transfer_target.Target.insert
+
+    def change(self, name, rows):
+        insert(self, name, rows)
+        if name == "tags":
+            connection = sqlite3.connect(source.removeprefix("sqlite:///"))
+            connection.execute("UPDATE instances SET host = 'x' "
+                               "WHERE id = 9")
+            connection.commit()
+            connection.close()
+
+    monkeypatch.setattr(transfer_target.Target, "insert", change)
+    error = refused(run(capsys, source, target))
+    assert "instances" in error and "key=(9,)" in error
+
+
+def test_a_row_too_many_in_the_target(source, target, capsys, monkeypatch):
+    insert = transfer_target.Target.insert
+
+    def add(self, name, rows):
+        insert(self, name, [*rows, {"resource_id": "u", "tag": "more"}]
+               if name == "tags" and add.pages == 0 else rows)
+        add.pages += name == "tags"
+
+    add.pages = 0
+    monkeypatch.setattr(transfer_target.Target, "insert", add)
+    assert "different numbers" in refused(run(capsys, source, target))
+
+
+def test_another_revision(source, capsys):
+    target = copies.make_store(revision="000000000000")
+    error = refused(run(capsys, source, target))
+    assert "abcdef012345" in error and "000000000000" in error
+
+
+def test_a_target_without_a_schema(source, capsys):
+    assert "nova-manage db sync" in refused(
+        run(capsys, source, base.memory_url()))
+
+
+def test_other_tables_and_columns(source, tmp_path, capsys):
+    less = [text for text in copies.DDL if " tags" not in text]
+    error = refused(run(capsys, source, copies.make_store(less)))
+    assert "only_in_source=tags" in error
+    more = [*copies.DDL, "CREATE TABLE more (id INTEGER PRIMARY KEY)"]
+    error = refused(run(capsys, source, copies.make_store(more)))
+    assert "only_in_target=more" in error
+    other = [text.replace("topic", "subject") for text in copies.DDL]
+    error = refused(run(capsys, source, copies.make_store(other)))
+    assert "table=services" in error
+
+
+def test_empty_and_old_tables_of_the_source_do_not_matter(
+        source, target, capsys):
+    connection = sqlite3.connect(source.removeprefix("sqlite:///"))
+    connection.execute("CREATE TABLE migrate_version (version INTEGER)")
+    connection.execute("INSERT INTO migrate_version VALUES (1)")
+    connection.execute("CREATE TABLE unused (id INTEGER)")
+    connection.commit()
+    connection.close()
+    assert run(capsys, source, target)[0] == 0
+
+
+def test_a_value_that_does_not_fit(source, target, capsys):
+    connection = sqlite3.connect(source.removeprefix("sqlite:///"))
+    connection.execute(
+        "UPDATE services SET host = 'secret', id = -id WHERE id = 2")
+    connection.execute("UPDATE instances SET deleted = 'many' WHERE id = 3")
+    connection.commit()
+    connection.close()
+    # SQLite keeps a text in a column of integers, as does the store.
+    assert run(capsys, source, target)[0] == 0
+
+
+@pytest.mark.parametrize("url", [
+    "nonsense", "mysql+pymysql://u:secret@h:1x/y", "oracle://u:secret@h/x",
+    "mysql+nonsense://u:secret@h/x",
+    "mysql+pymysql://u:secret@127.0.0.1:x/y",
+    "sqlite:////nonexistent/secret-dir/x"])
+def test_a_wrong_source(url, target, capsys):
+    error = refused(run(capsys, url, target))
+    assert "u:secret" not in error
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:///x",
+                                 "kvs+redis://u:secret@h:99999/x"])
+def test_a_wrong_target(url, source, capsys):
+    assert "secret" not in refused(run(capsys, source, url))
