@@ -5,8 +5,8 @@ import contextlib
 import io
 import time
 
-from nova_kvs import keyspace
 from nova_kvs.cmd import main
+from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record import database as record_database
 from nova_kvs.txn import recovery

@@ -71,7 +71,7 @@ def transfer(number, url, database, count):
 
 
 @pytest.mark.short
-def test_transfers_keep_their_sum(cluster, store):
+def test_transfers_keep_their_sum(cluster, store, show):
     database = "transfers-" + uuid.uuid4().hex
     client = txn.Coordinator(store, database, lifetime_ms=1000)
     client.commit([txn.Mutation(account(database, number), FIELD, 0,
@@ -89,6 +89,9 @@ def test_transfers_keep_their_sum(cluster, store):
     assert sum(int(snapshot.cells[FIELD].payload)
                for snapshot in snapshots) == ACCOUNTS * START
     assert scenarios.leftovers(store, database) == []
+    show("transfers keep their sum while clients die",
+         commits=sum(commits for commits, _ in results),
+         conflicts=sum(conflicts for _, conflicts in results))
 
 
 def take_names(number, url, database, count):
@@ -119,7 +122,7 @@ def take_names(number, url, database, count):
 
 
 @pytest.mark.short
-def test_unique_keys_have_one_winner(cluster, store):
+def test_unique_keys_have_one_winner(cluster, store, show):
     database = "names-" + uuid.uuid4().hex
     count = 60
     results = in_processes(take_names, cluster.url("fault"), database, count)
@@ -136,3 +139,4 @@ def test_unique_keys_have_one_winner(cluster, store):
     scenarios.make_due(store, database)
     client.queue.run_all()
     assert scenarios.leftovers(store, database) == []
+    show("unique keys of bare transactions have one winner", keys=count)

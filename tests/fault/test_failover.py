@@ -7,11 +7,11 @@ import pytest
 
 from nova_kvs import keyspace
 from nova_kvs.record import database as record_database
-from tests import fixtures
 from tests.fault import checks
 from tests.fault import fleet
 from tests.fault import ledger
 from tests.fault import workload
+from tests import fixtures
 
 PROCESSES = 4
 #: Beyond the cluster's node time-out; what is promised.

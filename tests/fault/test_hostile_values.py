@@ -25,6 +25,10 @@ TEXTS = st.one_of(
         "x" * 127, "}" * 64, "1", "1.0", "-0", "NULL"]))
 
 
+#: What ends a text of an encoded tuple, and begins the next one.
+JOIN = "\0\1\3"
+
+
 def near(text):
     """Return texts that must not be mistaken for another."""
     return {text, text[:-1], text + "\0", text + "}", text + " ",
@@ -63,6 +67,13 @@ def test_no_record_is_reachable_under_another_name(cluster, scale, show):
             rows["block_device_mapping"].append({
                 "id": number, "instance_uuid": other, "uuid": text,
                 "volume_id": text})
+        # Two unique keys that would be one if their parts ran together.
+        first, second = texts[:2]
+        rows["services"] += [
+            {"id": 100, "host": first + JOIN + second, "topic": "end",
+             "report_count": 1},
+            {"id": 101, "host": first, "topic": second + JOIN + "end",
+             "report_count": 1}]
         tx = db.begin()
         for table, stored in rows.items():
             for row in stored:

@@ -49,7 +49,8 @@ def test_nothing_is_lost_torn_or_left_behind(
             workload.volumes.c.uuid,
             workload.volumes.c.instance_uuid)).all()
     engine.dispose()
-    show("counters lose no update", increments=checks.counters(database, results),
+    show("counters lose no update",
+         increments=checks.counters(database, results),
          conflicts=sum(result["deadlocks"] for result in results))
 
     won = [("name%d" % name, "server%d" % number)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slots move between masters under load."""
 
+import contextlib
 import random
 import time
 
@@ -8,13 +9,27 @@ import pytest
 
 from nova_kvs import keyspace
 from nova_kvs.record import database as record_database
-from tests import fixtures
 from tests.fault import checks
 from tests.fault import fleet
 from tests.fault import history
 from tests.fault import workload
+from tests import fixtures
 
 PROCESSES = 4
+
+
+class Masters(fixtures.RedisClusterFixture):
+    """A cluster of masters only: no failover gets into the way."""
+
+    def __init__(self):
+        super().__init__(masters=3, replicas=0)
+
+    def master_of_slot(self, number):
+        with contextlib.closing(self.client()) as client:
+            return next(
+                (fixtures.HOST, master[1]) for first, last, master in
+                client.execute_command("CLUSTER", "SLOTS")
+                if first <= number <= last)
 
 
 def move(cluster, number, choose):
@@ -71,17 +86,3 @@ def test_slots_move(scale, show, database_name):
              other_errors=0, missing=0)
         checks.tidy(database)
         checks.fsck(url, show)
-
-
-class Masters(fixtures.RedisClusterFixture):
-    """A cluster of masters only: no failover gets into the way."""
-
-    def __init__(self):
-        super().__init__(masters=3, replicas=0)
-
-    def master_of_slot(self, number):
-        return next(
-            node for node in self.nodes if any(
-                first <= number <= last and master[1] == node[1]
-                for first, last, master in self.client(
-                    node).execute_command("CLUSTER", "SLOTS")))
