@@ -35,6 +35,7 @@ INTENT = b"i"
 
 _DATABASE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _SAFE = "-_."
+_ALL_SAFE = re.compile(rb"[A-Za-z0-9_.-]*")
 
 _NULL = b"\x01"
 _NUMBER = b"\x02"
@@ -63,6 +64,9 @@ def quote(part):
     """
     if isinstance(part, str):
         part = part.encode("utf-8", "surrogatepass")
+    if len(part) <= MAX_PART_BYTES and _ALL_SAFE.fullmatch(part):
+        # As it is: a UUID, and most of what comes here.
+        return bytes(part)
     # urllib leaves "~" as it is; here it marks a hashed part.
     quoted = parse.quote_from_bytes(part, safe=_SAFE).replace(
         "~", "%7E").encode("ascii")

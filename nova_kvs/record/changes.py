@@ -192,7 +192,9 @@ class Changes:
         field = write.table.field(original.key)
         old, new = original.values, write.row
         same_rules = write.table is write.new_table
-        changed = {column for column, _ in old.items() ^ new.items()}
+        changed = {column for column, value in new.items()
+                   if old.get(column) != value}
+        changed.update(old.keys() - new.keys())
         if not changed and same_rules:
             self.validate(partition, field, original.version)
             return

@@ -32,6 +32,18 @@ def by_partition(tx, table, wanted):
     return (yield from _in_partitions(tx, table, values))
 
 
+def partitions_of(tx, table, values):
+    """Return the partitions that values of a table's column name.
+
+    :param table: one that ``names_partitions``.
+    :returns: dict with them as keys.
+    """
+    column = table.partition_column
+    return dict.fromkeys([
+        tx.partition_of_value(table, table.normalise(column, value))
+        for value in values])
+
+
 def _in_partitions(tx, table, values):
     """Return the rows whose partition column has one of some values."""
     if table.parents:
@@ -53,8 +65,15 @@ def read_whole(tx, partitions, table=None):
 
     :param table: the table that is wanted; None: all that is there.
     """
+    reads = reads_of_whole(tx, partitions, table)
+    if reads:
+        yield reads
+
+
+def reads_of_whole(tx, partitions, table):
+    """Return the reads of all partitions that were not read yet."""
     if table is not None and table.name in tx.scanned:
-        return
+        return ()
     views = tx.views
     reads = []
     for partition in partitions:
@@ -62,8 +81,7 @@ def read_whole(tx, partitions, table=None):
         if view is None or not (
                 view.whole or table is not None and view.has_all(table)):
             reads.append(reading.PartitionRead(partition))
-    if reads:
-        yield reads
+    return reads
 
 
 def rows_in(tx, table, partitions):

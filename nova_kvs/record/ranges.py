@@ -59,12 +59,14 @@ class _Bounds:
 
     def is_ordered(self, row):
         """Tell whether the index has a row in its exact place."""
-        return not any(_is_long(row.values.get(column))
-                       for column in self.columns)
+        values = row.values
+        return not any([_is_long(values.get(column))
+                        for column in self.columns])
 
 
 def _is_long(value):
     if type(value) is str:
+        # At most four bytes a character: most need no look.
         return len(value) * 4 > _ORDERED_BYTES and len(
             value.encode("utf-8", "surrogatepass")) > _ORDERED_BYTES
     return type(value) is bytes and len(value) > _ORDERED_BYTES
@@ -103,14 +105,19 @@ def by_range(tx, table, wanted):
         wanted.reverse))
 
 
-def _arrange(rows, bounds, limit, reverse):
-    """Return rows in range, in the columns' order, each once."""
+def _arrange(rows, bounds, limit, reverse, until=None):
+    """Return rows in range, in the columns' order, each once.
+
+    :param until: encoded columns of the last index entry that was read:
+        rows beyond it are left out.
+    """
     found = {}
     for row in rows:
         order = bounds.order(row)
-        if bounds.holds(order):
+        if bounds.holds(order) and (until is None or (
+                order >= until if reverse else order <= until)):
             found[row.partition, row.key] = (order, row)
-    if all(bounds.is_ordered(row) for _, row in found.values()):
+    if all([bounds.is_ordered(row) for _, row in found.values()]):
         ordered = sorted(
             found.values(), key=operator.itemgetter(0), reverse=reverse)
     else:
@@ -136,20 +143,12 @@ def _inner_range(tx, table, index, bounds, limit, reverse):
     if limit is None or len(members) < read.limit:
         return _arrange(rows, bounds, limit, reverse)
     last = indexing.inner_columns(index, members[-1])
-    known = _arrange(_until(rows, bounds, last, reverse),
-                     bounds, limit, reverse)
+    known = _arrange(rows, bounds, limit, reverse, last)
     if len(known) < limit or not all(map(bounds.is_ordered, known)):
         yield [read._replace(limit=None)]
         known = _arrange(
             view.records(table), bounds, None, reverse)
     return known
-
-
-def _until(rows, bounds, last, reverse):
-    """Return the rows that are not beyond the last index entry read."""
-    if reverse:
-        return [row for row in rows if bounds.order(row) >= last]
-    return [row for row in rows if bounds.order(row) <= last]
 
 
 def _hint_range(tx, table, index, bounds, first, limit, reverse):
@@ -181,8 +180,7 @@ def _hint_range(tx, table, index, bounds, first, limit, reverse):
             continue
         if more:
             last = indexing.columns_of(members[-1])
-            found = _arrange(_until(rows, bounds, last, reverse),
-                             bounds, limit, reverse)
+            found = _arrange(rows, bounds, limit, reverse, last)
             if len(found) < limit:
                 if reverse:
                     high = b"(" + members[-1]

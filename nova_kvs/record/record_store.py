@@ -148,13 +148,23 @@ class RecordTransaction:
         """
         self._owner.trim_locators()
         answers = [None] * len(accesses)
-        running = [
-            (number, _PATHS[type(wanted)](
-                self, self.table(wanted.table), wanted), None)
-            for number, wanted in enumerate(accesses)]
-        while running:
+        running = []
+        reads = {}
+        # Most accesses name partitions, which needs no path of its own.
+        plain = []
+        for number, wanted in enumerate(accesses):
+            table = self.table(wanted.table)
+            kind = type(wanted)
+            if kind is access.ByPartition and table.names_partitions:
+                partitions = paths.partitions_of(self, table, wanted.values)
+                for read in paths.reads_of_whole(self, partitions, table):
+                    reads[read] = None
+                plain.append((number, table, partitions))
+            else:
+                running.append(
+                    (number, _PATHS[kind](self, table, wanted), None))
+        while running or reads:
             waiting = []
-            reads = {}
             for number, path, results in running:
                 try:
                     wanted = path.send(results)
@@ -168,6 +178,9 @@ class RecordTransaction:
                 self._read(reads)
             running = [(number, path, [reads[read] for read in wanted])
                        for number, path, wanted in waiting]
+            reads = {}
+        for number, table, partitions in plain:
+            answers[number] = paths.rows_in(self, table, partitions)
         return answers
 
     def _read(self, reads):

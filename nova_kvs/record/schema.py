@@ -7,6 +7,7 @@ then asked. So there is no parser here and no hand-copied schema.
 
 import math
 import os
+import re
 import sqlite3
 import threading
 import typing
@@ -19,6 +20,8 @@ from nova_kvs.record import partition_rules
 ROWID = "_rowid_"
 
 _MAX_INT = 2 ** 63
+# Text with any other character, such as a time, is no number to SQLite.
+_OF_NUMBERS = re.compile(r"[0-9+\-.eE \t\n\v\f\r]*")
 
 
 class Unique(typing.NamedTuple):
@@ -78,6 +81,8 @@ def apply_affinity(name, value):
         return float(value) if name == "REAL" else value
     if kind is float and (name == "REAL" or name == "BLOB"):
         return None if math.isnan(value) else value
+    if kind is str and not _OF_NUMBERS.fullmatch(value):
+        return value
     return _converter.convert(name, value)
 
 
@@ -133,6 +138,8 @@ class Table:
         self.partition_column = rule.column if rule else None
         self.parents = (partition_rules.parent_names(name, rule)
                         if rule and rule.parent else ())
+        #: Whether values of the partition column say where rows are.
+        self.names_partitions = rule is not None and not self.parents
         self.uniques = uniques
         self.indexes = indexes
         self.hints = tuple(index for index in indexes if index.hint)
@@ -140,6 +147,7 @@ class Table:
         self.prefix = keyspace.record_prefix(name)
         self.id_hint = next(
             (index for index in self.hints if index.columns == key), None)
+        self._single_key = key[0] if len(key) == 1 else None
         self._by_name = {index.name: index for index in indexes}
         native = {"TEXT": str, "INTEGER": int, "REAL": float}
         #: Type of a value that the column's affinity leaves as it is.
@@ -158,7 +166,7 @@ class Table:
 
     def normalise(self, column, value):
         """Return a value as the column stores it."""
-        if type(value) is self.native[column] and type(value) is str:
+        if type(value) is str and self.native[column] is str:
             return value
         return apply_affinity(
             self.affinities.get(column, "INTEGER"), value)
@@ -175,6 +183,8 @@ class Table:
 
         :param values: dict without Nones.
         """
+        if self._single_key is not None:
+            return (values.get(self._single_key),)
         return tuple([values.get(column) for column in self.key])
 
     def field(self, key):
