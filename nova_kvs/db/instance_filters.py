@@ -10,7 +10,6 @@ import dataclasses
 from nova.compute import vm_states
 from nova import conf
 from nova.db.main import models
-from nova.db import utils as db_utils
 from oslo_utils import timeutils
 
 from nova_kvs.db import instance_joins as joins
@@ -194,7 +193,7 @@ def _metadata(query, name, value):
 def _regex(query, filters):
     if not filters:
         return
-    safe, operator = db_utils.get_regexp_ops(CONF.database.connection)
+    safe, operator = matching.regexp_ops(CONF.database.connection)
     for name, value in filters.items():
         if name not in INSTANCES.template:
             attribute = getattr(models.Instance, name, None)

@@ -5,6 +5,7 @@ import functools
 import re
 
 from nova.db.main import api as main_db_api
+from nova.db import utils as db_utils
 from nova import exception
 
 from nova_kvs.db import native
@@ -67,6 +68,17 @@ def regexp(expression):
     compiled = re.compile(expression)
     return lambda value: value is not None and (
         compiled.search(str(value)) is not None)
+
+
+def regexp_ops(connection):
+    """Return Nova's (function that makes a pattern safe, SQL operator).
+
+    It was private to nova.db.main.api until Nova 33.
+    """
+    get = getattr(db_utils, "get_regexp_ops", None)
+    if get is None:
+        get = main_db_api._get_regexp_ops
+    return get(connection)
 
 
 def check_sort_keys(table, sort_keys):

@@ -31,7 +31,13 @@ def test_signature_is_novas(name):
         getattr(main_db_api, name))
 
 
-@pytest.mark.parametrize("target", sorted(dispatch.load()))
+def _exists(target):
+    """Tell whether this release of Nova has a function."""
+    owner, name = native.lookup(target)
+    return hasattr(owner, name)
+
+
+@pytest.mark.parametrize("target", sorted(filter(_exists, dispatch.load())))
 def test_native_signature_is_novas(target):
     wrapper = native.REGISTRY[target]
     expected = list(inspect.signature(
