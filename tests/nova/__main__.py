@@ -40,6 +40,9 @@ def _parse(arguments):
         '--native', choices=('on', 'off'), default='on',
         help='whether the native functions are used (default: on)')
     parser.add_argument(
+        '--mixed-cells', action='store_true',
+        help='keep every other cell of a test on SQLite')
+    parser.add_argument(
         '--threading', action='store_true',
         help='run Nova on native threads instead of eventlet')
     parser.add_argument('--jobs', type=int, default=os.cpu_count())
@@ -81,7 +84,8 @@ class Run:
             sources.installed_version(self.suite.project),
             'sqlalchemy', importlib.metadata.version('sqlalchemy'),
             backend, 'native', options.native,
-            'threading' if options.threading else 'eventlet'))
+            'threading' if options.threading else 'eventlet')
+            + (('mixed-cells',) if options.mixed_cells else ()))
         self._log = open(options.state_dir / f'{self.name}.log', 'w')
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(self._log)
@@ -95,7 +99,8 @@ class Run:
         return runner.Worker(
             ['--project', self.suite.project,
              '--url', self._url,
-             '--native', self.options.native],
+             '--native', self.options.native,
+             *(['--mixed-cells'] if self.options.mixed_cells else [])],
             [self.tree, REPOSITORY], not self.options.threading, self._log)
 
     def listing(self):

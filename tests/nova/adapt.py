@@ -22,11 +22,15 @@ database cannot follow by the URL alone:
    and takes the place of ``sqlite`` as its default; dropping all objects
    drops the database, as with SQLite.
 
+With mixed cells, every other cell database of a test stays on SQLite, so that
+servers of both kinds of cells are listed and moved together.
+
 What SQLite loses with its engine is dropped here by ``forget``, which the
 worker calls when a batch of tests is done.
 """
 
 import collections
+import importlib
 import itertools
 import os
 import sqlite3
@@ -61,6 +65,8 @@ class _Target:
 
     def __init__(self, template):
         self.template = template
+        #: True while a cell database is made that stays on SQLite.
+        self.keeps_sqlite = False
 
     def new_url(self):
         """Return the URL of a database that nobody uses.
@@ -73,12 +79,13 @@ class _Target:
         return url.render_as_string(hide_password=False)
 
 
-def install(project, template, native):
+def install(project, template, native, mixed_cells):
     """Adapt the fixtures; before any test module is imported.
 
     :param project: ``nova`` or ``placement``.
     :param template: URL whose database name is ``template``.
     :param native: whether to use the native functions.
+    :param mixed_cells: whether every other cell stays on SQLite.
     """
     target = _Target(template)
     _adapt_engines(target)
@@ -86,6 +93,8 @@ def install(project, template, native):
     _adapt_provisioning(target)
     if project == 'nova':
         _adapt_nova(target, native)
+        if mixed_cells:
+            _mix_cells(target)
 
 
 def wrong_native(native):
@@ -111,17 +120,23 @@ def _adapt_engines(target):
 
     def create(sql_connection, *args, **kwargs):
         if str(sql_connection) in ('sqlite://', target.template):
-            sql_connection = target.new_url()
+            sql_connection = ('sqlite://' if target.keeps_sqlite
+                              else target.new_url())
         engines_made[utils.make_url(sql_connection).drivername] += 1
         return create_engine(sql_connection, *args, **kwargs)
 
     engines.create_engine = create
 
 
+def _nova_fixtures():
+    # As an attribute of its package the name is Nova's top package.
+    return importlib.import_module('nova.tests.fixtures.nova')
+
+
 def _adapt_nova(target, native):
     from nova.tests.fixtures import conf
-    from nova.tests.fixtures import nova as nova_fixtures
 
+    nova_fixtures = _nova_fixtures()
     set_up = conf.ConfFixture.setUp
 
     def set_up_on_kvs(self):
@@ -136,6 +151,20 @@ def _adapt_nova(target, native):
     if hasattr(nova_fixtures, '_use_file_backed_sqlite_with_wal'):
         nova_fixtures._use_file_backed_sqlite_with_wal = (
             lambda name: (target.new_url(), None))
+
+
+def _mix_cells(target):
+    nova_fixtures = _nova_fixtures()
+    add = nova_fixtures.CellDatabases.add_cell_database
+
+    def add_mixed(self, connection_str, default=False):
+        target.keeps_sqlite = len(self._ctxt_mgrs) % 2 == 1
+        try:
+            add(self, connection_str, default=default)
+        finally:
+            target.keeps_sqlite = False
+
+    nova_fixtures.CellDatabases.add_cell_database = add_mixed
 
 
 def _adapt_provisioning(target):
@@ -179,8 +208,12 @@ def _adapt_connections():
     def executescript(self, script):
         keys = _templates.get(script)
         if keys is None:
-            return self.cursor().executescript(script)
-        _restore(keys, self.workspace.database)
+            # Of an SQLite database; the next time it need not be run.
+            self.cursor().executescript(script)
+            self.commit()
+            _templates[script] = _snapshot(self.workspace.database)
+        else:
+            _restore(keys, self.workspace.database)
 
     dbapi.Connection.iterdump = iterdump
     dbapi.Connection.executescript = executescript

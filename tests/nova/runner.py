@@ -70,6 +70,7 @@ class Worker:
             cwd=self._directory.name, env=environment, text=True,
             pass_fds=(writing,), start_new_session=True)
         os.close(writing)
+        self._log = log
         self._answers = open(reading, encoding='utf-8')
         self._deadline = time.monotonic() + SILENCE_LIMIT_S
         self._ended = threading.Event()
@@ -99,7 +100,7 @@ class Worker:
                 self.engines = answer['engines']
                 return
             yield answer
-        raise WorkerDied
+        raise WorkerDied(f'see the end of {self._log.name}')
 
     def close(self):
         """End the process; closing twice does nothing."""

@@ -96,6 +96,7 @@ def main():
     parser.add_argument('--project', required=True)
     parser.add_argument('--url', required=True)
     parser.add_argument('--native', required=True)
+    parser.add_argument('--mixed-cells', action='store_true')
     arguments = parser.parse_args()
     answers = open(arguments.answers, 'w', encoding='utf-8', buffering=1)
 
@@ -110,7 +111,7 @@ def main():
     if on_kvs:
         from tests.nova import adapt
         adapt.install(arguments.project, arguments.url,
-                      arguments.native == 'on')
+                      arguments.native == 'on', arguments.mixed_cells)
         engines = adapt.engines_made
     for line in sys.stdin:
         request = json.loads(line)
