@@ -29,6 +29,8 @@ HOUSEKEEPING_S = 2
 HOUSEKEEPING_ITEMS = 50
 #: Records whose partition a process remembers.
 LOCATORS = 50000
+#: Records of tables that are one partition that a process keeps decoded.
+DECODED = 10000
 _FRESH_IDS = 10000
 
 _databases = {}
@@ -94,6 +96,8 @@ class Database:
         self.schema = record_schema.Schema(0, (), {})
         #: (table's name, key) -> partition it was last seen in.
         self.locators = {}
+        #: Of View: what was decoded before.
+        self.decoded = {}
         #: Table's name -> partition of the whole table.
         self.homes = {}
         #: (table's name, id) that were given out to rows others belong to.
@@ -159,8 +163,11 @@ class Database:
 
     # Where records are ------------------------------------------------------
 
-    def trim_locators(self):
-        """Forget the oldest locators if there are many."""
+    def trim_memory(self):
+        """Forget the oldest locators and decoded records if there are many.
+        """
+        if len(self.decoded) > DECODED:
+            self.decoded.clear()
         locators = self.locators
         if len(locators) > LOCATORS:
             # Another thread may be at it too.

@@ -146,7 +146,7 @@ class RecordTransaction:
         :raises nova_kvs.exceptions.CorruptRecordError: if a record does not
             decode.
         """
-        self._owner.trim_locators()
+        self._owner.trim_memory()
         answers = [None] * len(accesses)
         running = []
         reads = {}
@@ -202,7 +202,8 @@ class RecordTransaction:
             seen = views.get(partition)
             if seen is None:
                 seen = views[partition] = view.View(
-                    partition, self.seen, self.locators)
+                    partition, self.seen, self.locators,
+                    self._owner.decoded)
             if kind is reading.IndexRead:
                 seen.absorb(result[1])
                 continue

@@ -23,19 +23,22 @@ class View:
     """
 
     __slots__ = ("partition", "whole", "floor", "stored", "complete",
-                 "_groups", "_records", "_seen", "_locators")
+                 "_groups", "_records", "_seen", "_locators", "_decoded")
 
-    def __init__(self, partition, seen, locators):
+    def __init__(self, partition, seen, locators, decoded=None):
         """Make a view of which nothing was read.
 
         :param seen: dict that gets (table's name, key) -> Record of what is
             decoded.
         :param locators: dict that gets the same -> partition, of tables
             whose keys do not tell it.
+        :param decoded: dict of field -> (Table, what is stored, Record), of
+            what was decoded before of tables that are one partition.
         """
         self.partition = partition
         self._seen = seen
         self._locators = locators
+        self._decoded = {} if decoded is None else decoded
         self.whole = False
         self.floor = 0
         self.stored = {}
@@ -108,6 +111,16 @@ class View:
 
     def _decode(self, table, field):
         stored = self.stored[field]
+        is_home = table.partition_column is None
+        if is_home:
+            # Flavors, services, cells and the like are few and read all the
+            # time. The same bytes are the same record.
+            known = self._decoded.get(field)
+            if known is not None and known[1] == stored and (
+                    known[0] is table):
+                record = self._records[field] = known[2]
+                self._seen[table.name, record.key] = record
+                return record
         values = codec.decode(reading.payload_of(stored), field)
         key = table.record_key(values)
         if None in key and table.field(key) != field:
@@ -116,6 +129,8 @@ class View:
         record = self._records[field] = self._seen[name] = access.Record(
             table.name, key, self.partition, reading.version_of(stored),
             values)
-        if table.partition_column is not None:
+        if is_home:
+            self._decoded[field] = (table, stored, record)
+        else:
             self._locators[name] = self.partition
         return record
