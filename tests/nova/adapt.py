@@ -300,8 +300,8 @@ def _drop(database):
     keys = _keys(database)
     if keys:
         database.store.batch([_command(key, b'DEL') for key in keys])
-    database.locators.clear()
-    database.fresh_ids.clear()
+    # Connections hold on to the object, so what it knows goes, not itself.
+    database.__init__(database.store, database.name, database.store.settings)
     database.refresh_schema()
 
 
