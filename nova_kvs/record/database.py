@@ -86,11 +86,14 @@ class Database:
     def __init__(self, store, name, settings, failpoint=None):
         self.name = name
         self.store = store
+        self._replicas = settings.commit_replicas
+        self._replica_timeout_ms = int(
+            settings.commit_replicas_timeout * 1000)
         self.coordinator = coordinator.Coordinator(
             store, name,
             lifetime_ms=int(settings.transaction_lifetime * 1000),
-            commit_replicas=settings.commit_replicas,
-            replica_timeout_ms=int(settings.commit_replicas_timeout * 1000),
+            commit_replicas=self._replicas,
+            replica_timeout_ms=self._replica_timeout_ms,
             failpoint=failpoint)
         self.stats = Stats()
         self.schema = record_schema.Schema(0, (), {})
@@ -210,7 +213,7 @@ class Database:
 
     def _take_block(self, table_name, size):
         key = keyspace.counter_key(self.name, table_name)
-        top, = self.store.batch(
+        top, = self._count(
             [base.Command(key, (b"INCRBY", key, size))])
         with self._ids_lock:
             # Of two threads that came here, the later block stays.
@@ -237,13 +240,28 @@ class Database:
         behind = {name: wanted[name] - tops[name] for name in wanted
                   if tops[name] < wanted[name]}
         if behind:
-            self.store.batch([
+            self._count([
                 base.Command(keys[name], (b"INCRBY", keys[name], difference))
                 for name, difference in behind.items()])
         with self._ids_lock:
             for name, number in wanted.items():
                 self._tops[name] = max(
                     self._tops.get(name, 0), tops[name], number)
+
+    def _count(self, commands):
+        """Change counters: on replicas, too, before the ids are used.
+
+        Or a failover would give them out again.
+        """
+        if not self._replicas:
+            return self.store.batch(commands)
+        replies = self.store.batch(
+            commands, self._replicas, self._replica_timeout_ms)
+        if replies.pop() < self._replicas:
+            raise exceptions.StoreUnavailableError(
+                "too few replicas acknowledged the ids of new records: "
+                "nothing was applied")
+        return replies
 
     # Housekeeping -----------------------------------------------------------
 

@@ -304,6 +304,24 @@ def test_an_explicit_id_is_not_given_out_again(db):
 
 
 @pytest.mark.parametrize("number", [0, -5])
+@pytest.mark.parametrize("acknowledged", [0, 1])
+def test_ids_are_on_replicas_before_they_are_used(
+        db, monkeypatch, acknowledged):
+    """A failover would give them out again."""
+    batch = db.store.batch
+    monkeypatch.setattr(db, "_replicas", 1)
+    monkeypatch.setattr(
+        db.store, "batch", lambda items, replicas=0, timeout_ms=0:
+            batch(items) + [acknowledged] * replicas)
+    for row in ({"host": "a"}, {"id": 1000, "host": "b"}):
+        if acknowledged:
+            databases.insert(db, "services", row)
+        else:
+            with pytest.raises(exceptions.StoreUnavailableError):
+                databases.insert(db, "services", row)
+    assert len(all_of(db, "services")) == 2 * acknowledged
+
+
 def test_zero_and_negative_ids_are_stored_as_they_are(db, number):
     databases.insert(db, "services", {"id": number, "host": "a"})
     assert all_of(db, "services") == [{"id": number, "host": "a"}]
