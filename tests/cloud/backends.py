@@ -13,16 +13,17 @@ from tests.cloud import processes
 _START_TIMEOUT_S = 60
 
 
-def _connects(port):
-    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+def _connects(host, port):
+    socket.create_connection((host, port), timeout=1).close()
     return True
 
 
-def start_rabbitmq(group, directory):
+def start_rabbitmq(group, directory, host="127.0.0.1"):
     """Start RabbitMQ without systemd or root, on loopback only.
 
     :param group: processes.Group that it joins.
     :param directory: existing directory, for all of its files.
+    :param host: address in 127.0.0.0/8 on which it listens.
     :returns: its transport URL.
     """
     port, distribution_port, epmd_port = processes.free_ports(3)
@@ -30,7 +31,7 @@ def start_rabbitmq(group, directory):
     os.makedirs(home)
     config = os.path.join(home, "rabbitmq.conf")
     with open(config, "w") as stream:
-        stream.write("listeners.tcp.default = 127.0.0.1:%d\n" % port)
+        stream.write("listeners.tcp.default = %s:%d\n" % (host, port))
         stream.write("loopback_users = none\n")
         stream.write("log.console.level = warning\n")
     env = {
@@ -55,9 +56,9 @@ def start_rabbitmq(group, directory):
         "epmd", [_erlang_program("epmd")], home, env))
     server = group.start(processes.Process(
         "rabbitmq", [_rabbitmq_program()], home, env))
-    processes.wait_for(lambda: _connects(port), "RabbitMQ listens",
+    processes.wait_for(lambda: _connects(host, port), "RabbitMQ listens",
                        _START_TIMEOUT_S, [server])
-    return "rabbit://guest:guest@127.0.0.1:%d/" % port
+    return "rabbit://guest:guest@%s:%d/" % (host, port)
 
 
 def _write_inetrc(home):
@@ -91,12 +92,14 @@ class MariaDB:
     :param group: processes.Group that it joins.
     :param directory: existing directory, for all of its files.
     :param options: further ``--name=value`` arguments of mariadbd.
+    :param host: address in 127.0.0.0/8 on which it listens.
     """
 
-    def __init__(self, group, directory, options=()):
+    def __init__(self, group, directory, options=(), host="127.0.0.1"):
         self._home = os.path.join(directory, "mariadb")
         os.makedirs(self._home)
         self._socket = os.path.join(self._home, "socket")
+        self.host = host
         self.port, = processes.free_ports(1)
         data = os.path.join(self._home, "data")
         # Refused to root unless it is said twice.
@@ -110,26 +113,34 @@ class MariaDB:
             [shutil.which("mariadbd") or "/usr/sbin/mariadbd",
              "--no-defaults", "--datadir=" + data,
              "--socket=" + self._socket, "--port=%d" % self.port,
-             "--bind-address=127.0.0.1", "--max-connections=1000",
+             "--bind-address=" + host, "--max-connections=1000",
              "--character-set-server=utf8mb3", *user, *options],
             self._home))
-        processes.wait_for(lambda: _connects(self.port), "MariaDB listens",
-                           _START_TIMEOUT_S, [self.process])
-        self._execute(
-            "CREATE USER nova@'127.0.0.1' IDENTIFIED BY 'nova'",
-            "GRANT ALL ON *.* TO nova@'127.0.0.1'")
+        processes.wait_for(
+            lambda: _connects(host, self.port), "MariaDB listens",
+            _START_TIMEOUT_S, [self.process])
+        # A node that has joined others has the user already.
+        self.execute(
+            "CREATE USER IF NOT EXISTS nova@'127.%' IDENTIFIED BY 'nova'",
+            "GRANT ALL ON *.* TO nova@'127.%'")
 
-    def _execute(self, *statements):
+    def execute(self, *statements):
+        """Run statements as root; return the rows of the last one."""
         connection = pymysql.connect(unix_socket=self._socket, user="root")
         try:
             with connection.cursor() as cursor:
                 for statement in statements:
                     cursor.execute(statement)
+                return cursor.fetchall()
         finally:
             connection.close()
 
+    def url(self, database):
+        """Return the URL of a database."""
+        return "mysql+pymysql://nova:nova@%s:%d/%s" % (
+            self.host, self.port, database)
+
     def create(self, database):
         """Create a database and return its URL."""
-        self._execute("CREATE DATABASE `%s`" % database)
-        return "mysql+pymysql://nova:nova@127.0.0.1:%d/%s" % (
-            self.port, database)
+        self.execute("CREATE DATABASE `%s`" % database)
+        return self.url(database)

@@ -46,19 +46,50 @@ class Deployment:
             # Children import the checkout under test.
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "PYTHONWARNINGS": "ignore", **(env or {})}
-        other, placement, *api = processes.free_ports(
-            2 + len(self.controllers))
-        self._other_port = other
-        self._placement_port = placement
-        self._api_ports = dict(zip(self.controllers, api))
-        self._endpoints = config.Endpoints(
-            transport_url=transport_url,
-            placement_url="http://127.0.0.1:%d" % placement,
-            image_url="http://127.0.0.1:%d" % other,
-            network_url="http://127.0.0.1:%d" % other)
+        self._transport_url = transport_url
+        ports = iter(processes.free_ports(
+            1 + len(self.placements) + len(self.controllers)))
+        self._other_port = next(ports)
+        self._placement_ports = dict(zip(self.placements, ports))
+        self._api_ports = dict(zip(self.controllers, ports))
         self.client = client.Client(
-            ["http://127.0.0.1:%d" % port for port in api], TOKEN)
+            [self.api_url(host) for host in self.controllers], TOKEN)
         self._write_configuration()
+
+    # What depends on the host, and may differ in a cloud of several sites.
+
+    #: Names of the processes of Placement.
+    placements = ("placement",)
+
+    def databases_of(self, host):
+        """Return the Databases that a host's services use."""
+        return self.databases
+
+    def transport_url_of(self, host):
+        """Return the message broker that a host's services use."""
+        return self._transport_url
+
+    def placement_of(self, host):
+        """Return the name of the Placement that a host's services ask."""
+        return self.placements[0]
+
+    def env_of(self, host):
+        """Return variables for a host's processes."""
+        return {}
+
+    # Of all clouds.
+
+    def api_url(self, host):
+        """Return the URL of a controller's API, without a path."""
+        return "http://127.0.0.1:%d" % self._api_ports[host]
+
+    def _endpoints_of(self, host):
+        other = "http://127.0.0.1:%d" % self._other_port
+        return config.Endpoints(
+            transport_url=self.transport_url_of(host),
+            placement_url="http://127.0.0.1:%d" % (
+                self._placement_ports[self.placement_of(host)]),
+            image_url=other, network_url=other)
 
     def _home(self, host):
         return os.path.join(self._directory, host)
@@ -74,15 +105,16 @@ class Deployment:
             os.makedirs(self._home(host))
             is_controller = host in self._api_ports
             self._write(host, "nova.conf", config.nova_sections(
-                self._endpoints,
-                self.databases if is_controller else None, host,
+                self._endpoints_of(host),
+                self.databases_of(host) if is_controller else None, host,
                 self._home(host)))
             if is_controller:
                 config.write_api_paste(
                     os.path.join(self._home(host), "api-paste.ini"), TOKEN)
-        os.makedirs(self._home("placement"))
-        self._write("placement", "placement.conf", config.placement_sections(
-            self.databases, self._home("placement")))
+        for name in self.placements:
+            os.makedirs(self._home(name))
+            self._write(name, "placement.conf", config.placement_sections(
+                self.databases_of(name), self._home(name)))
 
     def _program(self, name):
         return os.path.join(os.path.dirname(sys.executable), name)
@@ -91,15 +123,16 @@ class Deployment:
         return processes.run(
             [self._program(program), "--config-file",
              os.path.join(self._home(host), conf), *arguments],
-            _COMMAND_TIMEOUT_S, self._env, status)
+            _COMMAND_TIMEOUT_S, {**self._env, **self.env_of(host)}, status)
 
-    def manage(self, *arguments, status=0):
-        """Run nova-manage on the first controller; return its output.
+    def manage(self, *arguments, host=None, status=0):
+        """Run nova-manage; return its output.
 
+        :param host: the controller, by default the first.
         :param status: the exit status it must have.
         """
-        return self._run("nova-manage", self.controllers[0], "nova.conf",
-                         arguments, status)
+        return self._run("nova-manage", host or self.controllers[0],
+                         "nova.conf", arguments, status)
 
     def status(self, *arguments, status=0):
         """Run nova-status on the first controller; return its output."""
@@ -108,8 +141,8 @@ class Deployment:
 
     def placement_manage(self, *arguments):
         """Run placement-manage; return its output."""
-        return self._run("placement-manage", "placement", "placement.conf",
-                         arguments, 0)
+        return self._run("placement-manage", self.placements[0],
+                         "placement.conf", arguments, 0)
 
     def set_up(self):
         """Make the databases and the cells."""
@@ -134,17 +167,18 @@ class Deployment:
         program = "nova-" + role
         return self._spawn(role, "%s.%s" % (program, host), [
             self._program(program), "--config-file",
-            os.path.join(self._home(host), "nova.conf")])
+            os.path.join(self._home(host), "nova.conf")], self.env_of(host))
 
     def start(self):
         """Start all services and map the computes to the cell."""
         self._spawn_wsgi(
             "standins", "standins", "nova_kvs.demo.standins:application",
             self._other_port)
-        self._spawn_wsgi(
-            "placement", "placement", "placement.wsgi.api:application",
-            self._placement_port,
-            {"OS_PLACEMENT_CONFIG_DIR": self._home("placement")})
+        for name, port in self._placement_ports.items():
+            self._spawn_wsgi(
+                "placement", name, "placement.wsgi.api:application", port,
+                {"OS_PLACEMENT_CONFIG_DIR": self._home(name),
+                 **self.env_of(name)})
         for host in self.controllers:
             self.start_conductor(host)
             self._spawn_service("scheduler", host)
@@ -152,7 +186,8 @@ class Deployment:
                 "api", "nova-api." + host,
                 "nova.wsgi.osapi_compute:application",
                 self._api_ports[host],
-                {"OS_NOVA_CONFIG_DIR": self._home(host)})
+                {"OS_NOVA_CONFIG_DIR": self._home(host),
+                 **self.env_of(host)})
         for host in self.computes:
             self._spawn_service("compute", host)
         self._wait_until_up()

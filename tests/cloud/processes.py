@@ -92,17 +92,7 @@ class Process:
 
     def cpu_s(self):
         """Return CPU seconds used by the process group so far."""
-        ticks = 0
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                # One that has just ended has no file any more.
-                with contextlib.suppress(OSError):
-                    with open("/proc/%s/stat" % entry) as stream:
-                        fields = stream.read().rpartition(")")[2].split()
-                    if int(fields[2]) == self.pid:
-                        # Its own time and that of children that ended.
-                        ticks += sum(map(int, fields[11:15]))
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.pid)
 
     def tail(self, lines=TAIL_LINES):
         """Return the end of the log."""
@@ -112,6 +102,21 @@ class Process:
                     self.log_path, "".join(stream.readlines()[-lines:]))
         except FileNotFoundError:
             return "--- %s: no log" % self.log_path
+
+
+def cpu_s(process_group):
+    """Return CPU seconds used by a process group so far."""
+    ticks = 0
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            # One that has just ended has no file any more.
+            with contextlib.suppress(OSError):
+                with open("/proc/%s/stat" % entry) as stream:
+                    fields = stream.read().rpartition(")")[2].split()
+                if int(fields[2]) == process_group:
+                    # Its own time and that of children that ended.
+                    ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 class Group(contextlib.ExitStack):

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recorded runs as tables and pictures for the documentation."""
+
+import glob
+import json
+import os
+from xml.sax import saxutils
+
+_HERE = os.path.dirname(__file__)
+_RUNS = os.path.join(_HERE, "runs")
+_DOC = os.path.join(_HERE, "..", "..", "doc", "source")
+_HEAD = (".. SPDX-License-Identifier: Apache-2.0\n"
+         '.. Made by "python -m tests.experiments report" from the files in\n'
+         "   tests/experiments/runs: do not edit.\n")
+_ROLES = ("api", "conductor", "scheduler", "compute", "placement", "store",
+          "rabbitmq")
+_COLOURS = {"KVS": "#2a6592", "KVS, no native": "#9dc9e8",
+            "KVS, cell a site": "#5aa469", "MariaDB": "#c0732a",
+            "Galera": "#8d6cab"}
+_NAMES = {"kvs": "KVS", "mariadb": "MariaDB", "galera": "Galera"}
+_WIDTH, _LEFT, _RIGHT, _ROW = 720, 250, 60, 20
+
+
+def load():
+    """Return all recorded runs as (name, figures), by name."""
+    runs = []
+    for path in sorted(glob.glob(os.path.join(_RUNS, "*.json"))):
+        with open(path) as stream:
+            found = json.load(stream)
+        runs += [(os.path.basename(path), run) for run in (
+            found if isinstance(found, list) else [found])]
+    return runs
+
+
+def label(run):
+    """Return what held the state in a run, in words."""
+    name = _NAMES[run["backend"]]
+    if run["backend"] == "kvs":
+        if run["native"] == "off":
+            name += ", no native"
+        if run["cells"] == "site":
+            name += ", cell a site"
+    return name
+
+
+def _table(heads, rows):
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in [heads, *rows]:
+        for number, cell in enumerate(row):
+            lines.append("   %s %s" % (
+                "* -" if not number else "  -", cell))
+    # No blank at the end of an empty cell's line.
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _number(value, digits=1):
+    return "" if value is None else "%.*f" % (digits, value)
+
+
+def _size(run):
+    return "%d / %d / %d" % (
+        run["controllers"], run["computes"], run["servers"])
+
+
+def _load(run):
+    return "%.0f to %.0f" % tuple(
+        sorted(run["environment"]["load"][1:]))
+
+
+def _times(run):
+    boot = run["api"]["boot"]
+    return [_number(run["seconds"]), "%d" % run["failures"],
+            "%s / %s" % (_number(boot["p50_s"], 2),
+                         _number(boot["p95_s"], 2))]
+
+
+def _one_site(runs):
+    return _table(
+        ["State", "Size", "Seconds", "Failures", "Boot p50 / p95, s",
+         "Show p50, s", "List 50 p50, s", "Machine", "Load"],
+        [[label(run), _size(run), *_times(run),
+          _number(run["api"].get("show", {}).get("p50_s"), 3),
+          _number(run["api"].get("list", {}).get("p50_s"), 3),
+          "%.0f %%" % (100 * run["machine_cpu_s"] / run["seconds"]
+                       / run["environment"]["cpus"]),
+          _load(run)] for run in runs])
+
+
+def _cpu(runs):
+    return _table(
+        ["State", "Size", *[role.capitalize() for role in _ROLES], "All"],
+        [[label(run), _size(run),
+          *[_number(run["cpu_s"].get(role, 0)) for role in _ROLES],
+          _number(sum(run["cpu_s"].get(role, 0) for role in _ROLES))]
+         for run in runs])
+
+
+def _sites(runs):
+    rows = []
+    for run in runs:
+        links = run["links"].values()
+        rows.append([
+            label(run), "%g" % run["delay_ms"], _size(run), *_times(run),
+            "%.0f" % (sum(link["round_trips"] for link in links)
+                      / run["servers"]),
+            "%.0f" % (sum(link["bytes"] for link in links)
+                      / run["servers"] / 1000),
+            _number(sum(run["cpu_s"].get(role, 0) for role in _ROLES)),
+            _load(run)])
+    return _table(
+        ["State", "Delay, ms", "Size", "Seconds", "Failures",
+         "Boot p50 / p95, s", "Trips a server", "kB a server", "CPU s",
+         "Load"], rows)
+
+
+def _cuts(runs):
+    return _table(
+        ["State", "Delay, ms", "Size", "Cut, s", "Seconds", "Refused",
+         "In ERROR", "Building", "Build requests left",
+         "Allocations too many"],
+        [[label(run), "%g" % run["delay_ms"], _size(run),
+          "%g" % run["cut_s"], _number(run["seconds"]), run["refused"],
+          run["statuses"].get("ERROR", 0), run["statuses"].get("BUILD", 0),
+          run["left_over"]["build_requests"], run["left_over"]["consumers"]]
+         for run in runs])
+
+
+def _homes(runs):
+    rows = []
+    for run in runs:
+        same = other = 0
+        for pair, count in run["homes"].items():
+            booted, homes = pair.split(" > ")
+            if homes == booted:
+                same += count
+            else:
+                other += count
+        rows.append([label(run), "%d" % run["sites"],
+                     "%g" % run["delay_ms"], "%d" % same, "%d" % other])
+    return _table(["State", "Sites", "Delay, ms", "State on the same site",
+                   "State on another"], rows)
+
+
+def _conflicts(runs):
+    def text(store):
+        return ", ".join("%s %d" % (name.replace("_", " "), count)
+                         for name, count in store.items())
+    return _table(["State", "Size", "Sites", "Delay, ms",
+                   "Counted by the store"],
+                  [[label(run), _size(run), "%d" % run["sites"],
+                    "%g" % run["delay_ms"], text(run["store"])]
+                   for run in runs])
+
+
+def _commands(named):
+    lines, seen = [], set()
+    for name, run in named:
+        if name not in seen:
+            seen.add(name)
+            lines += ["``%s``, %s::\n" % (name, run["environment"]["date"]),
+                      "    %s\n" % run["command"].split(" --json")[0]]
+    return "\n".join(lines)
+
+
+def _bars(rows):
+    """Return a picture of bars.
+
+    :param rows: list of (text, label of the colour, value).
+    """
+    height = _ROW * (len(rows) + 1)
+    most = max(value for _text, _label, value in rows)
+    scale = (_WIDTH - _LEFT - _RIGHT) / most
+    parts = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" '
+             'font-family="sans-serif" font-size="12">' % (_WIDTH, height),
+             '<rect width="100%" height="100%" fill="#fff"/>']
+    for number, (text, name, value) in enumerate(rows):
+        top = _ROW * number + 8
+        parts += [
+            '<text x="%d" y="%d" text-anchor="end">%s</text>' % (
+                _LEFT - 6, top + 12, saxutils.escape(text)),
+            '<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>' % (
+                _LEFT, top, value * scale, _ROW - 5, _COLOURS[name]),
+            '<text x="%.1f" y="%d">%.1f s</text>' % (
+                _LEFT + value * scale + 4, top + 12, value)]
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _write(path, text):
+    with open(os.path.join(_DOC, path), "w") as stream:
+        stream.write(text)
+
+
+def write():
+    """Write the tables and pictures of all recorded runs."""
+    named = load()
+    runs = [run for _name, run in named]
+    single = [run for run in runs if run["sites"] == 1]
+    several = [run for run in runs
+               if run["sites"] > 1 and run["cut"] is None]
+    cuts = [run for run in runs if run["cut"] is not None]
+    parts = [_HEAD]
+    for title, make, some in (
+            ("One site", _one_site, single),
+            ("CPU seconds by role", _cpu, single),
+            ("Several sites", _sites, several),
+            ("A site is cut off", _cuts, cuts),
+            ("Where the state of a server is", _homes,
+             [run for run in several if run["homes"]]),
+            ("Conflicts and work of the store", _conflicts, runs)):
+        if some:
+            parts += ["%s\n%s\n" % (title, "-" * len(title)), make(some)]
+    parts += ["Command lines\n-------------\n", _commands(named)]
+    _write("contributor/experiments.inc", "\n".join(parts))
+    if single:
+        _write("_static/experiments.svg", _bars(
+            [("%s, %s" % (label(run), _size(run)), label(run),
+              run["seconds"]) for run in single]))
+    if several:
+        _write("_static/experiments-sites.svg", _bars(
+            [("%s, %g ms" % (label(run), run["delay_ms"]), label(run),
+              run["seconds"]) for run in several]))
