@@ -37,6 +37,12 @@ _DATABASE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _SAFE = "-_."
 _ALL_SAFE = re.compile(rb"[A-Za-z0-9_.-]*")
 
+_pack_float = struct.Struct(">d").pack
+_pack_number = struct.Struct(">QH").pack
+_POSITIVE = 1 << 63
+#: Below it a float has every integer.
+_EXACT = 2 ** 53
+
 _NULL = b"\x01"
 _NUMBER = b"\x02"
 _TEXT = b"\x03"
@@ -178,6 +184,10 @@ def _encode_number(value):
     holds exactly; the distance to an integer that it does not hold follows
     as a second field.
     """
+    if type(value) is int and 0 <= value < _EXACT:
+        # Nearly all of them: ids and flags.
+        return _NUMBER + _pack_number(
+            int.from_bytes(_pack_float(value), "big") | _POSITIVE, 0x8000)
     if isinstance(value, float) and value != value:
         return _NULL  # SQLite stores NaN as NULL.
     nearest = float(value) + 0.0  # -0.0 equals 0.0
@@ -186,9 +196,9 @@ def _encode_number(value):
         if not -2 ** 63 <= value < 2 ** 63:
             raise OverflowError("an integer of a key has at most 64 bits")
         rest = value - int(nearest)
-    bits = struct.unpack(">Q", struct.pack(">d", nearest))[0]
-    bits = bits ^ (0xFFFFFFFFFFFFFFFF if bits >> 63 else 1 << 63)
-    return _NUMBER + struct.pack(">QH", bits, rest + 0x8000)
+    bits = int.from_bytes(_pack_float(nearest), "big")
+    bits = bits ^ (0xFFFFFFFFFFFFFFFF if bits >> 63 else _POSITIVE)
+    return _NUMBER + _pack_number(bits, rest + 0x8000)
 
 
 def _encode_string(kind, value):

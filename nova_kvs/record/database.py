@@ -32,6 +32,10 @@ LOCATORS = 50000
 #: Records of tables that are one partition that a process keeps decoded.
 DECODED = 10000
 _FRESH_IDS = 10000
+#: A block of ids that lasts shorter than this is followed by one of twice
+#: its size, up to so many times the configured one.
+BUSY_BLOCK_S = 10
+LARGEST_BLOCK = 64
 
 _databases = {}
 
@@ -108,6 +112,8 @@ class Database:
         self.grace_ms = int(settings.hint_grace * 1000)
         self._block = settings.id_block_size
         self._ids = {}
+        #: Table's name -> (size of the last block, when it was taken).
+        self._blocks = {}
         self._tops = {}
         self._ids_lock = threading.Lock()
         self._pid = os.getpid()
@@ -183,7 +189,8 @@ class Database:
         """Return the first of consecutive new ids of a table.
 
         They come from blocks that the process takes from the store, so ids
-        of several processes interleave, and some are never used.
+        of several processes interleave, and some are never used. A process
+        that uses many takes larger blocks.
 
         :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
             not answer.
@@ -202,7 +209,7 @@ class Database:
                     first = block[0]
                     block[0] += count
             if first is None:
-                self._take_block(table_name, max(count, self._block))
+                self._take_block(table_name, count)
         if table_name in self.schema.children:
             if len(self.fresh_ids) > _FRESH_IDS:
                 self.fresh_ids.clear()
@@ -211,7 +218,14 @@ class Database:
                 for number in range(first, first + count))
         return first
 
-    def _take_block(self, table_name, size):
+    def _take_block(self, table_name, count):
+        now = time.monotonic()
+        last, taken_at = self._blocks.get(table_name, (0, 0.0))
+        size = self._block
+        if last and now < taken_at + BUSY_BLOCK_S:
+            size = min(2 * last, LARGEST_BLOCK * size)
+        self._blocks[table_name] = size, now
+        size = max(size, count)
         key = keyspace.counter_key(self.name, table_name)
         top, = self._count(
             [base.Command(key, (b"INCRBY", key, size))])

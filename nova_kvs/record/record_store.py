@@ -150,13 +150,23 @@ class RecordTransaction:
         answers = [None] * len(accesses)
         running = []
         reads = {}
-        # Most accesses name partitions, which needs no path of its own.
+        # Most accesses name partitions, which needs no path of its own, and
+        # mostly they all name the same.
         plain = []
+        named = {}
         for number, wanted in enumerate(accesses):
             table = self.table(wanted.table)
             kind = type(wanted)
             if kind is access.ByPartition and table.names_partitions:
-                partitions = paths.partitions_of(self, table, wanted.values)
+                values = wanted.values
+                # 1 and 1.0 are equal, but not as text; NULL is at home.
+                same = (table.name if None in values else table.kind,
+                        table.native[table.partition_column], values,
+                        tuple(map(type, values)))
+                partitions = named.get(same)
+                if partitions is None:
+                    partitions = named[same] = paths.partitions_of(
+                        self, table, values)
                 for read in paths.reads_of_whole(self, partitions, table):
                     reads[read] = None
                 plain.append((number, table, partitions))

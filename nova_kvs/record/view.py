@@ -11,6 +11,8 @@ from nova_kvs.record import codec
 from nova_kvs.txn import reading
 
 _RECORD = keyspace.RECORD[0]
+# What a named tuple's class does, without a call in between.
+_make = tuple.__new__
 
 
 class View:
@@ -94,13 +96,9 @@ class View:
         if not fields:
             return []
         records = self._records
-        found = []
-        for field in fields:
-            record = records.get(field)
-            if record is None:
-                record = self._decode(table, field)
-            found.append(record)
-        return found
+        decode = self._decode
+        return [records.get(field) or decode(table, field)
+                for field in fields]
 
     def record(self, table, field):
         """Return one record, or None if it was not read."""
@@ -126,9 +124,9 @@ class View:
         if None in key and table.field(key) != field:
             raise exceptions.CorruptRecordError(field=field)
         name = (table.name, key)
-        record = self._records[field] = self._seen[name] = access.Record(
-            table.name, key, self.partition, reading.version_of(stored),
-            values)
+        record = self._records[field] = self._seen[name] = _make(
+            access.Record, (table.name, key, self.partition,
+                            reading.version_of(stored), values))
         if is_home:
             self._decoded[field] = (table, stored, record)
         else:

@@ -21,6 +21,7 @@ _INTENT = keyspace.INTENT
 _AFTER_INTENTS = bytes([_INTENT[0] + 1])
 _FLOOR = keyspace.FLOOR_FIELD
 _VERSION_BYTES = mutation.VERSION.size
+_unpack_version = mutation.VERSION.unpack_from
 
 
 class Cell(typing.NamedTuple):
@@ -79,7 +80,7 @@ class Met(typing.NamedTuple):
 
 def version_of(stored):
     """Return the version in what a field holds."""
-    return int.from_bytes(stored[:_VERSION_BYTES], "big")
+    return _unpack_version(stored)[0]
 
 
 def payload_of(stored):

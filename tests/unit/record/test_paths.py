@@ -64,6 +64,28 @@ def test_several_accesses_share_their_trips(db):
     assert made == [2]
 
 
+def test_equal_values_of_partitions_are_told_apart(db):
+    databases.insert(db, "block_device_mapping", {}, {"instance_uuid": "1"})
+    databases.insert(db, "virtual_interfaces", {"address": "a"},
+                     {"address": "b", "instance_uuid": "1.0"})
+    found = databases.another(db).begin().load([
+        access.ByPartition(table, values)
+        for values in ((None,), (1,), (1.0,))
+        for table in ("block_device_mapping", "virtual_interfaces")])
+    assert list(map(len, found)) == [1, 1, 1, 0, 0, 1]
+
+
+def test_a_record_is_decoded_again_when_its_bytes_change(db):
+    databases.insert(db, "services", {"host": "a", "topic": "x"})
+    reader = databases.another(db)
+    for topic in ("y", "y", "z"):
+        databases.update(db, "services", (1,), topic=topic)
+        found, = databases.load(reader, access.FullScan("services"))
+        assert [row["topic"] for row in found] == [topic]
+    again, = databases.load(reader, access.FullScan("services"))
+    assert again[0] is found[0]
+
+
 def test_a_locator_saves_the_trip_to_the_index(db):
     fill(db, 2)
     reader = databases.another(db)

@@ -3,6 +3,7 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs.record import access
+from nova_kvs.record import database as record_database
 from tests.unit.record import databases
 
 
@@ -290,6 +291,19 @@ def test_ids_are_given_out_once(db):
         found, [count for count in (1, 5, 30, 2) for _ in range(2)])
         for number in range(first, first + count)]
     assert len(used) == len(set(used))
+
+
+def test_a_process_that_uses_many_ids_takes_them_in_larger_blocks(
+        db, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(record_database.time, "monotonic", lambda: now[0])
+    with databases.trips(db) as made:
+        assert [db.next_ids("services") for _ in range(20 + 40 + 80)] == (
+            list(range(1, 141)))
+    assert made == [3]
+    now[0] += record_database.BUSY_BLOCK_S
+    db.next_ids("services")
+    assert databases.another(db).next_ids("services") == 161
 
 
 def test_an_explicit_id_is_not_given_out_again(db):
