@@ -359,6 +359,10 @@ class Connection:
     def _run_schema(self, cursor, statement, sql, names):
         space = self.workspace
         words = [token.keyword for token in statement.tokens]
+        if words[1:2] in (["TEMP"], ["TEMPORARY"]):
+            # A workspace keeps nothing beyond its transaction.
+            raise exceptions.UnsupportedStatementError(
+                "temporary tables are not supported")
         table = sqltext.table_of(statement)
         creates = table is not None and words[0] == "CREATE"
         if creates:

@@ -261,7 +261,8 @@ def test_foreign_keys_are_accepted_and_not_enforced(engine):
         connection.commit()
 
 
-@pytest.mark.parametrize("sql", ["ATTACH 'x' AS y", "VACUUM"])
+@pytest.mark.parametrize("sql", [
+    "ATTACH 'x' AS y", "VACUUM", "CREATE TEMP TABLE t (a INTEGER)"])
 def test_what_cannot_be_run(engine, sql):
     with engine.connect() as connection:
         with pytest.raises(exc.NotSupportedError):

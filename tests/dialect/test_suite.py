@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SQLAlchemy's compliance suite for dialects."""
+
+from sqlalchemy import testing
+from sqlalchemy.testing import config
+from sqlalchemy.testing import suite
+from sqlalchemy.testing.suite import *  # noqa: F401,F403
+
+
+class ComponentReflectionTest(suite.ComponentReflectionTest):
+    """The suite's, for the one schema that there is."""
+
+    @testing.combinations(True, False, argnames="views")
+    def test_metadata(self, connection, views):
+        # The last argument is what the suite's decorators add.
+        super().test_metadata(connection, False, views, ())
+
+
+class ComponentReflectionTestExtra(suite.ComponentReflectionTestExtra):
+    """The suite's, for the one schema that there is."""
+
+    @testing.fixture(params=[False])
+    def use_schema_fixture(self, request):
+        return None
+
+
+class IsolationLevelTest(suite.IsolationLevelTest):
+    """The suite's, without what needs a third isolation level."""
+
+    def test_dialect_user_setting_is_restored(self):
+        config.skip_test("there are READ COMMITTED and AUTOCOMMIT only")
