@@ -17,17 +17,23 @@ from tests.fault import fleet
 from tests.fault import workload
 
 
+#: Applied, but not on as many replicas as it must be.
+UNREPLICATED = "unreplicated"
+
+
 class Entry(typing.NamedTuple):
     """One commit of ``ledger``; times by the monotonic clock, in ns.
 
     ``rows`` are pairs of a server and a tag; of a mark the tag is a number
-    that only grows.
+    that only grows. ``answered`` tells whether a server decided the commit:
+    also if it refused it because it has no replicas.
     """
 
     begin: int
     end: int
     status: str
     rows: tuple
+    answered: bool
 
 
 def ledger(number, ready, stop, url):
@@ -45,6 +51,7 @@ def ledger(number, ready, stop, url):
         tx = database.begin()
         begin = time.monotonic_ns()
         status = workload.COMMITTED
+        answered = True
         rows = ()
         try:
             kind = choose.random()
@@ -69,15 +76,21 @@ def ledger(number, ready, stop, url):
                     tx.insert("instance_extra", {
                         "instance_uuid": server, "tag": tag})
             tx.commit()
-        except exceptions.ConflictError:
+        except exceptions.UnreplicatedError:
+            status = UNREPLICATED
+        except exceptions.DuplicateKeyError:
+            # Without commit_replicas, a failover may give out ids again.
             status = workload.REFUSED
         except exceptions.StoreUnavailableError as exc:
             status = workload.REFUSED
+            answered = "too few replicas" in str(exc)
             errors.append((time.monotonic_ns(), repr(exc)))
         except exceptions.UndeterminedError as exc:
             status = workload.UNKNOWN
+            answered = False
             errors.append((time.monotonic_ns(), repr(exc)))
-        entries.append(Entry(begin, time.monotonic_ns(), status, rows))
+        entries.append(Entry(
+            begin, time.monotonic_ns(), status, rows, answered))
     return entries, errors
 
 
