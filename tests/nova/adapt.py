@@ -8,7 +8,6 @@ database cannot follow by the URL alone:
    Nova's configuration gets a URL of ours instead, so that it shows the
    scheme that an operator's would, and each engine that oslo.db makes of
    exactly that URL, or of ``sqlite://``, gets a database with a new name.
-   (The option that turns the native functions off is set in the same place.)
 2. Nova's ``Database`` and ``CellDatabases`` migrate once a process, keep the
    database as SQL text (``iterdump`` of the DBAPI connection) and run that
    text on each new connection (``executescript``). Our connections get these
@@ -41,6 +40,7 @@ from oslo_db.sqlalchemy import test_fixtures
 from oslo_db.sqlalchemy import utils
 import sqlalchemy
 
+from nova_kvs import conf
 from nova_kvs.dialect import dbapi
 from nova_kvs import keyspace
 from nova_kvs.record import database as databases
@@ -88,11 +88,16 @@ def install(project, template, native, mixed_cells):
     :param mixed_cells: whether every other cell stays on SQLite.
     """
     target = _Target(template)
+    if not native:
+        # Fixtures clear what is set on a configuration, and not all tests
+        # use Nova's: so the option itself changes.
+        option, = (one for one in conf.OPTS if one.name == 'db_api')
+        option.default = 'none'
     _adapt_engines(target)
     _adapt_connections()
     _adapt_provisioning(target)
     if project == 'nova':
-        _adapt_nova(target, native)
+        _adapt_nova(target)
         if mixed_cells:
             _mix_cells(target)
 
@@ -133,20 +138,18 @@ def _nova_fixtures():
     return importlib.import_module('nova.tests.fixtures.nova')
 
 
-def _adapt_nova(target, native):
-    from nova.tests.fixtures import conf
+def _adapt_nova(target):
+    from nova.tests.fixtures import conf as conf_fixtures
 
     nova_fixtures = _nova_fixtures()
-    set_up = conf.ConfFixture.setUp
+    set_up = conf_fixtures.ConfFixture.setUp
 
     def set_up_on_kvs(self):
         set_up(self)
         for group in ('api_database', 'database'):
             self.conf.set_default('connection', target.template, group=group)
-        if not native:
-            self.conf.set_default('db_api', 'none', group='nova_kvs')
 
-    conf.ConfFixture.setUp = set_up_on_kvs
+    conf_fixtures.ConfFixture.setUp = set_up_on_kvs
     # Since Nova 34.
     if hasattr(nova_fixtures, '_use_file_backed_sqlite_with_wal'):
         nova_fixtures._use_file_backed_sqlite_with_wal = (
