@@ -3,11 +3,11 @@
 
 import re
 
-from sqlalchemy import exc
-from sqlalchemy import pool
 from sqlalchemy.dialects.sqlite import base as sqlite_base
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.engine import characteristics
+from sqlalchemy import exc
+from sqlalchemy import pool
 
 from nova_kvs.dialect import compiler
 from nova_kvs.dialect import errors

@@ -16,14 +16,14 @@ from sqlite3 import InternalError
 from sqlite3 import NotSupportedError
 from sqlite3 import OperationalError
 from sqlite3 import ProgrammingError
-from sqlite3 import Warning  # noqa: A004
 from sqlite3 import sqlite_version
 from sqlite3 import sqlite_version_info
+from sqlite3 import Warning  # noqa: A004
 
-from nova_kvs import exceptions
 from nova_kvs.dialect import plan as plans
 from nova_kvs.dialect import sqltext
 from nova_kvs.dialect import workspace as workspaces
+from nova_kvs import exceptions
 from nova_kvs.record import database as databases
 
 __all__ = [

@@ -13,11 +13,11 @@ savepoints, REPLACE, upserts and DDL need no book-keeping of their own.
 
 import sqlite3
 
-from nova_kvs import exceptions
 from nova_kvs.dialect import loading
 from nova_kvs.dialect import plan
 from nova_kvs.dialect import sqltext
 from nova_kvs.dialect import template as templates
+from nova_kvs import exceptions
 
 
 class Workspace:
