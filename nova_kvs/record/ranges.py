@@ -17,6 +17,7 @@ LIMIT_SLACK = 8
 #: Text above this many bytes may be out of order in an index.
 _ORDERED_BYTES = keyspace.KEPT_COMPONENT_BYTES
 
+
 class _Bounds:
     """The ends of a range of encoded tuples, and how to check a row."""
 

@@ -12,8 +12,8 @@ from nova_kvs.record import evolution
 from nova_kvs.record import format as stored_format
 from nova_kvs.record import housekeeping
 from nova_kvs.record import index as indexing
-from nova_kvs.record import paths
 from nova_kvs.record import partition_rules
+from nova_kvs.record import paths
 from nova_kvs.record import ranges
 from nova_kvs.record import view
 from nova_kvs.txn import reading

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from nova_kvs.db import rows
 from nova_kvs.record import database
-from tests import fixtures
 from tests.cloud import backends
 from tests.cloud import processes
+from tests import fixtures
 
 MARIADB = "mariadb"
 #: Those of KVS: (name, topology, [nova_kvs] db_api).

@@ -14,8 +14,8 @@ import random
 import typing
 import uuid
 
-from nova import exception
 from nova.db.main import api as main_api
+from nova import exception
 from nova.objects import aggregate
 from nova.objects import flavor
 from nova.objects import host_mapping
@@ -28,6 +28,8 @@ from nova.objects import request_spec
 from tests.benchmarks import cloud as clouds
 
 PAGE = 100
+#: Of the servers that are made and destroyed.
+NEW_PROJECT = "e" * 32
 _DETAILS = ("flavor", "info_cache", "metadata", "numa_topology",
             "security_groups", "services", "system_metadata", "tags",
             "trusted_certs")
@@ -172,7 +174,7 @@ def _new_server(world):
     host = world.cloud.host(world.server())
     return {
         "uuid": str(uuid.uuid4()),
-        "project_id": world.cloud.project(0), "user_id": world.cloud.user(0),
+        "project_id": NEW_PROJECT, "user_id": world.cloud.user(0),
         "display_name": "new", "hostname": "new", "image_ref": "image",
         "vm_state": "building", "task_state": "scheduling", "host": host,
         "node": host, "memory_mb": 2048, "vcpus": 1, "root_gb": 20,

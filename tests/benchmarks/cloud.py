@@ -25,16 +25,18 @@ QUOTAS = ("instances", "cores", "ram", "metadata_items",
           "server_group_members", "key_pairs")
 _START = datetime.datetime(2026, 1, 1)
 _CELLS = (uuid.UUID(int=0), uuid.UUID(int=1))
-_FLAVOR = json.dumps({"cur": {"nova_object.name": "Flavor", "nova_object.data": {
-    "id": 1, "name": "m1.small", "memory_mb": 2048, "vcpus": 1,
-    "root_gb": 20, "ephemeral_gb": 0, "flavorid": "1", "swap": 0,
-    "rxtx_factor": 1.0, "vcpu_weight": 0, "disabled": False,
-    "is_public": True, "extra_specs": {"hw:cpu_policy": "shared"}}},
+_FLAVOR = json.dumps({
+    "cur": {"nova_object.name": "Flavor", "nova_object.data": {
+        "id": 1, "name": "m1.small", "memory_mb": 2048, "vcpus": 1,
+        "root_gb": 20, "ephemeral_gb": 0, "flavorid": "1", "swap": 0,
+        "rxtx_factor": 1.0, "vcpu_weight": 0, "disabled": False,
+        "is_public": True, "extra_specs": {"hw:cpu_policy": "shared"}}},
     "old": None, "new": None})
-_NETWORK = json.dumps([{"id": str(uuid.UUID(int=7)), "type": "ovs", "network": {
-    "id": str(uuid.UUID(int=8)), "bridge": "br-int", "label": "private",
-    "subnets": [{"cidr": "10.0.0.0/16", "ips": [
-        {"address": "10.0.0.3", "type": "fixed", "version": 4}]}]},
+_NETWORK = json.dumps([{
+    "id": str(uuid.UUID(int=7)), "type": "ovs", "network": {
+        "id": str(uuid.UUID(int=8)), "bridge": "br-int", "label": "private",
+        "subnets": [{"cidr": "10.0.0.0/16", "ips": [
+            {"address": "10.0.0.3", "type": "fixed", "version": 4}]}]},
     "address": "fa:16:3e:00:00:01", "devname": "tap0", "active": True}])
 _SPEC = json.dumps({"nova_object.name": "RequestSpec", "nova_object.data": {
     "flavor": json.loads(_FLAVOR)["cur"], "num_instances": 1,

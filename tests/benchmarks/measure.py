@@ -12,6 +12,9 @@ import statistics
 
 from tests.benchmarks import backends
 
+#: What takes longer than this is not repeated.
+_HOPELESS_S = 5
+
 
 @dataclasses.dataclass
 class Figures:
@@ -56,17 +59,26 @@ def measure(workers, calls, rounds, count, budget_s, report):
     order = random.Random(1)
     found = {}
     for call in calls:
-        warm = [worker.run(call.name, 3, 0) for worker in workers]
-        slowest_s = max(_mean(answer["wall_s"]) for answer in warm)
-        planned = max(2, min(count, int(
-            budget_s / (slowest_s * len(workers) * rounds + 1e-9))))
+        slow = {}
+        slowest_s = 0
+        for worker in workers:
+            first = worker.run(call.name, 1, 0)
+            if _mean(first["wall_s"]) > _HOPELESS_S:
+                # Once must do: it is not a matter of a few milliseconds.
+                slow[worker.name] = [first]
+                continue
+            worker.run(call.name, 2, 0)
+            slowest_s = max(slowest_s, _mean(first["wall_s"]))
+        turns = [worker for worker in workers if worker.name not in slow]
+        affordable = int(budget_s / (slowest_s * len(workers) + 1e-9))
+        planned = min(count, max(2, affordable // rounds))
         answers = {worker.name: [] for worker in workers}
-        for number in range(1, rounds + 1):
-            turn = list(workers)
-            order.shuffle(turn)
-            for worker in turn:
+        for number in range(1, min(rounds, max(2, affordable // 2)) + 1):
+            order.shuffle(turns)
+            for worker in turns:
                 answers[worker.name].append(
                     worker.run(call.name, planned, number))
+        answers.update(slow)
         found[call.name] = {
             name: _figures(results) for name, results in answers.items()}
         report("%-44s %s" % (call.name, "  ".join(
