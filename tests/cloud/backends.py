@@ -93,9 +93,11 @@ class MariaDB:
     :param directory: existing directory, for all of its files.
     :param options: further ``--name=value`` arguments of mariadbd.
     :param host: address in 127.0.0.0/8 on which it listens.
+    :param user: as whom it runs where this process is root's.
     """
 
-    def __init__(self, group, directory, options=(), host="127.0.0.1"):
+    def __init__(self, group, directory, options=(), host="127.0.0.1",
+                 user="root"):
         self._home = os.path.join(directory, "mariadb")
         os.makedirs(self._home)
         self._socket = os.path.join(self._home, "socket")
@@ -103,26 +105,36 @@ class MariaDB:
         self.port, = processes.free_ports(1)
         data = os.path.join(self._home, "data")
         # Refused to root unless it is said twice.
-        user = ["--user=root"] if os.getuid() == 0 else []
+        as_user = []
+        if os.getuid() == 0:
+            as_user = ["--user=" + user]
+            shutil.chown(self._home, user)
         processes.run(
             ["mariadb-install-db", "--no-defaults", "--datadir=" + data,
              "--auth-root-authentication-method=normal", "--skip-test-db",
-             *user], _START_TIMEOUT_S)
+             *as_user], _START_TIMEOUT_S)
         self.process = group.start(processes.Process(
             "mariadb",
             [shutil.which("mariadbd") or "/usr/sbin/mariadbd",
              "--no-defaults", "--datadir=" + data,
              "--socket=" + self._socket, "--port=%d" % self.port,
              "--bind-address=" + host, "--max-connections=1000",
-             "--character-set-server=utf8mb3", *user, *options],
+             "--character-set-server=utf8mb3", *as_user, *options],
             self._home))
         processes.wait_for(
-            lambda: _connects(host, self.port), "MariaDB listens",
-            _START_TIMEOUT_S, [self.process])
-        # A node that has joined others has the user already.
+            self._answers, "MariaDB answers", _START_TIMEOUT_S,
+            [self.process])
+        # One that has joined a cluster has the user already.
         self.execute(
             "CREATE USER IF NOT EXISTS nova@'127.%' IDENTIFIED BY 'nova'",
             "GRANT ALL ON *.* TO nova@'127.%'")
+
+    def _answers(self):
+        try:
+            self.execute("SELECT 1")
+        except pymysql.err.OperationalError:
+            return False  # or it has not joined its cluster yet
+        return True
 
     def execute(self, *statements):
         """Run statements as root; return the rows of the last one."""

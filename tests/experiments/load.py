@@ -11,6 +11,8 @@ from nova_kvs.demo import client
 from tests.cloud import deployment
 
 _PAUSE_S = 0.5
+#: After so long without any progress, what is being built never will be.
+_STUCK_S = 60
 
 
 @dataclasses.dataclass
@@ -92,20 +94,27 @@ def boot(cloud, count, concurrency, timeout_s):
 
 
 def _wait_built(cloud, requests, count, start, timeout_s):
+    """Wait until no server is being built, or nothing happens any more.
+
+    :returns: when something happened last.
+    """
+    left, changed = None, start
     while time.monotonic() - start < timeout_s:
         time.sleep(_PAUSE_S)
         cloud.group.check()
+        now = time.monotonic()
         if len(requests) < count:
             continue
-        now = time.monotonic()
         try:
-            building = cloud.client.request(
-                "GET", "/servers?status=BUILD&limit=1")["servers"]
+            building = len(cloud.client.request(
+                "GET", "/servers?status=BUILD&limit=1000")["servers"])
         except (client.APIError, OSError):
             continue  # during a cut; what happened shows at the end
-        if not building:
-            return now
-    return time.monotonic()
+        if building != left:
+            left, changed = building, now
+        if not building or now - changed > _STUCK_S:
+            break
+    return changed
 
 
 def _patiently(function, tries=3):

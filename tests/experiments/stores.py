@@ -116,6 +116,11 @@ class KVS:
         return homes
 
 
+def _create(server):
+    for role in config.Databases._fields:
+        server.create("nova_" + role)
+
+
 class SQL:
     """What MariaDB and Galera have in common."""
 
@@ -124,10 +129,6 @@ class SQL:
     @property
     def processes(self):
         return [server.process for server in self.servers]
-
-    def _create(self):
-        for role in config.Databases._fields:
-            self.servers[0].create("nova_" + role)
 
     def databases_of(self, site):
         server = self.servers[site % len(self.servers)]
@@ -153,8 +154,8 @@ class MariaDB(SQL):
         server = backends.MariaDB(
             group, directory, host=networks.address(0))
         network.serve(0, server.port)
+        _create(server)
         self.servers = [server]
-        self._create()
 
     def mappings(self, site):
         """Return the URLs of cell0 and of the cell for all sites."""
@@ -166,10 +167,11 @@ class Galera(SQL):
     """A Galera cluster with a node on each site, which the site uses."""
 
     def __init__(self, group, directory, network, cells):
-        group_ports = processes.free_ports(2 * len(network.sites))
-        ports, state_ports = group_ports[::2], group_ports[1::2]
-        for site, port in zip(network.sites, ports):
-            network.serve(site, port)
+        # Its rsync gives up root's rights, and then has to get there.
+        os.chmod(directory, 0o711)
+        ports = processes.free_ports(2 * len(network.sites))
+        for site in network.sites:
+            network.serve(site, ports[site])
         self.servers = []
         for site in network.sites:
             home = os.path.join(directory, "site%d" % site)
@@ -177,7 +179,7 @@ class Galera(SQL):
             others = ",".join(
                 "%s:%d" % (network.seen_from(site, other), ports[other])
                 for other in network.sites if other < site)
-            server = backends.MariaDB(group, home, [
+            self.servers.append(backends.MariaDB(group, home, [
                 "--wsrep-on=ON", "--wsrep-provider=" + _GALERA,
                 "--wsrep-cluster-name=nova", "--binlog-format=ROW",
                 "--innodb-autoinc-lock-mode=2", "--wsrep-sst-method=rsync",
@@ -185,11 +187,10 @@ class Galera(SQL):
                 "--wsrep-node-address=" + host,
                 "--wsrep-provider-options="
                 "gmcast.listen_addr=tcp://%s:%d;ist.recv_addr=%s:%d" % (
-                    host, ports[site], host, state_ports[site]),
+                    host, ports[site], host, ports[-1 - site]),
                 *([] if others else ["--wsrep-new-cluster"]),
-            ], host)
-            self.servers.append(server)
-        self._create()
+            ], host, "mysql"))
+        _create(self.servers[0])
 
     def mappings(self, site):
         """Return templates: each site uses the node of its own."""
