@@ -64,8 +64,8 @@ def _read_configuration(files):
 
     :raises nova_kvs.exceptions.ConfigurationError: if that fails.
     """
-    from oslo_config import cfg
     from nova_kvs import conf
+    from oslo_config import cfg
     for path in files:
         if not os.access(path, os.R_OK):
             raise exceptions.ConfigurationError(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``nova-kvs fsck``: find damage in a database, and repair it."""
 
+import time
+
 from nova_kvs.cmd import console
 
 
@@ -28,7 +30,6 @@ def add_parser(subparsers):
 @console.command
 def run(args):
     """Run fsck; return the exit status."""
-    import time
     from nova_kvs.inspection import fsck
     from nova_kvs.inspection import quarantine
     from nova_kvs import record

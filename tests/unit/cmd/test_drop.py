@@ -5,8 +5,8 @@ import pytest
 
 from nova_kvs.cmd import main
 from nova_kvs import exceptions
-from nova_kvs import keyspace
 from nova_kvs.inspection import dropping
+from nova_kvs import keyspace
 from nova_kvs.store import registry
 from tests import base
 from tests.unit.record import databases

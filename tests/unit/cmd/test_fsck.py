@@ -64,8 +64,10 @@ class Damage:
         return reply
 
     def keys(self, part):
-        return sorted(key for key in self.db.store.scan(
-            keyspace.database_pattern(self.db.name)) if part in key and b"}t" not in key)
+        return sorted(
+            key for key in self.db.store.scan(
+                keyspace.database_pattern(self.db.name))
+            if part in key and b"}t" not in key)
 
     def hint_of(self, host, partition=None, version=1):
         """Return key and member of a hint of the index of hosts."""
