@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from nova_kvs.store import registry
+from tests.fault import proxy
 from tests import fixtures
 
 #: The claims that were shown: name -> the numbers of them, added up.
@@ -58,6 +59,19 @@ def cluster():
     """A cluster of three masters that every test of the session uses."""
     with fixtures.RedisClusterFixture(masters=3, replicas=1) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def all_proxied():
+    with proxy.ProxiedCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def proxied(all_proxied):
+    """A cluster behind proxies, whose faults end with the test."""
+    yield all_proxied
+    vars(all_proxied.faults).update(vars(proxy.Faults()))
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_transfers_keep_their_sum(cluster, store, show):
                                 b"%d" % START)
                    for number in range(ACCOUNTS)])
 
-    results = in_processes(transfer, cluster.url("fault"), database, 60)
+    results = in_processes(transfer, cluster.url("fault"), database, 40)
 
     assert sum(conflicts for _, conflicts in results) > 0
     scenarios.make_due(store, database)
@@ -124,7 +124,7 @@ def take_names(number, url, database, count):
 @pytest.mark.short
 def test_unique_keys_have_one_winner(cluster, store, show):
     database = "names-" + uuid.uuid4().hex
-    count = 60
+    count = 30
     results = in_processes(take_names, cluster.url("fault"), database, count)
     taken = [pair for result in results for pair in result]
     assert sorted(name for name, _ in taken) == list(range(count))

@@ -94,12 +94,12 @@ def test_masters_are_killed(
     took_over_s = []
     with fleet.Fleet(ledger.ledger, PROCESSES, url) as load:
         for number in range(kills):
-            time.sleep(scale(3, 2))
+            time.sleep(scale(3, 1))
             node, seconds, *kill = kill_master(
                 cluster, b"kvs:{%d}" % number)
             took_over_s.append(seconds)
             killed.append(kill)
-            time.sleep(scale(3, 2))
+            time.sleep(scale(3, 1))
             cluster.restart(node)
             cluster.wait_healthy(timeout_s=60)
         results = load.stop()
@@ -138,7 +138,7 @@ def test_all_nodes_are_killed(scale, show, database_name):
                           hint_grace=11, request_timeout=20)
         workload.create(url)
         with fleet.Fleet(ledger.ledger, PROCESSES, url) as load:
-            time.sleep(scale.seconds(10, 3))
+            time.sleep(scale.seconds(10, 2))
             when = time.monotonic_ns()
             for node in cluster.nodes:
                 cluster.kill(node)

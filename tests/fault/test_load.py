@@ -19,7 +19,7 @@ PROCESSES = 8
 @pytest.mark.short
 def test_nothing_is_lost_torn_or_left_behind(
         cluster, scale, show, database_name):
-    seconds = scale.seconds(60, 10)
+    seconds = scale.seconds(60, 8)
     names = scale(1000, 100)
     url = cluster.url(database_name, transaction_lifetime=1, hint_grace=2)
     initial = workload.create(url)

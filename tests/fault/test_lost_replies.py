@@ -13,25 +13,10 @@ from nova_kvs import txn
 from tests.fault import checks
 from tests.fault import fleet
 from tests.fault import history
-from tests.fault import proxy
 from tests.fault import scenarios
 from tests.fault import workload
 
 PROCESSES = 4
-
-
-@pytest.fixture(scope="module")
-def proxied():
-    with proxy.ProxiedCluster() as cluster:
-        yield cluster
-
-
-@pytest.fixture(autouse=True)
-def no_faults(request):
-    yield
-    if "proxied" in request.fixturenames:
-        vars(request.getfixturevalue("proxied").faults).update(
-            vars(proxy.Faults()))
 
 
 @pytest.mark.short
@@ -39,14 +24,14 @@ def test_every_operation_is_applied_once(
         proxied, scale, show, database_name):
     faults = proxied.faults
     url = proxied.url(
-        database_name, transaction_lifetime=2, hint_grace=3,
+        database_name, transaction_lifetime=1, hint_grace=2,
         socket_timeout=0.5, request_timeout=20)
     initial = workload.create(url)
     faults.lose = 0.01
     faults.cut = 0.002
     with fleet.Fleet(workload.bank, PROCESSES, url,
-                     scale(200, 40)) as load:
-        time.sleep(scale.seconds(30, 8))
+                     scale(200, 20)) as load:
+        time.sleep(scale.seconds(30, 5))
         results = load.stop()
     lost, silenced, commands = faults.lost, faults.silenced, faults.commands
     faults.lose = faults.cut = 0.0

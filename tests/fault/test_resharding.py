@@ -51,7 +51,7 @@ def move(cluster, number, choose):
 
 @pytest.mark.short
 def test_slots_move(scale, show, database_name):
-    seconds = scale.seconds(30, 5)
+    seconds = scale.seconds(30, 4)
     choose = random.Random(0)
     moves = keys = 0
     with Masters() as cluster:
@@ -65,7 +65,7 @@ def test_slots_move(scale, show, database_name):
         slots += [keyspace.slot(keyspace.gc_key(database_name, bucket))
                   for bucket in range(keyspace.GC_BUCKETS)]
         with fleet.Fleet(workload.bank, PROCESSES, url,
-                         scale(200, 40)) as load:
+                         scale(200, 20)) as load:
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
                 keys += move(cluster, choose.choice(slots), choose)

@@ -10,17 +10,10 @@ import sqlalchemy as sa
 
 from tests.fault import conductor
 from tests.fault import fleet
-from tests.fault import proxy
 from tests.fault import workload
 
 #: With the options' defaults.
 PROMISED_S = 10
-
-
-@pytest.fixture(scope="module")
-def proxied():
-    with proxy.ProxiedCluster() as cluster:
-        yield cluster
 
 
 class Outage:
@@ -86,8 +79,8 @@ def timed(work, engine):
     return error, time.monotonic() - begin
 
 
-@pytest.mark.short
-@pytest.mark.parametrize("how", ["hang", "refuse"])
+@pytest.mark.parametrize("how", [
+    pytest.param("hang", marks=pytest.mark.short), "refuse"])
 def test_errors_come_in_time(proxied, show, database_name, how):
     url = proxied.url(database_name)
     workload.create(url)
