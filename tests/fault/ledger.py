@@ -78,8 +78,9 @@ def ledger(number, ready, stop, url):
             tx.commit()
         except exceptions.UnreplicatedError:
             status = UNREPLICATED
-        except exceptions.DuplicateKeyError:
-            # Without commit_replicas, a failover may give out ids again.
+        except (exceptions.ConflictError, exceptions.DuplicateKeyError):
+            # A commit of unknown outcome came late; or, without
+            # commit_replicas, a failover gave out ids again.
             status = workload.REFUSED
         except exceptions.StoreUnavailableError as exc:
             status = workload.REFUSED
