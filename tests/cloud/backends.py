@@ -109,10 +109,12 @@ class MariaDB:
         if os.getuid() == 0:
             as_user = ["--user=" + user]
             shutil.chown(self._home, user)
+        # Two that start at once take each other's temporary tables.
+        env = {"TMPDIR": self._home}
         processes.run(
             ["mariadb-install-db", "--no-defaults", "--datadir=" + data,
              "--auth-root-authentication-method=normal", "--skip-test-db",
-             *as_user], _START_TIMEOUT_S)
+             *as_user], _START_TIMEOUT_S, env)
         self.process = group.start(processes.Process(
             "mariadb",
             [shutil.which("mariadbd") or "/usr/sbin/mariadbd",
@@ -120,7 +122,7 @@ class MariaDB:
              "--socket=" + self._socket, "--port=%d" % self.port,
              "--bind-address=" + host, "--max-connections=1000",
              "--character-set-server=utf8mb3", *as_user, *options],
-            self._home))
+            self._home, env))
         processes.wait_for(
             self._answers, "MariaDB answers", _START_TIMEOUT_S,
             [self.process])

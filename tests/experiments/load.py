@@ -11,8 +11,9 @@ from nova_kvs.demo import client
 from tests.cloud import deployment
 
 _PAUSE_S = 0.5
-#: After so long without any progress, what is being built never will be.
-_STUCK_S = 60
+#: Longer than Nova waits for an answer to a message (60 s): what is being
+#: built after so long without any progress never will be.
+_STUCK_S = 90
 
 
 @dataclasses.dataclass

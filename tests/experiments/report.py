@@ -81,8 +81,9 @@ def _one_site(runs):
         [[label(run), _size(run), *_times(run),
           _number(run["api"].get("show", {}).get("p50_s"), 3),
           _number(run["api"].get("list", {}).get("p50_s"), 3),
-          "%.0f %%" % (100 * run["machine_cpu_s"] / run["seconds"]
-                       / run["environment"]["cpus"]),
+          # Both were not read at exactly the same moments.
+          "%.0f %%" % min(100, 100 * run["machine_cpu_s"] / run["seconds"]
+                          / run["environment"]["cpus"]),
           _load(run)] for run in runs])
 
 
@@ -93,6 +94,27 @@ def _cpu(runs):
           *[_number(run["cpu_s"].get(role, 0)) for role in _ROLES],
           _number(sum(run["cpu_s"].get(role, 0) for role in _ROLES))]
          for run in runs])
+
+
+def _limits(runs):
+    """Say how many boots a second one processor of each kind can carry."""
+    rows = []
+    for run in runs:
+        cost = {role: run["cpu_s"].get(role, 0) / run["servers"]
+                for role in _ROLES}
+        rows.append([
+            label(run), _size(run),
+            "%.0f" % (1000 * sum(cost[role] for role in (
+                "api", "conductor", "scheduler"))),
+            "%.0f" % (1000 * cost["placement"]),
+            "%.0f" % (1000 * cost["store"]),
+            _number(1 / cost["store"] if cost["store"] else None, 0),
+            _number(1 / sum(cost.values()), 1)])
+    return _table(
+        ["State", "Size", "Controller, ms CPU a server",
+         "Placement, ms CPU", "Store, ms CPU",
+         "Servers a second for a core of the store",
+         "Servers a second for a core with all of it"], rows)
 
 
 def _sites(runs):
@@ -190,6 +212,15 @@ def _write(path, text):
         stream.write(text)
 
 
+def _picture(name, runs, texts):
+    """Write a picture of seconds; return what shows it."""
+    _write("_static/%s.svg" % name, _bars([
+        (text, label(run), run["seconds"])
+        for text, run in zip(texts, runs)]))
+    return (".. image:: ../_static/%s.svg\n"
+            "   :alt: Seconds until all servers were ACTIVE\n" % name)
+
+
 def write():
     """Write the tables and pictures of all recorded runs."""
     named = load()
@@ -198,24 +229,27 @@ def write():
     several = [run for run in runs
                if run["sites"] > 1 and run["cut"] is None]
     cuts = [run for run in runs if run["cut"] is not None]
+    sections = [
+        ("One site", single, [
+            lambda some: _picture("experiments", some, [
+                "%s, %s" % (label(run), _size(run)) for run in some]),
+            _one_site]),
+        ("CPU seconds by role", single, [_cpu]),
+        ("What limits it", single, [_limits]),
+        ("Several sites", several, [
+            lambda some: _picture("experiments-sites", some, [
+                "%s, %g ms" % (label(run), run["delay_ms"])
+                for run in some]),
+            _sites]),
+        ("A site is cut off", cuts, [_cuts]),
+        ("Where the state of a server is",
+         [run for run in several if run["homes"]], [_homes]),
+        ("Conflicts and work of the store", runs, [_conflicts]),
+        ("Command lines", named, [_commands]),
+    ]
     parts = [_HEAD]
-    for title, make, some in (
-            ("One site", _one_site, single),
-            ("CPU seconds by role", _cpu, single),
-            ("Several sites", _sites, several),
-            ("A site is cut off", _cuts, cuts),
-            ("Where the state of a server is", _homes,
-             [run for run in several if run["homes"]]),
-            ("Conflicts and work of the store", _conflicts, runs)):
+    for title, some, makers in sections:
         if some:
-            parts += ["%s\n%s\n" % (title, "-" * len(title)), make(some)]
-    parts += ["Command lines\n-------------\n", _commands(named)]
+            parts.append("%s\n%s\n" % (title, "=" * len(title)))
+            parts += [make(some) for make in makers]
     _write("contributor/experiments.inc", "\n".join(parts))
-    if single:
-        _write("_static/experiments.svg", _bars(
-            [("%s, %s" % (label(run), _size(run)), label(run),
-              run["seconds"]) for run in single]))
-    if several:
-        _write("_static/experiments-sites.svg", _bars(
-            [("%s, %g ms" % (label(run), run["delay_ms"]), label(run),
-              run["seconds"]) for run in several]))
