@@ -55,8 +55,8 @@ class Export:
         :returns: table's name -> number of rows.
         :raises nova_kvs.exceptions.ConfigurationError: if the target holds
             something else.
-        :raises nova_kvs.transfer.importing.Mismatch: if source and target
-            differ in the end.
+        :raises nova_kvs.exceptions.KVSError: if source and target differ
+            in the end.
         """
         mark = self._target.mark()
         if mark is None or replace and mark != self._name:
@@ -75,9 +75,12 @@ class Export:
                     self._write(connection, name, values)
                     done += len(values)
             self._progress("%d of %d rows" % (min(done, total), total))
-        self._verify(counts, total)
-        self._target.finish()
+        difference = self._difference(counts, total)
+        # Also if they differ: going on would not help.
         self._target.remove_mark()
+        if difference is not None:
+            raise difference
+        self._target.finish()
         return counts
 
     def _prepare(self, replace):
@@ -142,17 +145,19 @@ class Export:
     def _key(self, name, row):
         return tuple(row[column] for column in self._target.key(name))
 
-    def _verify(self, counts, total):
+    def _difference(self, counts, total):
         """Compare every row.
 
-        :raises nova_kvs.transfer.importing.Mismatch: naming the first that
-            differs.
+        :returns: an error that names the first that differs, or None.
         """
         done = 0
         for rows in self._rows():
             with self._target.reading() as connection:
                 for name, values in rows.items():
-                    self._compare(connection, name, values)
+                    key = self._different_key(connection, name, values)
+                    if key is not None:
+                        return exceptions.KVSError(
+                            importing.DIFFERENT, table=name, key=key)
                     done += len(values)
             self._progress("verifying: %d of %d rows" % (
                 min(done, total), total))
@@ -160,11 +165,12 @@ class Export:
             for name in self.tables:
                 found = self._target.count(connection, name)
                 if found != counts[name]:
-                    raise importing.Mismatch(
-                        "source and target have different numbers of rows",
-                        table=name, source=counts[name], target=found)
+                    return exceptions.KVSError(
+                        importing.DIFFERENT_NUMBERS, table=name,
+                        source=counts[name], target=found)
+        return None
 
-    def _compare(self, connection, name, rows):
+    def _different_key(self, connection, name, rows):
         columns = self._target.tables[name].columns
         wanted = {}
         for row in rows:
@@ -175,4 +181,5 @@ class Export:
                      connection, name, list(wanted))}
         for key, row in wanted.items():
             if key not in found or not conversion.equal(found[key], row):
-                raise importing.Mismatch(table=name, key=key)
+                return key
+        return None

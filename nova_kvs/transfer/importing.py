@@ -12,6 +12,10 @@ from nova_kvs.transfer import conversion
 from nova_kvs.transfer import state as transfer_state
 from nova_kvs.transfer import target as transfer_target
 
+DIFFERENT = ("a row of source and target differs: was the source or the "
+             "target written to meanwhile?")
+DIFFERENT_NUMBERS = "source and target have different numbers of rows"
+
 
 class Import:
     """A copy from SQL to the store.
@@ -47,7 +51,8 @@ class Import:
         :returns: table's name -> number of rows.
         :raises nova_kvs.exceptions.ConfigurationError: if the target holds
             something else.
-        :raises Mismatch: if source and target differ in the end.
+        :raises nova_kvs.exceptions.KVSError: if source and target differ
+            in the end.
         """
         state = transfer_state.State(self._database)
         if state.source is None or replace and (
@@ -62,8 +67,11 @@ class Import:
         counts = self.counts()
         for name in self.tables:
             self._copy(name, state, counts[name])
-        self._verify(counts)
+        difference = self._difference(counts)
+        # Also if they differ: going on would not help.
         state.end()
+        if difference is not None:
+            raise difference
         return counts
 
     def _prepare(self, replace):
@@ -96,10 +104,10 @@ class Import:
             state.set_table(name, after, done)
             self._progress("%s: %d of %d rows" % (name, done, count))
 
-    def _verify(self, counts):
+    def _difference(self, counts):
         """Compare every row.
 
-        :raises Mismatch: naming the first that differs.
+        :returns: an error that names the first that differs, or None.
         """
         for name in self.tables:
             table = self._database.schema.tables[name]
@@ -110,25 +118,20 @@ class Import:
                 for row in wanted:
                     key = table.record_key(row)
                     if found.get(key) != row:
-                        raise Mismatch(table=name, key=key)
+                        return exceptions.KVSError(
+                            DIFFERENT, table=name, key=key)
                 done += len(rows)
                 self._progress("verifying %s: %d of %d rows" % (
                     name, done, counts[name]))
             if done != counts[name]:
-                raise Mismatch(
+                return exceptions.KVSError(
                     "rows came or went while they were copied: stop the "
                     "services of the source and begin again", table=name)
         found = self._target.counts(lambda seen: self._progress(
             "counting: %d partitions" % seen))
         for name in self.tables:
             if found[name] != counts[name]:
-                raise Mismatch("source and target have different numbers "
-                               "of rows", table=name, source=counts[name],
-                               target=found[name])
-
-
-class Mismatch(exceptions.KVSError):
-    """The copy is not equal to its source."""
-
-    message = ("a row of source and target differs: was the source or the "
-               "target written to meanwhile?")
+                return exceptions.KVSError(
+                    DIFFERENT_NUMBERS, table=name, source=counts[name],
+                    target=found[name])
+        return None

@@ -14,23 +14,17 @@ PAGE = 500
 STATE_TABLE = "nova_kvs_transfer"
 
 
-class Problem(exceptions.KVSError):
-    """The SQL database refused something, or is not fit for the copy."""
-
-    message = "the SQL database cannot be used"
-
-
 @contextlib.contextmanager
 def translated():
     """Turn SQLAlchemy's errors into ours: one line, without values."""
     try:
         yield
     except exc.DBAPIError as error:
-        raise Problem("the SQL database reports: %s" % _text(
-            error.orig)) from error
+        raise exceptions.KVSError(
+            "the SQL database reports: %s" % _text(error.orig)) from error
     except (exc.SQLAlchemyError, ImportError) as error:
-        raise Problem("the SQL database cannot be used: %s" % _text(
-            error)) from error
+        raise exceptions.KVSError(
+            "the SQL database cannot be used: %s" % _text(error)) from error
 
 
 def _text(error):
@@ -43,7 +37,7 @@ class Database:
 
     :param url: SQLAlchemy URL of MySQL, PostgreSQL or SQLite.
     :raises nova_kvs.exceptions.ConfigurationError: if the URL is wrong.
-    :raises Problem: if it cannot be read.
+    :raises nova_kvs.exceptions.KVSError: if it cannot be read.
     """
 
     def __init__(self, url):
@@ -86,7 +80,8 @@ class Database:
 
         Rows come in no order of their references, and an id may be 0.
 
-        :raises Problem: also if the user may not switch foreign keys off.
+        :raises nova_kvs.exceptions.KVSError: also if the user may not switch
+            foreign keys off.
         """
         with translated(), self._engine.begin() as connection:
             if self._is_mysql:

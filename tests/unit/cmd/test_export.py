@@ -135,9 +135,13 @@ def test_a_row_that_differs(source, target, capsys, monkeypatch):
             connection.exec_driver_sql(
                 "UPDATE services SET topic = 'x' WHERE id = 3")
 
-    monkeypatch.setattr(sql.Database, "insert", change)
-    error = refused(run(capsys, source, target))
+    with monkeypatch.context() as patched:
+        patched.setattr(sql.Database, "insert", change)
+        error = refused(run(capsys, source, target))
     assert "table=services" in error and "key=(3,)" in error
+    # What was copied is not right and cannot be completed.
+    assert "not empty" in refused(run(capsys, source, target))
+    assert run(capsys, source, target, "--replace")[0] == 0
 
 
 def test_a_row_too_many(source, target, capsys, monkeypatch):

@@ -177,9 +177,13 @@ def test_a_row_that_changed_meanwhile(source, target, capsys, monkeypatch):
             connection.commit()
             connection.close()
 
-    monkeypatch.setattr(transfer_target.Target, "insert", change)
-    error = refused(run(capsys, source, target))
+    with monkeypatch.context() as patched:
+        patched.setattr(transfer_target.Target, "insert", change)
+        error = refused(run(capsys, source, target))
     assert "instances" in error and "key=(9,)" in error
+    # What was copied is not right and cannot be completed.
+    assert "not empty" in refused(run(capsys, source, target))
+    assert run(capsys, source, target, "--replace")[0] == 0
 
 
 def test_a_row_too_many_in_the_target(source, target, capsys, monkeypatch):
