@@ -82,6 +82,8 @@ class Target:
         for row in rows:
             tx.insert(name, row)
         tx.commit()
+        # Only reads do it by themselves.
+        database.trim_memory()
 
     def _partition(self, tx, table, row):
         if table.partition_column is None:

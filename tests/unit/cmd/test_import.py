@@ -7,7 +7,9 @@ import pytest
 from nova_kvs.cmd import main
 from nova_kvs import exceptions
 from nova_kvs.inspection import fsck
+from nova_kvs import record
 from nova_kvs.record import access
+from nova_kvs.record import database
 from nova_kvs.record import index as indexing
 from nova_kvs.transfer import sql
 from nova_kvs.transfer import target as transfer_target
@@ -132,6 +134,14 @@ def test_killed_and_run_again(pages, moment, source, target, tmp_path,
     assert len(done) + len(again) + (moment == "behind") == 50
     assert export(capsys, target, tmp_path / "back") == (
         copies.dump_sqlite(source))
+
+
+def test_memory_does_not_grow_with_the_source(source, target, capsys,
+                                              monkeypatch):
+    """What a process remembers of where rows are is bounded."""
+    monkeypatch.setattr(database, "LOCATORS", 8)
+    assert run(capsys, source, target)[0] == 0
+    assert len(record.open_database(target).locators) <= 8 + 5
 
 
 def test_another_copy_is_not_completed(source, target, tmp_path, capsys,
