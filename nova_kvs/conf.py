@@ -121,7 +121,9 @@ OPTS = [
         default=20,
         min=1,
         help="Number of ids of a table that a process takes from the store "
-             "at once. Ids of one block that are not used are lost."),
+             "at once; one that uses them up within seconds takes twice as "
+             "many the next time, up to 64 times this number. Ids of one "
+             "block that are not used are lost."),
     cfg.StrOpt(
         "db_api",
         default="kvs",
