@@ -12,10 +12,10 @@ import ssl
 import time
 
 import hiredis
-from redis import connection as redis_connection
-from redis import exceptions as redis_exceptions
 from redis.backoff import NoBackoff
+from redis import connection as redis_connection
 from redis.credentials import UsernamePasswordCredentialProvider
+from redis import exceptions as redis_exceptions
 from redis.retry import Retry
 
 from nova_kvs import exceptions

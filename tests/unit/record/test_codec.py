@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-import msgpack
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+import msgpack
+import pytest
 
 from nova_kvs import exceptions
 from nova_kvs.record import codec

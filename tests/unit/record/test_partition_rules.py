@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rule table against Nova's and Placement's own models."""
 
-import pytest
 from nova.db.api import models as api_models
 from nova.db.main import models as main_models
 from placement.db.sqlalchemy import models as placement_models
+import pytest
 
 from nova_kvs.record import partition_rules
 

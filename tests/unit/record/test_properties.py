@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random writes, against a model that is a dict for each table."""
 
-import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+import pytest
 
 from nova_kvs import exceptions
 from nova_kvs.record import access

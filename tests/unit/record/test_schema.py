@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import sqlite3
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+import pytest
 
 from nova_kvs import exceptions
 from nova_kvs.record import partition_rules
