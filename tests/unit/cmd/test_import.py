@@ -139,9 +139,9 @@ def test_killed_and_run_again(pages, moment, source, target, tmp_path,
 def test_memory_does_not_grow_with_the_source(source, target, capsys,
                                               monkeypatch):
     """What a process remembers of where rows are is bounded."""
-    monkeypatch.setattr(database, "LOCATORS", 8)
+    monkeypatch.setattr(database, "LOCATORS", 40)
     assert run(capsys, source, target)[0] == 0
-    assert len(record.open_database(target).locators) <= 8 + 5
+    assert len(record.open_database(target).locators) <= 40 + 5
 
 
 def test_another_copy_is_not_completed(source, target, tmp_path, capsys,
