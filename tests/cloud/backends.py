@@ -13,7 +13,11 @@ from tests.cloud import processes
 _START_TIMEOUT_S = 60
 
 
-def _connects(host, port):
+def connects(host, port):
+    """Return True if something listens on a port.
+
+    :raises OSError: if not.
+    """
     socket.create_connection((host, port), timeout=1).close()
     return True
 
@@ -56,7 +60,7 @@ def start_rabbitmq(group, directory, host="127.0.0.1"):
         "epmd", [_erlang_program("epmd")], home, env))
     server = group.start(processes.Process(
         "rabbitmq", [_rabbitmq_program()], home, env))
-    processes.wait_for(lambda: _connects(host, port), "RabbitMQ listens",
+    processes.wait_for(lambda: connects(host, port), "RabbitMQ listens",
                        _START_TIMEOUT_S, [server])
     return "rabbit://guest:guest@%s:%d/" % (host, port)
 

@@ -7,6 +7,7 @@ import time
 
 from nova_kvs.demo import client
 from nova_kvs.demo import config
+from tests.cloud import backends
 from tests.cloud import processes
 
 TOKEN = "e2e-token"
@@ -160,7 +161,7 @@ class Deployment:
         return process
 
     def _spawn_wsgi(self, role, name, app, port, env=None):
-        self._spawn(role, name, [
+        return self._spawn(role, name, [
             sys.executable, "-m", "nova_kvs.demo.wsgi", app, str(port)], env)
 
     def _spawn_service(self, role, host):
@@ -174,11 +175,7 @@ class Deployment:
         self._spawn_wsgi(
             "standins", "standins", "nova_kvs.demo.standins:application",
             self._other_port)
-        for name, port in self._placement_ports.items():
-            self._spawn_wsgi(
-                "placement", name, "placement.wsgi.api:application", port,
-                {"OS_PLACEMENT_CONFIG_DIR": self._home(name),
-                 **self.env_of(name)})
+        self._start_placements()
         for host in self.controllers:
             self.start_conductor(host)
             self._spawn_service("scheduler", host)
@@ -192,6 +189,19 @@ class Deployment:
             self._spawn_service("compute", host)
         self._wait_until_up()
         self.manage("cell_v2", "discover_hosts")
+
+    def _start_placements(self):
+        for name, port in self._placement_ports.items():
+            process = self._spawn_wsgi(
+                "placement", name, "placement.wsgi.api:application", port,
+                {"OS_PLACEMENT_CONFIG_DIR": self._home(name),
+                 **self.env_of(name)})
+            # The first one fills tables that others would fill, too, and
+            # one that comes second in that may end.
+            if name == self.placements[0]:
+                processes.wait_for(
+                    lambda: backends.connects("127.0.0.1", port),
+                    "Placement answers", _START_TIMEOUT_S, [process])
 
     def start_conductor(self, host):
         """Start the conductor of a host."""
