@@ -320,7 +320,8 @@ def instance_get_all_uuids_by_hosts(s, context, hosts):
     """Get a defaultdict of hostname to instance UUIDs."""
     result = collections.defaultdict(list)
     for record in s.records(session.find(
-            INSTANCES, deleted=0, host=session.In(tuple(hosts))))[0]:
+            INSTANCES, deleted=0, host=session.In(tuple(hosts))),
+            alone=True)[0]:
         result[record.values["host"]].append(record.values["uuid"])
     return result
 
@@ -331,7 +332,8 @@ _Uuid = collections.namedtuple("_Uuid", "uuid")
 @native.main_reader(_OBJECTS + "_get_uuids_by_host_and_node")
 def _get_uuids_by_host_and_node(s, context, host, node):
     return [_Uuid(record.values["uuid"]) for record in s.records(
-        session.find(INSTANCES, host=host, node=node, deleted=0))[0]]
+        session.find(INSTANCES, host=host, node=node, deleted=0),
+        alone=True)[0]]
 
 
 @native.main_reader(_OBJECTS + "_get_count_by_vm_state_in_db")
@@ -352,7 +354,7 @@ def _get_counts_in_db(s, context, project_id, user_id=None):
             stored.get("vm_state") != vm_states.SOFT_DELETED)
 
     found = s.records(session.find(
-        INSTANCES, test, deleted=0, project_id=project_id))[0]
+        INSTANCES, test, deleted=0, project_id=project_id), alone=True)[0]
     counts = {"project": _usage(found)}
     if user_id:
         counts["user"] = _usage([record for record in found

@@ -160,10 +160,14 @@ def service_create(s, context, values):
     try:
         s.commit()
     except db_exc.DBDuplicateEntry:
-        # Mostly both keys are taken: say which as SQLite does.
-        if session.Session(s.database).count(
-                SERVICES, host=row.host, binary=row.binary,
-                deleted=row.deleted):
+        # Mostly several keys are taken: SQLite names the UUID first (which
+        # Nova takes for the topic), then host and binary.
+        again = session.Session(s.database)
+        by_uuid, by_binary = again.records(
+            session.find(SERVICES, uuid=session.In((row.uuid,))),
+            session.find(SERVICES, host=row.host, binary=row.binary,
+                         deleted=row.deleted))
+        if by_binary and not by_uuid:
             raise exception.ServiceBinaryExists(
                 host=values.get("host"), binary=values.get("binary"))
         raise exception.ServiceTopicExists(

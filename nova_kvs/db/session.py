@@ -111,11 +111,15 @@ class Session:
             rows.append(row)
         return rows
 
-    def records(self, *finds):
-        """Return a list of Records for each find, as ``load``."""
+    def records(self, *finds, alone=False):
+        """Return a list of Records for each find, as ``load``.
+
+        :param alone: nothing that belongs to the same servers will be read
+            or written.
+        """
         bound = [(found.table, self.bind_equal(found)) for found in finds]
         answers = self.transaction.load(
-            [self._access(table, equal) for table, equal in bound])
+            [self._access(table, equal, alone) for table, equal in bound])
         results = []
         for found, (table, equal), records in zip(finds, bound, answers):
             matching = _matching(records, equal, found.test)
@@ -134,7 +138,7 @@ class Session:
 
     def count(self, table, test=None, **equal):
         """Return how many rows one find has."""
-        return len(self.records(Find(table, equal, test))[0])
+        return len(self.records(Find(table, equal, test), alone=True)[0])
 
     def schema_table(self, table):
         """Return the record layer's view of a table.
@@ -162,7 +166,7 @@ class Session:
             bound[name] = value
         return bound
 
-    def _access(self, table, equal):
+    def _access(self, table, equal, alone):
         """Return the cheapest access that holds all rows of equalities."""
         schema_table = self.schema_table(table)
         columns = _plan(schema_table, frozenset(
@@ -177,7 +181,7 @@ class Session:
         tuples = _tuples([equal[name] for name in columns])
         if columns == schema_table.key:
             return access.ByKey(table.name, tuples)
-        return access.ByIndex(table.name, columns, tuples)
+        return access.ByIndex(table.name, columns, tuples, alone)
 
     def insert(self, table, values):
         """Add a row, with the model's defaults and an id.

@@ -388,7 +388,7 @@ class DialectMachine(Machine):
 
 TestOnSQLite = Machine.TestCase
 TestOnSQLite.settings = settings(
-    max_examples=30, stateful_step_count=20, deadline=None)
+    max_examples=25, stateful_step_count=20, deadline=None)
 TestOnDialect = DialectMachine.TestCase
 TestOnDialect.settings = settings(
-    max_examples=10, stateful_step_count=20, deadline=None)
+    max_examples=8, stateful_step_count=20, deadline=None)

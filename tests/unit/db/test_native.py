@@ -120,6 +120,13 @@ def test_both_keys_of_a_service(cloud):
         _service(cloud, binary="other")
 
 
+def test_uuid_of_a_service(cloud):
+    uuid = "00000001-0000-4000-8000-000000000000"
+    _service(cloud, uuid=uuid)
+    with pytest.raises(exception.ServiceTopicExists):
+        _service(cloud, uuid=uuid)
+
+
 def test_store_that_does_not_answer(cloud, monkeypatch):
     def down(self, *args, **kwargs):
         raise exceptions.StoreUnavailableError()
