@@ -48,6 +48,8 @@ def _parse(words):
     run.add_argument("--timeout-s", type=float, default=600,
                      help="longest time for the boots")
     run.add_argument("--json", metavar="FILE")
+    run.add_argument("--keep", metavar="DIR",
+                     help="a new directory for all files, which stays")
     run.add_argument("--logs", action="store_true",
                      help="show the ends of all logs if it fails")
     commands.add_parser("report", help="make the documentation's tables")

@@ -62,6 +62,21 @@ def _running(arguments, directory):
             raise
 
 
+@contextlib.contextmanager
+def _directory(keep):
+    """Yield the directory for all files.
+
+    :param keep: a new one that is to stay, or None.
+    """
+    if keep is None:
+        with tempfile.TemporaryDirectory(
+                prefix="nova-kvs-experiment-") as directory:
+            yield directory
+    else:
+        os.makedirs(keep)
+        yield os.path.abspath(keep)
+
+
 def _start_broker(group, directory, network, site):
     home = os.path.join(directory, "broker%d" % site)
     url = backends.start_rabbitmq(group, home, networks.address(site))
@@ -108,8 +123,7 @@ def run(arguments, command):
     :yields: the figures for each delay, as json.dump takes them.
     """
     before = os.getloadavg()
-    with tempfile.TemporaryDirectory(
-            prefix="nova-kvs-experiment-") as directory, \
+    with _directory(arguments.keep) as directory, \
             _running(arguments, directory) as (cloud, network, store):
         for number, delay_ms in enumerate(arguments.delay_ms, 1):
             network.set_delay(delay_ms)
