@@ -166,7 +166,7 @@ class Session:
             bound[name] = value
         return bound
 
-    def _access(self, table, equal, alone):
+    def _access(self, table, equal, alone=False):
         """Return the cheapest access that holds all rows of equalities."""
         schema_table = self.schema_table(table)
         columns = _plan(schema_table, frozenset(

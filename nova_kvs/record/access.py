@@ -25,11 +25,14 @@ class ByIndex(typing.NamedTuple):
     """Rows whose ``columns`` equal one of ``tuples``.
 
     ``columns`` is a prefix of one of ``Table.indexes``' column tuples.
+    ``alone`` says that nothing else of the rows' partitions will be asked
+    for: then they are not read whole.
     """
 
     table: str
     columns: tuple
     tuples: tuple
+    alone: bool = False
 
 
 class ByRange(typing.NamedTuple):

@@ -208,7 +208,7 @@ def by_index(tx, table, wanted):
          for values in wanted.tuples]))
     if columns == table.key:
         return (yield from locate(tx, table, tuples))
-    rows = yield from _candidates(tx, table, columns, tuples)
+    rows = yield from _candidates(tx, table, columns, tuples, wanted.alone)
     chosen = set(tuples)
     if len(columns) == 1:
         column = columns[0]
@@ -218,7 +218,7 @@ def by_index(tx, table, wanted):
             in chosen]
 
 
-def _candidates(tx, table, columns, tuples):
+def _candidates(tx, table, columns, tuples, alone):
     """Return at least the rows whose columns equal one of some tuples."""
     size = len(columns)
     column = table.partition_column
@@ -240,7 +240,32 @@ def _candidates(tx, table, columns, tuples):
     reads = _hint_reads(tx, table, index, list(dict.fromkeys(
         [values[:shared] for values in tuples])))
     results = yield reads
+    if alone:
+        return (yield from _hinted_records(tx, table, results))
     return (yield from _named(tx, table, _hinted_partitions(reads, results)))
+
+
+def _hinted_records(tx, table, results):
+    """Return the records that hints name, reading nothing else."""
+    fields = {}
+    for members in results:
+        for member in members:
+            fields.setdefault(indexing.partition_of(member), {})[
+                indexing.field_of(member)] = None
+    views = tx.views
+    reads = []
+    for partition, names in fields.items():
+        view = views.get(partition)
+        if view is None or not view.has_all(table):
+            absent = tuple([field for field in names if view is None
+                            or field not in view.stored])
+            if absent:
+                reads.append(reading.FieldsRead(partition, absent))
+    if reads:
+        yield reads
+    rows = [views[partition].record(table, field)
+            for partition, names in fields.items() for field in names]
+    return [row for row in rows if row is not None]
 
 
 def _closest(indexes, columns, tuples):

@@ -75,6 +75,31 @@ def test_equal_values_of_partitions_are_told_apart(db):
     assert list(map(len, found)) == [1, 1, 1, 0, 0, 1]
 
 
+def test_rows_that_are_wanted_alone_come_without_their_partitions(db):
+    fill(db, 4)
+    databases.insert(db, "instance_metadata", *[
+        {"instance_uuid": "u%d" % number, "key": "k" * 1000}
+        for number in range(4)])
+    databases.update(db, "instances", (1,), host="other")  # a stale hint
+    reader = databases.another(db)
+    wanted = access.ByIndex("instances", ("host",), (("h",),), True)
+    tx = reader.begin()
+    before = reader.store.stats.bytes_in
+    with databases.trips(reader) as made:
+        assert sorted(uuids(tx.load([wanted])[0])) == ["u1", "u2", "u3"]
+    assert made == [2]
+    assert reader.store.stats.bytes_in - before < 2000
+    # What was read is not read again, and the rest is still to be found.
+    with databases.trips(reader) as made:
+        rows, = tx.load([wanted])
+        assert len(rows) == 3
+    assert made == [1]
+    found, = tx.load([access.ByPartition("instance_metadata", ("u1", "u2"))])
+    assert len(found) == 2
+    again, = tx.load([access.ByPartition("instances", ("u1",))])
+    assert again[0] in rows
+
+
 def test_a_record_is_decoded_again_when_its_bytes_change(db):
     databases.insert(db, "services", {"host": "a", "topic": "x"})
     reader = databases.another(db)
