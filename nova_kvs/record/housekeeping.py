@@ -62,7 +62,9 @@ class Housekeeper:
 
         Those of a version above the row's stay, for the transaction that
         wrote them may still commit; but for the item's own, whose
-        transaction is decided.
+        transaction is decided. They are looked at again a grace later, when
+        theirs is, too: the floor that told so of a removed row may be gone
+        when its hints are checked late.
 
         :param items: lists of hint checks, as queued.
         """
@@ -70,26 +72,35 @@ class Housekeeper:
         listed = self._list(checks)
         records = self._read(checks)
         commands = {}
+        again = {}
         for table_name, partition, field, slots in checks:
             version, needed = self._state(
                 table_name, keyspace.Partition(partition), field,
                 records[partition, field])
             for slot, prefix, own in slots:
                 members = listed[slot, prefix]
-                settled = [
-                    member for member in members
-                    if member == own
-                    or indexing.version_of(member) <= version]
+                # One must stay: the oldest, whoever looks.
+                keep = None
                 if (slot, prefix) in needed:
-                    # One must stay: the oldest, whoever looks.
                     keep = min(members, key=_by_version, default=None)
-                    settled = [member for member in settled
-                               if member != keep]
-                for member in settled:
-                    commands[slot, member] = base.Command(
-                        slot, (b"ZREM", slot, member))
-        if commands:
-            self._owner.store.batch(list(commands.values()))
+                for member in members:
+                    if member == keep:
+                        continue
+                    if (member == own
+                            or indexing.version_of(member) <= version):
+                        commands[slot, member] = base.Command(
+                            slot, (b"ZREM", slot, member))
+                    else:
+                        again.setdefault(
+                            (table_name, partition, field), {})[
+                                slot, prefix, member] = None
+        calls = list(commands.values())
+        if again:
+            calls.append(self._owner.coordinator.queue.entry(HINTS, [
+                (*where, list(slots)) for where, slots in again.items()],
+                self._owner.grace_ms))
+        if calls:
+            self._owner.store.batch(calls)
 
     def _list(self, checks):
         """Return (slot, prefix) -> members, read before the records."""
