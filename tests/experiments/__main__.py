@@ -74,6 +74,16 @@ def _complete(parser, arguments):
         parser.error("there is no such site to cut off")
 
 
+def _without_files(words):
+    """Return the words that say what was run, not where it is kept."""
+    words = [word for word in words if word != "--logs"]
+    for option in ("--json", "--keep"):
+        if option in words:
+            at = words.index(option)
+            del words[at:at + 2]
+    return words
+
+
 def _terminate(number, frame):
     raise KeyboardInterrupt
 
@@ -86,7 +96,7 @@ def main(words):
     # So that everything that was started is stopped.
     signal.signal(signal.SIGTERM, _terminate)
     results = []
-    for figures in runs.run(arguments, words):
+    for figures in runs.run(arguments, _without_files(words)):
         print(json.dumps(figures, indent=1), flush=True)
         results.append(figures)
         if arguments.json:

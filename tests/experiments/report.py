@@ -18,7 +18,7 @@ _COLOURS = {"KVS": "#2a6592", "KVS, no native": "#9dc9e8",
             "KVS, cell a site": "#5aa469", "MariaDB": "#c0732a",
             "Galera": "#8d6cab"}
 _NAMES = {"kvs": "KVS", "mariadb": "MariaDB", "galera": "Galera"}
-_WIDTH, _LEFT, _RIGHT, _ROW = 720, 250, 60, 20
+_WIDTH, _LEFT, _RIGHT, _ROW = 720, 250, 130, 20
 
 
 def load():
@@ -41,6 +41,12 @@ def label(run):
         if run["cells"] == "site":
             name += ", cell a site"
     return name
+
+
+def _named(run):
+    """Return the label with what was different in this run."""
+    note = run.get("note")
+    return "%s, %s" % (label(run), note) if note else label(run)
 
 
 def _table(heads, rows):
@@ -78,7 +84,7 @@ def _one_site(runs):
     return _table(
         ["State", "Size", "Seconds", "Failures", "Boot p50 / p95, s",
          "Show p50, s", "List 50 p50, s", "Machine", "Load"],
-        [[label(run), _size(run), *_times(run),
+        [[_named(run), _size(run), *_times(run),
           _number(run["api"].get("show", {}).get("p50_s"), 3),
           _number(run["api"].get("list", {}).get("p50_s"), 3),
           # Both were not read at exactly the same moments.
@@ -90,7 +96,7 @@ def _one_site(runs):
 def _cpu(runs):
     return _table(
         ["State", "Size", *[role.capitalize() for role in _ROLES], "All"],
-        [[label(run), _size(run),
+        [[_named(run), _size(run),
           *[_number(run["cpu_s"].get(role, 0)) for role in _ROLES],
           _number(sum(run["cpu_s"].get(role, 0) for role in _ROLES))]
          for run in runs])
@@ -103,7 +109,7 @@ def _limits(runs):
         cost = {role: run["cpu_s"].get(role, 0) / run["servers"]
                 for role in _ROLES}
         rows.append([
-            label(run), _size(run),
+            _named(run), _size(run),
             "%.0f" % (1000 * sum(cost[role] for role in (
                 "api", "conductor", "scheduler"))),
             "%.0f" % (1000 * cost["placement"]),
@@ -169,7 +175,7 @@ def _conflicts(runs):
                          for name, count in store.items())
     return _table(["State", "Size", "Sites", "Delay, ms",
                    "Counted by the store"],
-                  [[label(run), _size(run), "%d" % run["sites"],
+                  [[_named(run), _size(run), "%d" % run["sites"],
                     "%g" % run["delay_ms"], text(run["store"])]
                    for run in runs])
 
@@ -187,23 +193,24 @@ def _commands(named):
 def _bars(rows):
     """Return a picture of bars.
 
-    :param rows: list of (text, label of the colour, value).
+    :param rows: list of (text, label of the colour, seconds, failures).
     """
     height = _ROW * (len(rows) + 1)
-    most = max(value for _text, _label, value in rows)
+    most = max(row[2] for row in rows)
     scale = (_WIDTH - _LEFT - _RIGHT) / most
     parts = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" '
              'font-family="sans-serif" font-size="12">' % (_WIDTH, height),
              '<rect width="100%" height="100%" fill="#fff"/>']
-    for number, (text, name, value) in enumerate(rows):
+    for number, (text, name, value, failures) in enumerate(rows):
         top = _ROW * number + 8
         parts += [
             '<text x="%d" y="%d" text-anchor="end">%s</text>' % (
                 _LEFT - 6, top + 12, saxutils.escape(text)),
             '<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>' % (
                 _LEFT, top, value * scale, _ROW - 5, _COLOURS[name]),
-            '<text x="%.1f" y="%d">%.1f s</text>' % (
-                _LEFT + value * scale + 4, top + 12, value)]
+            '<text x="%.1f" y="%d">%.1f s%s</text>' % (
+                _LEFT + value * scale + 4, top + 12, value,
+                ", %d failed" % failures if failures else "")]
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -215,7 +222,7 @@ def _write(path, text):
 def _picture(name, runs, texts):
     """Write a picture of seconds; return what shows it."""
     _write("_static/%s.svg" % name, _bars([
-        (text, label(run), run["seconds"])
+        (text, label(run), run["seconds"], run["failures"])
         for text, run in zip(texts, runs)]))
     return (".. image:: ../_static/%s.svg\n"
             "   :alt: Seconds until all servers were ACTIVE\n" % name)
@@ -232,7 +239,7 @@ def write():
     sections = [
         ("One site", single, [
             lambda some: _picture("experiments", some, [
-                "%s, %s" % (label(run), _size(run)) for run in some]),
+                "%s, %s" % (_named(run), _size(run)) for run in some]),
             _one_site]),
         ("CPU seconds by role", single, [_cpu]),
         ("What limits it", single, [_limits]),

@@ -48,9 +48,7 @@ def _running(arguments, directory):
                     :None if arguments.cells == "site" else 1]]
             cloud = clouds.Cloud(
                 group, directory, network, store, brokers, controllers,
-                computes, {"nova_kvs": {
-                    "db_api": "kvs" if arguments.native == "on" else "none",
-                }} if arguments.backend == "kvs" else None)
+                computes, _options(arguments))
             _say("making the databases")
             cloud.set_up()
             _say("starting Nova")
@@ -60,6 +58,16 @@ def _running(arguments, directory):
             if arguments.logs:
                 print(group.tails())
             raise
+
+
+def _options(arguments):
+    """Return what is to be in every configuration file."""
+    if arguments.backend == "kvs":
+        return {"nova_kvs": {
+            "db_api": "kvs" if arguments.native == "on" else "none"}}
+    # Placement would have 15 connections, and its requests wait half a
+    # minute for one when as many of them have met a deadlock.
+    return {"placement_database": {"max_pool_size": 20, "max_overflow": 100}}
 
 
 @contextlib.contextmanager
