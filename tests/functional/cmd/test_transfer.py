@@ -48,7 +48,9 @@ def copy(name, source, target, *arguments):
         name, "--from", source, "--to", target, "--json", *arguments))
 
 
-@pytest.mark.parametrize("kind", clouds.KINDS)
+@pytest.mark.parametrize("kind", [
+    kind if kind == "placement"
+    else pytest.param(kind, marks=pytest.mark.slow) for kind in clouds.KINDS])
 def test_there_and_back(kind, cluster, mariadb, tmp_path):
     source = mariadb.create("source_" + kind)
     back = mariadb.create("back_" + kind)
@@ -94,6 +96,7 @@ def kill_again_and_again(arguments, chance):
         return kills
 
 
+@pytest.mark.slow
 def test_killed_at_random_points(cluster, mariadb, tmp_path):
     source = mariadb.create("source_killed")
     back = mariadb.create("back_killed")
