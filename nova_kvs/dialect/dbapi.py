@@ -178,7 +178,7 @@ class Cursor(sqlite3.Cursor):
     def run(self, sql, parameters, many):
         """Run a statement in the workspace, whose rows are loaded."""
         space = self._owner.workspace
-        space.last_id = None
+        given = space.given_ids = []
         try:
             if many:
                 super().executemany(sql, parameters)
@@ -189,7 +189,7 @@ class Cursor(sqlite3.Cursor):
             if cause is not None:
                 raise translate(cause) from cause
             raise
-        self._last_id = space.last_id
+        self._last_id = given[-1] if given else None
 
 
 class Connection:
@@ -354,6 +354,7 @@ class Connection:
         finally:
             sqlite.execute("ROLLBACK TO " + _VERIFY)
             sqlite.execute("RELEASE " + _VERIFY)
+        space.give_ids_again(plan.target, space.given_ids)
         loads.run()
 
     def _run_schema(self, cursor, statement, sql, names):

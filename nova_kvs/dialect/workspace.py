@@ -31,8 +31,8 @@ class Workspace:
         self.sqlite.create_function("kvs_next_id", 1, self._next_id)
         #: The error behind "user-defined function raised exception".
         self.function_error = None
-        #: The id that a statement gave to a row last, or None.
-        self.last_id = None
+        #: The ids that a statement gave to rows.
+        self.given_ids = []
         self._reserved_for = None
         self._reserved = (None, iter(()))
         self._template = None
@@ -330,7 +330,7 @@ class Workspace:
             is_key = columns == table.key
             loads.add(state, table, kind, path, {
                 row[width:]: None for row in new - old
-                if None not in row
+                if None not in row[:width]
                 and not (is_key and row[:width] in state.rows)})
         return loads
 
@@ -348,6 +348,10 @@ class Workspace:
         self._reserved_for = sets
         self._reserved = (table, iter(range(first, first + len(sets))))
 
+    def give_ids_again(self, table, numbers):
+        """Let a statement that is run again give its rows the same ids."""
+        self._reserved = (table, iter(numbers))
+
     def _next_id(self, table):
         # A SQLite function: what it raises would be lost.
         try:
@@ -355,11 +359,11 @@ class Workspace:
             number = next(numbers, None) if name == table else None
             if number is None:
                 number = self.database.next_ids(table, 1)
-            self.last_id = number
+            self.given_ids.append(number)
         except exceptions.KVSError as error:
             self.function_error = error
             raise
-        return self.last_id
+        return number
 
     # Schema -----------------------------------------------------------------
 

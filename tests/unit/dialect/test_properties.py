@@ -3,10 +3,12 @@
 
 import hypothesis
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy import event
 from sqlalchemy import exc
 from sqlalchemy import pool
 
+from nova_kvs.dialect import base as dialect
 from tests import base
 from tests.unit.dialect import statements
 
@@ -28,6 +30,16 @@ def _sqlite_engine():
 
 def _order(row):
     return [(value is not None, str(type(value)), value) for value in row]
+
+
+def _describe(step, engine):
+    """Return a failed step as text, with how its rows were loaded."""
+    if len(step) == 1:
+        return step[0]
+    text = step[1].compile(
+        dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
+    return "%s\n%s\n%s" % (
+        text, step[2:], dialect.explain(engine, step[1]))
 
 
 class _Machine:
@@ -87,7 +99,7 @@ def test_same_as_sqlite(program):
             machines.append(_Machine(engine))
         for step in steps:
             expected, found = [machine.run(*step) for machine in machines]
-            assert found == expected, step[1:]
+            assert found == expected, _describe(step, engines[1])
     finally:
         for machine in machines:
             machine.connection.close()

@@ -198,6 +198,14 @@ def test_ids(engine, connection):
             "uuid": "d"}).inserted_primary_key == (4,)
 
 
+def test_a_statement_that_runs_twice_takes_ids_once(engine, connection):
+    add_services(engine, 2)
+    connection.execute(services.insert().from_select(
+        ["report_count"], sa.select(services.c.report_count)))
+    assert connection.execute(
+        sa.select(services.c.id)).scalars().all() == [1, 2, 3, 4]
+
+
 def test_an_explicit_zero_stays(engine, connection):
     connection.execute(services.insert(), {"id": 0, "uuid": "a"})
     connection.commit()
