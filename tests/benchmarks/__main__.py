@@ -18,7 +18,7 @@ from tests.benchmarks import cloud as clouds
 from tests.benchmarks import measure
 from tests.benchmarks import report
 
-_ROUNDS, _COUNT, _BUDGET_S = 10, 12, 12
+_ROUNDS, _COUNT, _BUDGET_S = 10, 12, 8
 _QUICK_ROUNDS, _QUICK_COUNT, _QUICK_BUDGET_S = 4, 5, 3
 
 

@@ -269,7 +269,7 @@ _main("migration_get_all_by_filters", lambda world: (
     {"instance_uuid": clouds.server_uuid(world.server()),
      "status": ["running", "queued"]},))
 _main("quota_get_all_by_project", lambda world: _project_and_user(world)[:1])
-_main("service_get_all_by_binary", lambda world: ("nova-scheduler",))
+_main("service_get_all_by_binary", lambda world: ("nova-compute", True))
 _main("instance_get_all_uuids_by_hosts", lambda world: (
     [world.cloud.host(world.server())],))
 
