@@ -100,6 +100,17 @@ def test_rename_table_and_column(engine, connection):
             other.exec_driver_sql("SELECT * FROM services")
 
 
+def test_rename_column_only(engine, connection):
+    fill(engine)
+    connection.exec_driver_sql(
+        "ALTER TABLE services RENAME COLUMN host TO name")
+    connection.commit()
+    with engine.connect() as other:
+        assert other.exec_driver_sql(
+            "SELECT name FROM services ORDER BY id").scalars().all() == [
+            "h0", "h1", "h2"]
+
+
 def test_drop_and_make_again(engine, connection):
     fill(engine)
     connection.execute(sa.schema.DropTable(services))
