@@ -178,12 +178,18 @@ def coverage():
     return table
 
 
-def main():
-    """Print the table of ``coverage`` in reStructuredText."""
-    print(".. list-table::\n   :header-rows: 1\n\n"
-          "   * - Function\n     - Runs")
+def table():
+    """Return ``coverage`` as a table in reStructuredText."""
+    lines = [".. list-table::", "   :header-rows: 1", "",
+             "   * - Function", "     - Runs"]
     for name, how in coverage():
-        print("   * - ``%s``\n     - %s" % (name, how))
+        lines += ["   * - ``%s``" % name, "     - %s" % how]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    """Print the table."""
+    print(table(), end="")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 """When a call is native, and when it is Nova's own."""
 
 import inspect
+import pathlib
 
 from nova import context as nova_context
 from nova.db.api import models as api_models
@@ -196,3 +197,12 @@ def test_coverage_names_every_function():
     assert rows["objects.instance_mapping:InstanceMapping."
                 "_get_by_instance_uuid_from_db"] == "native"
     assert len(rows) > 250
+
+
+@pytest.mark.skipif(
+    not hasattr(main_db_api, "share_mapping_get_by_instance_uuids"),
+    reason="the documentation shows the table of Nova 34")
+def test_documented_table_is_that_of_the_code():
+    page = pathlib.Path(__file__).parents[3].joinpath(
+        "doc", "source", "contributor", "native.inc")
+    assert page.read_text(encoding="utf-8") == dispatch.table()
