@@ -430,13 +430,28 @@ class RedisClusterFixture(_Servers):
         return len(keys)
 
     def finish_move(self, number, target):
-        """Give a slot, whose keys have been moved, to its new master."""
+        """Give a slot, whose keys have been moved, to its new master.
+
+        Returns when the masters agree: what one of them said before can
+        arrive after this and turn another's mind for a moment.
+        """
         target_id = self.client(target).execute_command(
             "CLUSTER", "MYID").decode()
-        for node in [target] + [
-                node for node in self.nodes[:self.masters] if node != target]:
-            self.client(node).execute_command(
-                "CLUSTER", "SETSLOT", number, "NODE", target_id)
+        others = [node for node in self.nodes[:self.masters]
+                  if node != target]
+
+        def agreed():
+            for node in [target, *others]:
+                self.client(node).execute_command(
+                    "CLUSTER", "SETSLOT", number, "NODE", target_id)
+            time.sleep(0.05)
+            return any(
+                first <= number <= last for first, last in
+                _own_ranges(self.client(target))) and not any(
+                first <= number <= last for node in others
+                for first, last in _own_ranges(self.client(node)))
+
+        wait_for(agreed, "the masters agree on slot %d" % number)
 
 
 def _info(client):

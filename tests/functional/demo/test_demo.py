@@ -89,6 +89,12 @@ def check_traces(directory):
     for name in names:
         text = (directory / name).read_text()
         assert PASSWORD not in text
+        # oslo.service's timer of periodic tasks, stopped in the middle of
+        # one, finds no interval to wait for and says so with a traceback.
+        text = "".join(
+            line for line in text.splitlines(keepends=True)
+            if " ERROR oslo.service.backend._threading.loopingcall" not in
+            line)
         assert "Traceback" not in text
 
 
