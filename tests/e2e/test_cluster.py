@@ -10,6 +10,7 @@ import signal
 import pytest
 import sqlalchemy
 
+from nova_kvs.demo import client
 from nova_kvs.demo import config
 from nova_kvs import keyspace
 from tests.cloud import backends
@@ -75,11 +76,11 @@ def keys_by_master(cluster, databases):
                 for url in databases]
     counts = []
     for node in cluster.nodes[:cluster.masters]:
-        client = cluster.client(node)
+        redis = cluster.client(node)
         counts.append(sum(
-            len(client.execute_command("KEYS", pattern))
+            len(redis.execute_command("KEYS", pattern))
             for pattern in patterns))
-        client.close()
+        redis.close()
     return counts
 
 
@@ -126,8 +127,26 @@ def check_store(cloud, expected):
     assert count(databases.placement, "allocations") == 2 * expected
 
 
+def survive_an_outage(cloud, cluster):
+    """Stop all of the store: Nova reports it, and works again after."""
+    for node in cluster.nodes:
+        cluster.pause(node)
+    try:
+        with pytest.raises(client.APIError) as caught:
+            cloud.client.request("GET", "/flavors")
+        assert caught.value.status == 500
+    finally:
+        for node in cluster.nodes:
+            cluster.resume(node)
+    cluster.wait_healthy()
+    ids = cloud.boot(1)
+    cloud.wait_status(ids, "ACTIVE", STEP_TIMEOUT_S)
+    cloud.group.check()
+    return ids
+
+
 def test_servers_on_a_cluster(cloud, cluster, tmp_path):
-    client = cloud.client
+    api = cloud.client
     cloud.set_up()
     cloud.start()
     check_installation(cloud)
@@ -135,34 +154,37 @@ def test_servers_on_a_cluster(cloud, cluster, tmp_path):
     ids = cloud.boot(SERVERS)
     cloud.wait_status(ids, "ACTIVE", STEP_TIMEOUT_S)
     check_store(cloud, SERVERS)
-    hosts = [server["OS-EXT-SRV-ATTR:host"] for server in client.servers()]
+    hosts = [server["OS-EXT-SRV-ATTR:host"] for server in api.servers()]
     assert set(hosts) <= set(cloud.computes)
     spread = keys_by_master(cluster, cloud.databases)
     assert min(spread) > sum(spread) / 10, spread
 
     for server_id in ids:
-        client.act(server_id, {"os-stop": None})
+        api.act(server_id, {"os-stop": None})
     cloud.wait_status(ids, "SHUTOFF", STEP_TIMEOUT_S)
     for server_id in ids:
-        client.act(server_id, {"os-start": None})
+        api.act(server_id, {"os-start": None})
     cloud.wait_status(ids, "ACTIVE", STEP_TIMEOUT_S)
 
     old, new = cloud.live_migrate(ids[0], STEP_TIMEOUT_S)
     assert {old, new} == set(cloud.computes)
     check_store(cloud, SERVERS)
 
+    ids += survive_an_outage(cloud, cluster)
+    check_store(cloud, SERVERS + 1)
+
     for server_id in ids:
-        client.delete(server_id)
+        api.delete(server_id)
     cloud.wait_gone(ids, STEP_TIMEOUT_S)
     check_store(cloud, 0)
     assert count(
-        cloud.databases.cell1, "instances", "deleted <> 0") == SERVERS
+        cloud.databases.cell1, "instances", "deleted <> 0") == len(ids)
 
     # Both say with their status that there was something to do.
     cloud.manage("db", "archive_deleted_rows", "--until-complete",
                  "--all-cells", status=1)
     assert count(cloud.databases.cell1, "instances") == 0
-    assert count(cloud.databases.cell1, "shadow_instances") == SERVERS
+    assert count(cloud.databases.cell1, "shadow_instances") == len(ids)
     cloud.manage("db", "purge", "--all", "--all-cells")
     assert count(cloud.databases.cell1, "shadow_instances") == 0
     assert count(cloud.databases.api, "instance_mappings") == 0
