@@ -170,7 +170,8 @@ def main(arguments=None):
 
     # As for Ctrl-C: so that servers are stopped too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    excluded = report.exclusions(options.native == 'on')
+    excluded = report.exclusions(
+        options.native == 'on' and options.backend != 'sqlite')
     started = time.monotonic()
     try:
         name, outcomes = _run(options, options.backend, wanted)

@@ -57,6 +57,7 @@ def exclusions(native: bool,
     :param native: whether the run uses the native functions.
     :param path: the list.
     """
+    mode = 'on' if native else 'off'
     with open(path, 'rb') as file:
         entries = tomllib.load(file).get('excluded', [])
     return [
@@ -64,7 +65,7 @@ def exclusions(native: bool,
                   entry['fails_on_sqlite'])
         for entry in entries
         if _applies(entry.get('with', {})) and (
-            native or not entry.get('native_only'))
+            entry.get('native', mode) == mode)
         for test in entry['tests']
     ]
 

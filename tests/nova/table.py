@@ -94,8 +94,9 @@ def page(runs, exclusions) -> str:
         reason = ' '.join(entry['reason'].split())
         if versions:
             reason += f' (With {versions}.)'
-        if entry.get('native_only'):
-            reason += ' (With the native functions only.)'
+        if 'native' in entry:
+            word = 'without' if entry['native'] == 'off' else 'with'
+            reason += f' (Only {word} the native functions.)'
         lines += textwrap.wrap(reason, 79) + ['', '::', '']
         lines += [f'    {test}' for test in entry['tests']] + ['']
     lines += [

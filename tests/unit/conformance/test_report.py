@@ -70,10 +70,15 @@ def test_exclusions_apply_to_versions(tmp_path):
         [[excluded]]
         reason = "mocks"
         fails_on_sqlite = false
-        native_only = true
+        native = "on"
         tests = ["d"]
+        [[excluded]]
+        reason = "the ORM"
+        fails_on_sqlite = true
+        native = "off"
+        tests = ["e"]
     """)
-    assert [one.test for one in report.exclusions(False, path)] == ['a']
+    assert [one.test for one in report.exclusions(False, path)] == ['a', 'e']
     assert [one.test for one in report.exclusions(True, path)] == ['a', 'd']
 
 
@@ -84,7 +89,7 @@ def test_list_of_exclusions_is_well_formed():
     assert len(set(tests)) == len(tests)
     for entry in entries:
         assert set(entry) <= {
-            'reason', 'fails_on_sqlite', 'native_only', 'with', 'tests'}
+            'reason', 'fails_on_sqlite', 'native', 'with', 'tests'}
         assert entry['reason'].strip() and entry['tests']
 
 
