@@ -25,11 +25,13 @@ class Exclusion:
     :param reason: why they may fail.
     :param fails_on_sqlite: whether they fail on SQLite too; if not, they
         are about SQLite itself.
+    :param may_pass: whether a race in the test decides.
     """
 
     test: str
     reason: str
     fails_on_sqlite: bool
+    may_pass: bool = False
 
     def covers(self, test_id: str) -> bool:
         """Tell whether a test is one of them."""
@@ -62,7 +64,7 @@ def exclusions(native: bool,
         entries = tomllib.load(file).get('excluded', [])
     return [
         Exclusion(test, entry['reason'].strip(),
-                  entry['fails_on_sqlite'])
+                  entry['fails_on_sqlite'], entry.get('may_pass', False))
         for entry in entries
         if _applies(entry.get('with', {})) and (
             entry.get('native', mode) == mode)
@@ -118,7 +120,8 @@ def judge(outcomes, excluded, backend) -> Verdict:
         if outcome['status'] == 'skipped':
             verdict.skipped.append(outcome)
         elif outcome['status'] == 'passed':
-            (verdict.fixed if exclusion else verdict.passed).append(outcome)
+            (verdict.fixed if exclusion and not exclusion.may_pass
+             else verdict.passed).append(outcome)
         else:
             (verdict.excluded if exclusion else verdict.failed).append(
                 outcome)
