@@ -35,13 +35,19 @@ def run_fsck(url, *arguments):
     return done.returncode, json.loads(done.stdout)
 
 
-def write(url, number, seconds):
-    """Insert, change, move and delete servers; a process of its own."""
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def write(url, number, stop):
+    """Insert, change, move and delete servers; a process of its own.
+
+    :param stop: event that ends it. A moment's wait for it in each round
+        keeps the database from growing faster than fsck can walk it.
+    """
     db = databases.open_again(url)
     db.grace_ms = QUERY["hint_grace"] * 1000
-    end = time.monotonic() + seconds
     count = 0
-    while time.monotonic() < end:
+    while not stop.wait(0.005):
         count += 1
         name = "%d-%d" % (number, count)
         tx = db.begin()
@@ -80,8 +86,7 @@ def crash(url, point):
 
 
 def start(target, *arguments):
-    process = multiprocessing.get_context("spawn").Process(
-        target=target, args=arguments)
+    process = SPAWN.Process(target=target, args=arguments, daemon=True)
     process.start()
     return process
 
@@ -90,12 +95,14 @@ def test_no_false_damage_under_load(cluster):
     url = cluster.url(base.database_name("load"), **QUERY)
     db = databases.make(url=url)
     databases.insert(db, "services", {"host": "first", "topic": "t"})
-    writers = [start(write, url, number, 12) for number in range(2)]
+    stop = SPAWN.Event()
+    writers = [start(write, url, number, stop) for number in range(2)]
     for arguments in ((), ("--repair",), ()):
         status, document = run_fsck(url, *arguments)
         assert document["details"] == []
         assert (status, document["clean"]) == (0, True)
-    assert any(writer.is_alive() for writer in writers)
+    assert all(writer.is_alive() for writer in writers)
+    stop.set()
     for writer in writers:
         writer.join()
         assert writer.exitcode == 0
@@ -124,7 +131,8 @@ def test_repair_under_load(cluster, tmp_path):
     bad = keyspace.partition(name, "s", "7")
     store.execute([base.command(b"HSET", bad.key, db.schema.tables[
         "instances"].field((8,)), b"x")])
-    writer = start(write, url, 0, 25)
+    stop = SPAWN.Event()
+    writer = start(write, url, 0, stop)
     file = str(tmp_path / "quarantine")
     time.sleep(QUERY["transaction_lifetime"])
     status, document = run_fsck(url, "--repair", "--quarantine", file)
@@ -136,6 +144,8 @@ def test_repair_under_load(cluster, tmp_path):
     assert os.path.getsize(file)
     status, document = run_fsck(url)
     assert (status, document["details"]) == (0, [])
+    assert writer.is_alive()
+    stop.set()
     writer.join()
     assert writer.exitcode == 0
     found, = databases.load(databases.open_again(url), access.ByIndex(
