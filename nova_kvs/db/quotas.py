@@ -7,7 +7,6 @@
 from nova.db.main import api as main_db_api
 from nova.db.main import models
 from nova import exception
-from oslo_db import exception as db_exc
 
 from nova_kvs.db import native
 from nova_kvs.db import quota_limits
@@ -60,18 +59,8 @@ def quota_get_all(s, context, project_id):
 @native.main_writer()
 def quota_create(s, context, project_id, resource, limit, user_id=None):
     """Create a quota for the given project and resource."""
-    values = {"project_id": project_id, "resource": resource,
-              "hard_limit": limit}
-    if quota_limits.is_per_user(resource, user_id):
-        row = s.insert(USER_QUOTAS, {**values, "user_id": user_id})
-    else:
-        row = s.insert(QUOTAS, values)
-    try:
-        s.commit()
-    except db_exc.DBDuplicateEntry:
-        raise exception.QuotaExists(project_id=project_id,
-                                    resource=resource)
-    return row
+    return quota_limits.insert_limit(
+        s, (QUOTAS, USER_QUOTAS), project_id, resource, limit, user_id)
 
 
 @native.main_writer()
