@@ -36,6 +36,17 @@ def add_common(parser, is_json=True):
             help="print one JSON document")
 
 
+def add_copy(parser):
+    """Add the options of the commands that copy a database."""
+    parser.add_argument(
+        "--replace", action="store_true",
+        help="remove the rows that the target has")
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="compare the schemas and count the rows, write nothing")
+    add_common(parser)
+
+
 def command(run):
     """Make a command's ``run`` end with status 2 and one line on errors.
 

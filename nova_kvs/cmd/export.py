@@ -23,13 +23,7 @@ def add_parser(subparsers):
     console.add_url(
         parser, "--to", dest="target", required=True,
         help="the SQL database, as mysql+pymysql://user@host/nova_cell1")
-    parser.add_argument(
-        "--replace", action="store_true",
-        help="remove the rows that the target has")
-    parser.add_argument(
-        "--dry-run", action="store_true",
-        help="compare the schemas and count the rows, write nothing")
-    console.add_common(parser)
+    console.add_copy(parser)
     return parser
 
 

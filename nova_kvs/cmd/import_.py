@@ -22,13 +22,7 @@ def add_parser(subparsers):
         parser, "--to", dest="target", required=True,
         help="the database in the store, as "
         "kvs+cluster://10.0.0.1:7000/nova_cell1")
-    parser.add_argument(
-        "--replace", action="store_true",
-        help="remove the rows that the target has")
-    parser.add_argument(
-        "--dry-run", action="store_true",
-        help="compare the schemas and count the rows, write nothing")
-    console.add_common(parser)
+    console.add_copy(parser)
     return parser
 
 
