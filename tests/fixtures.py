@@ -4,6 +4,7 @@
 A missing ``redis-server`` is an error, never a reason to skip.
 """
 
+import abc
 import atexit
 import os
 import secrets
@@ -66,7 +67,7 @@ def wait_for(condition, what, timeout_s=_START_TIMEOUT_S):
         timeout_s, what, problem))
 
 
-class _Servers:
+class _Servers(abc.ABC):
     """Redis processes, by address. A context manager that stops them."""
 
     scheme = "kvs+redis"
@@ -99,8 +100,9 @@ class _Servers:
     def __exit__(self, *exc_info):
         self.stop()
 
+    @abc.abstractmethod
     def start(self):
-        raise NotImplementedError
+        """Start the processes."""
 
     def url(self, database, **query):
         """Return a connection URL for a database on these servers.

@@ -14,6 +14,7 @@ import sqlite3
 from unittest import mock
 import uuid
 
+import hypothesis
 from nova import conf
 from nova import context as nova_context
 from nova.db.api import api as api_db_api
@@ -225,6 +226,24 @@ class DialectCloud(SQLiteCloud):
     def rows(self, base):
         """Return all stored rows: table -> sorted list of dicts."""
         return self.cloud.rows(base)
+
+
+def cases_of(machine):
+    """Return the test cases of a state machine, one for each reference.
+
+    :param machine: RuleBasedStateMachine whose attribute ``reference`` is
+        the cloud that it compares the native functions with.
+    :returns: the one with Nova's functions on SQLite, and the one with them
+        on the dialect, which is slower and gets fewer examples.
+    """
+    cases = []
+    for reference, examples in ((SQLiteCloud, 25), (DialectCloud, 8)):
+        case = type(machine.__name__ + reference.__name__, (machine,),
+                    {"reference": reference}).TestCase
+        case.settings = hypothesis.settings(
+            max_examples=examples, stateful_step_count=20, deadline=None)
+        cases.append(case)
+    return cases
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random calls of what nova.objects asks of the API database."""
 
-from hypothesis import settings
 from hypothesis import stateful
 from hypothesis import strategies as st
 
@@ -306,15 +305,4 @@ class Machine(stateful.RuleBasedStateMachine):
         self.call(quotas + "_get_all_class_from_db_by_name", {}, name)
 
 
-class DialectMachine(Machine):
-    """The same with Nova's functions on the dialect."""
-
-    reference = clouds.DialectCloud
-
-
-TestOnSQLite = Machine.TestCase
-TestOnSQLite.settings = settings(
-    max_examples=25, stateful_step_count=20, deadline=None)
-TestOnDialect = DialectMachine.TestCase
-TestOnDialect.settings = settings(
-    max_examples=8, stateful_step_count=20, deadline=None)
+TestOnSQLite, TestOnDialect = clouds.cases_of(Machine)

@@ -3,7 +3,6 @@
 
 import datetime
 
-from hypothesis import settings
 from hypothesis import stateful
 from hypothesis import strategies as st
 from nova.db.main import api as main_db_api
@@ -380,15 +379,4 @@ class Machine(stateful.RuleBasedStateMachine):
             self.call("security_group_destroy", context, id_)
 
 
-class DialectMachine(Machine):
-    """The same with Nova's functions on the dialect."""
-
-    reference = clouds.DialectCloud
-
-
-TestOnSQLite = Machine.TestCase
-TestOnSQLite.settings = settings(
-    max_examples=25, stateful_step_count=20, deadline=None)
-TestOnDialect = DialectMachine.TestCase
-TestOnDialect.settings = settings(
-    max_examples=8, stateful_step_count=20, deadline=None)
+TestOnSQLite, TestOnDialect = clouds.cases_of(Machine)
