@@ -169,6 +169,8 @@ def _flavor_destroy(s, context, flavor_id=None, flavorid=None):
     for found in s.load(*_related(flavor.id)):
         s.delete(found)
     s.delete([flavor])
+    # The ORM looks for the rows that hang off what it deletes.
+    vars(flavor).update(extra_specs=[], projects=[])
     return flavor
 
 

@@ -312,7 +312,7 @@ def instance_get_all_hung_in_rebooting(s, context, reboot_window):
 
     found = s.all(INSTANCES, test, task_state=task_states.REBOOTING,
                   **session.scope(context))
-    return joins.fill(s, context, found, _DEFAULT_JOINS, [])
+    return joins.fill(s, context, found, (), [])
 
 
 @native.main_reader()

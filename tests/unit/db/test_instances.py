@@ -176,3 +176,10 @@ def test_extra_columns_that_were_not_asked_for(db):
     assert row.flavor is None
     with pytest.raises(orm_exc.DetachedInstanceError):
         row.numa_topology
+
+
+def test_rebooting_servers_come_without_joins(db):
+    db.instance_update(_UUID, {"task_state": "rebooting"})
+    found, = db.instance_get_all_hung_in_rebooting(-10)
+    assert found["uuid"] == _UUID
+    assert not {"info_cache", "security_groups"} & found.keys()
