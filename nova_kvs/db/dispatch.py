@@ -16,6 +16,7 @@ from nova.db.main import api as main_db_api
 import nova.objects
 
 from nova_kvs.db import native
+from nova_kvs.db import overrides
 
 #: Modules whose import fills ``native.REGISTRY``.
 MODULES = (
@@ -69,6 +70,11 @@ def install():
         function.nova_original = current
         _replace(owner, name, function)
         replaced += 1
+    if replaced:
+        for function in registry.values():
+            if hasattr(function, "nova_original"):
+                function.nova_callees = overrides.callees(
+                    function.nova_original)
     return replaced + _replace_reader_modes()
 
 
@@ -79,6 +85,7 @@ def uninstall():
         if nova_function is not None:
             _replace(*native.lookup(target), nova_function)
             del function.nova_original
+            function.nova_callees = ()
     for owner, name, raw in _reader_modes():
         nova_original = getattr(_plain(raw), "nova_original", None)
         if nova_original is not None:

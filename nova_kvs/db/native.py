@@ -21,6 +21,7 @@ from nova.db.api import api as api_db_api
 from nova.db.main import api as main_db_api
 
 from nova_kvs.db import errors
+from nova_kvs.db import overrides
 from nova_kvs.db import session
 from nova_kvs import exceptions
 from nova_kvs.record import database
@@ -152,7 +153,8 @@ def _register(function, target, resolve, writes, require_context):
     def wrapper(context=None, *args, **kwargs):
         try:
             kvs = resolve(context)
-            if kvs is not None:
+            if kvs is not None and not overrides.are_replaced(
+                    wrapper.nova_callees):
                 return run(kvs, context, args, kwargs)
         except Fallback:
             pass
@@ -165,6 +167,8 @@ def _register(function, target, resolve, writes, require_context):
     wrapper.__signature__ = inspect.Signature(names)
     wrapper.native = function
     wrapper.target = target
+    #: What Nova's function calls, see ``overrides``; set by ``dispatch``.
+    wrapper.nova_callees = ()
     REGISTRY[target] = wrapper
     return wrapper
 

@@ -3,6 +3,7 @@
 
 import inspect
 import pathlib
+from unittest import mock
 
 from nova import context as nova_context
 from nova.db.api import models as api_models
@@ -16,6 +17,7 @@ import pytest
 from nova_kvs.db import api
 from nova_kvs.db import dispatch
 from nova_kvs.db import native
+from nova_kvs.db import overrides
 from tests.differential import clouds
 
 _UUID = "00000001-0000-4000-8000-000000000000"
@@ -70,6 +72,29 @@ def test_both_in_one_process(cloud):
     with pytest.raises(exception.InstanceNotFound):
         main_db_api.instance_get_by_uuid(novas, _UUID)
     assert main_db_api.instance_get_by_uuid(ours, _UUID)
+
+
+def test_replaced_helper_has_its_effect(cloud):
+    manager = enginefacade.transaction_context()
+    manager.configure(connection=cloud.main_url)
+    context = _context(manager)
+    _create(context)
+    with mock.patch.object(main_db_api, "_instance_get_by_uuid",
+                           return_value=mock.sentinel.row):
+        assert main_db_api.instance_get_by_uuid(
+            context, _UUID) is mock.sentinel.row
+    assert main_db_api.instance_get_by_uuid(context, _UUID).uuid == _UUID
+
+
+def test_replaced_helper_of_a_helper_is_noticed(cloud):
+    watched = native.REGISTRY[_GET].nova_callees
+    assert not overrides.are_replaced(watched)
+    with mock.patch.object(main_db_api, "model_query"):
+        assert overrides.are_replaced(watched)
+    with mock.patch("sqlalchemy.orm.joinedload"):
+        assert overrides.are_replaced(watched)
+    with mock.patch.object(main_db_api, "instance_destroy"):
+        assert not overrides.are_replaced(watched)
 
 
 def test_open_transaction_is_novas(cloud):
