@@ -7,6 +7,7 @@ import re
 from nova_kvs import exceptions
 from nova_kvs.inspection import keys
 from nova_kvs import keyspace
+from nova_kvs.record import access
 from nova_kvs.record import codec
 from nova_kvs.record import partition_rules
 from nova_kvs.txn import reading
@@ -14,6 +15,8 @@ from nova_kvs.txn import reading
 MASK = "***"
 #: Kinds of partitions that a server's UUID names.
 KINDS = (partition_rules.SERVER, partition_rules.CONSUMER)
+#: Placement's table of what consumers hold of providers.
+_HELD = "allocations"
 
 #: Names of columns, of entries of JSON objects and of metadata keys whose
 #: value is a secret or may hold one.
@@ -48,6 +51,13 @@ def show(database, uuid):
             if field[:1] == keyspace.RECORD and table is not None:
                 found.setdefault(table, []).append(
                     _row(database, table, field, cell))
+    if _HELD in database.schema.tables:
+        # It is with the providers that it is held of.
+        held, = database.begin().load([access.ByIndex(
+            _HELD, ("consumer_id",), ((uuid,),))])
+        for record in held:
+            found.setdefault(_HELD, []).append(_shown(
+                database, _HELD, record.values, record.version))
     if not found:
         raise exceptions.ConfigurationError(
             "the database has nothing under this UUID", uuid=uuid,
@@ -60,11 +70,15 @@ def _row(database, name, field, cell):
         values = codec.decode(cell.payload, field)
     except exceptions.CorruptRecordError as error:
         return {"_version": cell.version, "_error": error.message}
+    return _shown(database, name, values, cell.version)
+
+
+def _shown(database, name, values, version):
     table = database.schema.tables.get(name)
     order = table.columns if table is not None else sorted(values)
     row = {column: masked_column(name, column, values[column], values)
            for column in order if column in values}
-    row["_version"] = cell.version
+    row["_version"] = version
     return row
 
 

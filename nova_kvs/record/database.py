@@ -29,8 +29,8 @@ HOUSEKEEPING_S = 2
 HOUSEKEEPING_ITEMS = 50
 #: Records whose partition a process remembers.
 LOCATORS = 50000
-#: Records of tables that are one partition that a process keeps decoded.
-DECODED = 10000
+#: Records that a process keeps decoded, of the tables that are kept.
+DECODED = 50000
 _FRESH_IDS = 10000
 #: A block of ids that lasts shorter than this is followed by one of twice
 #: its size, up to so many times the configured one.

@@ -7,6 +7,7 @@ tables and columns are Nova's and Placement's; a column that a release does
 not have drops the rule or index that names it.
 """
 
+import collections
 import typing
 
 #: Kinds of partitions.
@@ -15,13 +16,18 @@ TABLE = "t"
 UNIQUE = "u"
 META = "m"
 CONSUMER = "c"
+PROVIDER = "a"
 NODE = "n"
 USER = "k"
 PROJECT = "p"
 
 #: Kinds whose partitions are listed in a directory (the others' are known
 #: from the schema).
-LISTED = (SERVER, CONSUMER, NODE, USER, PROJECT)
+LISTED = (SERVER, CONSUMER, PROVIDER, NODE, USER, PROJECT)
+
+#: Kinds whose records are read all the time, most of them unchanged.
+#: Flavors, services, cells and the like, and what servers hold of hosts.
+KEPT = (TABLE, PROVIDER)
 
 #: Slices of the directory of one kind.
 DIRECTORY_BUCKETS = 16
@@ -97,11 +103,18 @@ RULES = {
     "key_pairs": Rule(USER, "user_id"),
     "quotas": Rule(PROJECT, "project_id"),
     "project_user_quotas": Rule(PROJECT, "project_id"),
-    # Placement.
+    # Placement. It sums up what is allocated of each provider for every
+    # server that is to be placed.
     "consumers": Rule(CONSUMER, "uuid", (_ID, Hint(("project_id",)))),
-    "allocations": Rule(CONSUMER, "consumer_id", (
-        _ID, Hint(("resource_provider_id",)))),
+    "allocations": Rule(PROVIDER, "resource_provider_id", (
+        _ID, Hint(("consumer_id",)))),
 }
+
+#: Kinds whose partitions hold rows of one table: whoever looks for a row
+#: of it has no use for the rest of its partition.
+SINGLE = frozenset(
+    kind for kind, number in collections.Counter(
+        rule.kind for rule in RULES.values()).items() if number == 1)
 
 
 def base_name(table):

@@ -208,7 +208,9 @@ def by_index(tx, table, wanted):
          for values in wanted.tuples]))
     if columns == table.key:
         return (yield from locate(tx, table, tuples))
-    rows = yield from _candidates(tx, table, columns, tuples, wanted.alone)
+    rows = yield from _candidates(
+        tx, table, columns, tuples,
+        wanted.alone or table.kind in partition_rules.SINGLE)
     chosen = set(tuples)
     if len(columns) == 1:
         column = columns[0]

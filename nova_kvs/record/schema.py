@@ -135,6 +135,8 @@ class Table:
         self.key = key
         self.auto_id = auto_id
         self.kind = rule.kind if rule else partition_rules.TABLE
+        #: A process keeps its records decoded.
+        self.is_kept = self.kind in partition_rules.KEPT
         self.partition_column = rule.column if rule else None
         self.parents = (partition_rules.parent_names(name, rule)
                         if rule and rule.parent else ())

@@ -35,7 +35,7 @@ class View:
         :param locators: dict that gets the same -> partition, of tables
             whose keys do not tell it.
         :param decoded: dict of field -> (Table, what is stored, Record), of
-            what was decoded before of tables that are one partition.
+            what was decoded before of tables that are kept.
         """
         self.partition = partition
         self._seen = seen
@@ -109,15 +109,15 @@ class View:
 
     def _decode(self, table, field):
         stored = self.stored[field]
-        is_home = table.partition_column is None
-        if is_home:
-            # Flavors, services, cells and the like are few and read all the
-            # time. The same bytes are the same record.
+        if table.is_kept:
             known = self._decoded.get(field)
             if known is not None and known[1] == stored and (
-                    known[0] is table):
+                    known[0] is table
+                    and known[2].partition == self.partition):
                 record = self._records[field] = known[2]
                 self._seen[table.name, record.key] = record
+                if table.partition_column is not None:
+                    self._locators[table.name, record.key] = self.partition
                 return record
         values = codec.decode(reading.payload_of(stored), field)
         key = table.record_key(values)
@@ -127,8 +127,8 @@ class View:
         record = self._records[field] = self._seen[name] = _make(
             access.Record, (table.name, key, self.partition,
                             reading.version_of(stored), values))
-        if is_home:
+        if table.is_kept:
             self._decoded[field] = (table, stored, record)
-        else:
+        if table.partition_column is not None:
             self._locators[name] = self.partition
         return record

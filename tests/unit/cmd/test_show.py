@@ -124,3 +124,18 @@ def test_not_a_uuid(db, capsys):
         run(capsys, db, "nonsense")
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_consumer_is_shown_with_what_it_holds(capsys):
+    db = databases.make((
+        "CREATE TABLE consumers (id INTEGER PRIMARY KEY, uuid VARCHAR(36))",
+        "CREATE TABLE allocations (id INTEGER PRIMARY KEY, "
+        "resource_provider_id INTEGER, consumer_id VARCHAR(36), "
+        "used INTEGER)"))
+    databases.insert(db, "consumers", {"uuid": UUID}, {"uuid": "other"})
+    databases.insert(db, "allocations", *[
+        {"resource_provider_id": 1, "consumer_id": consumer, "used": used}
+        for consumer, used in ((UUID, 5), ("other", 7), (UUID, 6))])
+    document = json.loads(run(capsys, db, UUID, "--json")[1])
+    assert [row["uuid"] for row in document["consumers"]] == [UUID]
+    assert sorted(row["used"] for row in document["allocations"]) == [5, 6]

@@ -325,3 +325,54 @@ def test_long_text_does_not_break_order_or_bounds(
         table, index, prefix, (low,), (high,), limit=2)])
     assert {text for text in texts if low <= text <= high} <= {
         row.values[column] for row in rows}
+
+
+ALLOCATIONS = (
+    "CREATE TABLE allocations (id INTEGER NOT NULL PRIMARY KEY, "
+    "resource_provider_id INTEGER, consumer_id VARCHAR(36), used INTEGER)",)
+
+
+@pytest.fixture
+def held():
+    made = databases.make(ALLOCATIONS)
+    databases.insert(made, "allocations", *[
+        {"resource_provider_id": number % 2, "consumer_id": "c%d" % number,
+         "used": number} for number in range(40)])
+    return made
+
+
+def test_what_a_provider_has_given_away_is_read_by_provider(held):
+    reader = databases.another(held)
+    commands = reader.store.stats.commands
+    with databases.trips(reader) as made:
+        rows, = reader.begin().load([access.ByIndex(
+            "allocations", ("resource_provider_id",), ((0,), (1,)))])
+    assert len(rows) == 40
+    assert made == [1]
+    # Two partitions and the look at the schema, for however many consumers.
+    assert reader.store.stats.commands - commands <= 3
+
+
+def test_of_a_provider_only_what_is_looked_for_is_read(held):
+    tx = databases.another(held).begin()
+    rows, = tx.load([access.ByIndex(
+        "allocations", ("consumer_id",), (("c3",),))])
+    assert [row.values["used"] for row in rows] == [3]
+    assert sum(len(view.record_fields()) for view in tx.views.values()) == 1
+
+
+def test_the_same_bytes_of_a_provider_are_decoded_once(held):
+    wanted = access.ByIndex("allocations", ("resource_provider_id",), ((1,),))
+    before, = held.begin().load([wanted])
+    databases.update(held, "allocations", before[0].key, used=99)
+    after, = held.begin().load([wanted])
+    known = {id(row) for row in before[1:]}
+    assert len([row for row in after if id(row) in known]) == len(known)
+    assert [row.values["used"] for row in after
+            if row.key == before[0].key] == [99]
+    # A row that went to another provider is that provider's.
+    databases.update(held, "allocations", before[1].key,
+                     resource_provider_id=0)
+    moved, = held.begin().load([wanted._replace(tuples=((0,),))])
+    found, = [row for row in moved if row.key == before[1].key]
+    assert found.partition != before[1].partition
