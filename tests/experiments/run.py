@@ -62,12 +62,20 @@ def _running(arguments, directory):
 
 def _options(arguments):
     """Return what is to be in every configuration file."""
+    options = {"filter_scheduler": {
+        # With 1, Nova's default, each scheduler gives all servers to the
+        # host that it finds best, and whatever Nova asks Placement about
+        # each server of a host at each boot grows with their square.
+        "host_subset_size": arguments.computes}}
     if arguments.backend == "kvs":
-        return {"nova_kvs": {
-            "db_api": "kvs" if arguments.native == "on" else "none"}}
-    # Placement would have 15 connections, and its requests wait half a
-    # minute for one when as many of them have met a deadlock.
-    return {"placement_database": {"max_pool_size": 20, "max_overflow": 100}}
+        options["nova_kvs"] = {
+            "db_api": "kvs" if arguments.native == "on" else "none"}
+    else:
+        # Placement would have 15 connections, and its requests wait half a
+        # minute for one when as many of them have met a deadlock.
+        options["placement_database"] = {
+            "max_pool_size": 20, "max_overflow": 100}
+    return options
 
 
 @contextlib.contextmanager
