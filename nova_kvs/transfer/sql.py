@@ -59,8 +59,9 @@ class Database:
         self._is_postgresql = backend == "postgresql"
         with translated():
             self._engine = sqlalchemy.create_engine(
-                parsed, poolclass=sqlalchemy.pool.NullPool,
-                hide_parameters=True)
+                # Connecting with TLS costs more than reading a small table;
+                # between two uses the server may have closed it.
+                parsed, pool_pre_ping=True, hide_parameters=True)
             self._metadata = sqlalchemy.MetaData()
             self._metadata.reflect(self._engine)
         #: name -> sqlalchemy.Table, without our own mark.
