@@ -76,11 +76,13 @@ class Export:
                     done += len(values)
             self._progress("%d of %d rows" % (min(done, total), total))
         difference = self._difference(counts, total)
+        if difference is None:
+            # Before the mark goes, so that a copy killed here is completed.
+            self._target.finish()
         # Also if they differ: going on would not help.
         self._target.remove_mark()
         if difference is not None:
             raise difference
-        self._target.finish()
         return counts
 
     def _prepare(self, replace):

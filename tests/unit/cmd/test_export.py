@@ -109,6 +109,29 @@ def test_killed_and_run_again(chunks, original, source, target, capsys,
     assert copies.dump_sqlite(target) == copies.dump_sqlite(original)
 
 
+def test_killed_at_the_very_end(original, source, target, capsys,
+                                monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    finish = sql.Database.finish
+    finished = []
+
+    def stop(self):
+        if not finished:
+            finished.append("killed")
+            raise Killed
+        finish(self)
+        finished.append("done")
+
+    monkeypatch.setattr(sql.Database, "finish", stop)
+    with pytest.raises(Killed):
+        run(capsys, source, target)
+    assert run(capsys, source, target)[0] == 0
+    assert finished == ["killed", "done"]
+    assert copies.dump_sqlite(target) == copies.dump_sqlite(original)
+
+
 def test_a_target_that_is_not_empty(original, source, target, capsys):
     execute(target, "INSERT INTO services VALUES (77, 'a', 'b')")
     error = refused(run(capsys, source, target))
