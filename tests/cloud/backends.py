@@ -3,9 +3,12 @@
 
 import glob
 import os
+import re
 import shutil
 import socket
+import tempfile
 
+import psycopg2
 import pymysql
 
 from tests.cloud import processes
@@ -162,3 +165,76 @@ class MariaDB:
         """Create a database and return its URL."""
         self.execute("CREATE DATABASE `%s`" % database)
         return self.url(database)
+
+
+class PostgreSQL:
+    """A PostgreSQL server with files of its own, on loopback.
+
+    :param group: processes.Group that it joins, and that removes its files.
+    :param user: as whom it runs where this process is root's, which it
+        refuses to be.
+    """
+
+    def __init__(self, group, user="postgres"):
+        # Not below pytest's directory, which only its owner may enter.
+        self._home = tempfile.mkdtemp(prefix="nova-kvs-postgresql-")
+        group.callback(shutil.rmtree, self._home, ignore_errors=True)
+        self.port, = processes.free_ports(1)
+        data = os.path.join(self._home, "data")
+        become = []
+        if os.getuid() == 0:
+            become = ["setpriv", "--reuid=" + user, "--regid=" + user,
+                      "--clear-groups"]
+            shutil.chown(self._home, user, user)
+        processes.run(
+            [*become, _postgresql_program("initdb"), "--pgdata=" + data,
+             "--username=postgres", "--auth=trust", "--encoding=UTF8",
+             "--locale=C.UTF-8", "--no-sync"], _START_TIMEOUT_S)
+        self.process = group.start(processes.Process(
+            "postgresql",
+            [*become, _postgresql_program("postgres"), "-D", data,
+             "-c", "listen_addresses=127.0.0.1", "-c", "port=%d" % self.port,
+             "-c", "unix_socket_directories=", "-c", "fsync=off"],
+            self._home))
+        # Its children are in process groups of their own.
+        group.callback(self.process.stop)
+        processes.wait_for(
+            self._answers, "PostgreSQL answers", _START_TIMEOUT_S,
+            [self.process])
+        self.execute("CREATE ROLE nova LOGIN")
+
+    def _answers(self):
+        try:
+            self.execute("SELECT 1")
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+    def execute(self, statement):
+        """Run a statement as superuser, outside of a transaction."""
+        connection = psycopg2.connect(
+            host="127.0.0.1", port=self.port, user="postgres",
+            dbname="postgres")
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+        finally:
+            connection.close()
+
+    def url(self, database):
+        """Return the URL of a database."""
+        return "postgresql+psycopg2://nova@127.0.0.1:%d/%s" % (
+            self.port, database)
+
+    def create(self, database):
+        """Create a database of the user nova and return its URL."""
+        self.execute('CREATE DATABASE "%s" OWNER nova' % database)
+        return self.url(database)
+
+
+def _postgresql_program(name):
+    # Debian has only its clients in the path.
+    found = glob.glob("/usr/lib/postgresql/*/bin/" + name)
+    return max(found, key=lambda path: int(re.findall(r"\d+", path)[0]),
+               default=name)

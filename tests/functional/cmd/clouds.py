@@ -127,7 +127,9 @@ def _value(table, column, number, uuids, chance):
         return number + 1 if is_unique else chance.randrange(-5, 10 ** 6)
     if isinstance(kind, sqlalchemy.DateTime):
         return datetime.datetime(2026, 1, 2, 3, 4, 5) + datetime.timedelta(
-            seconds=chance.randrange(10 ** 7))
+            seconds=chance.randrange(10 ** 7),
+            # MySQL drops them.
+            microseconds=chance.randrange(10 ** 6))
     if isinstance(kind, (sqlalchemy.Float, sqlalchemy.Numeric)):
         return chance.choice([0.0, 1.5, -3.25, 16.0, 0.1])
     if isinstance(kind, sqlalchemy.String):
