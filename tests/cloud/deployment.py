@@ -11,6 +11,9 @@ from tests.cloud import backends
 from tests.cloud import processes
 
 TOKEN = "e2e-token"
+#: Roles of the services that open a database.
+_CONTROLLER_ROLES = ("api", "scheduler", "conductor", "placement")
+_CELL0_UUID = "00000000-0000-0000-0000-000000000000"
 _COMMAND_TIMEOUT_S = 180
 _START_TIMEOUT_S = 120
 
@@ -41,6 +44,7 @@ class Deployment:
         self.computes = list(computes)
         #: Processes by role: api, conductor, scheduler, compute, placement.
         self.services = {}
+        self._cell1_uuid = None
         self._directory = directory
         self._options = options or {}
         self._env = {
@@ -103,7 +107,7 @@ class Deployment:
 
     def _write_configuration(self):
         for host in self.controllers + self.computes:
-            os.makedirs(self._home(host))
+            os.makedirs(self._home(host), exist_ok=True)
             is_controller = host in self._api_ports
             self._write(host, "nova.conf", config.nova_sections(
                 self._endpoints_of(host),
@@ -113,7 +117,7 @@ class Deployment:
                 config.write_api_paste(
                     os.path.join(self._home(host), "api-paste.ini"), TOKEN)
         for name in self.placements:
-            os.makedirs(self._home(name))
+            os.makedirs(self._home(name), exist_ok=True)
             self._write(name, "placement.conf", config.placement_sections(
                 self.databases_of(name), self._home(name)))
 
@@ -150,7 +154,10 @@ class Deployment:
         self.manage("api_db", "sync")
         self.manage("cell_v2", "map_cell0",
                     "--database_connection", self.databases.cell0)
-        self.manage("cell_v2", "create_cell", "--name", "cell1")
+        created = self.manage(
+            "cell_v2", "create_cell", "--name", "cell1", "--verbose")
+        # Behind what it says about the URLs that it uses.
+        self._cell1_uuid = created.split()[-1]
         self.manage("db", "sync")
         self.placement_manage("db", "sync")
 
@@ -175,6 +182,13 @@ class Deployment:
         self._spawn_wsgi(
             "standins", "standins", "nova_kvs.demo.standins:application",
             self._other_port)
+        self._start_controllers()
+        for host in self.computes:
+            self._spawn_service("compute", host)
+        self._wait_until_up()
+        self.manage("cell_v2", "discover_hosts")
+
+    def _start_controllers(self):
         self._start_placements()
         for host in self.controllers:
             self.start_conductor(host)
@@ -185,10 +199,34 @@ class Deployment:
                 self._api_ports[host],
                 {"OS_NOVA_CONFIG_DIR": self._home(host),
                  **self.env_of(host)})
-        for host in self.computes:
-            self._spawn_service("compute", host)
+
+    def stop_controllers(self):
+        """Stop what opens a database; computes go on."""
+        stopped = [process for role in _CONTROLLER_ROLES
+                   for process in self.services.pop(role)]
+        for process in stopped:
+            process.terminate()
+        for process in stopped:
+            process.stop()
+            # It is not to run any more.
+            self.group.processes.remove(process)
+
+    def move(self, databases):
+        """Start the controllers, stopped before, on other databases.
+
+        :param databases: nova_kvs.demo.config.Databases with a copy of what
+            the cloud had.
+        """
+        self.databases = databases
+        self._write_configuration()
+        self.manage("cell_v2", "update_cell", "--cell_uuid", _CELL0_UUID,
+                    "--database_connection", databases.cell0,
+                    "--transport-url", "none:///")
+        # The new URL comes from nova.conf.
+        self.manage("cell_v2", "update_cell", "--cell_uuid",
+                    self._cell1_uuid)
+        self._start_controllers()
         self._wait_until_up()
-        self.manage("cell_v2", "discover_hosts")
 
     def _start_placements(self):
         for name, port in self._placement_ports.items():

@@ -5,7 +5,6 @@ Needs redis-server and rabbitmq-server; takes two to five minutes.
 """
 
 import os
-import signal
 
 import pytest
 import sqlalchemy
@@ -15,7 +14,6 @@ from nova_kvs.demo import config
 from nova_kvs import keyspace
 from tests.cloud import backends
 from tests.cloud import deployment
-from tests.cloud import processes
 from tests import fixtures
 
 SERVERS = 20
@@ -35,28 +33,12 @@ def cluster():
 
 
 @pytest.fixture
-def cloud(cluster, tmp_path, request):
+def cloud(group, cluster, tmp_path):
     """A Deployment on the cluster, not set up yet."""
-    def expired(number, frame):
-        raise processes.ProcessError(
-            "not done within %d s" % TOTAL_TIMEOUT_S)
-
-    previous = signal.signal(signal.SIGALRM, expired)
-    signal.alarm(TOTAL_TIMEOUT_S)
-    failures = request.session.testsfailed
-    try:
-        with processes.Group() as group:
-            transport_url = backends.start_rabbitmq(group, str(tmp_path))
-            yield deployment.Deployment(
-                group, str(tmp_path),
-                config.Databases.from_url(cluster.url("nova")),
-                transport_url)
-            signal.alarm(0)
-            if request.session.testsfailed > failures:
-                print(group.tails())
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
+    transport_url = backends.start_rabbitmq(group, str(tmp_path))
+    return deployment.Deployment(
+        group, str(tmp_path),
+        config.Databases.from_url(cluster.url("nova")), transport_url)
 
 
 def count(url, table, where="1 = 1"):
