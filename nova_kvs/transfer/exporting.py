@@ -60,7 +60,12 @@ class Export:
         """
         mark = self._target.mark()
         if mark is None or replace and mark != self._name:
-            self._prepare(replace)
+            full = self._full()
+            if full and not replace:
+                return self._finished(full)
+            if full:
+                self._progress("removing what is in the target")
+                self._target.clear(full)
             self._target.set_mark(self._name)
         elif mark != self._name:
             raise exceptions.ConfigurationError(
@@ -85,18 +90,24 @@ class Export:
             raise difference
         return counts
 
-    def _prepare(self, replace):
+    def _full(self):
+        """Return the names of the target's tables that have rows."""
         with self._target.reading() as connection:
-            full = [name for name in self.tables
+            return [name for name in self.tables
                     if not self._target.is_empty(connection, name)]
-        if not full:
-            return
-        if not replace:
+
+    def _finished(self, full):
+        """Return what ``run`` does if the whole copy is there.
+
+        One that was killed after its end left no sign of it.
+        """
+        counts = self.counts()
+        if self._difference(counts, sum(counts.values())) is not None:
             raise exceptions.ConfigurationError(
                 "the target is not empty: say --replace to remove what is "
                 "in it", tables=", ".join(full))
-        self._progress("removing what is in the target")
-        self._target.clear(full)
+        self._target.finish()
+        return counts
 
     def _rows(self):
         """Yield name of a table -> list of rows (as stored), in chunks."""

@@ -57,7 +57,11 @@ class Import:
         state = transfer_state.State(self._database)
         if state.source is None or replace and (
                 state.source != self._source.name):
-            self._prepare(replace)
+            if not self._target.is_empty():
+                if not replace:
+                    return self._finished()
+                self._progress("removing what is in the target")
+                self._target.clear()
             state.end()
             state.begin(self._source.name)
         elif state.source != self._source.name:
@@ -74,15 +78,17 @@ class Import:
             raise difference
         return counts
 
-    def _prepare(self, replace):
-        if self._target.is_empty():
-            return
-        if not replace:
+    def _finished(self):
+        """Return what ``run`` does if the whole copy is there.
+
+        One that was killed after its end left no sign of it.
+        """
+        counts = self.counts()
+        if self._difference(counts) is not None:
             raise exceptions.ConfigurationError(
                 "the target is not empty: say --replace to remove what is "
                 "in it", database=self._database.name)
-        self._progress("removing what is in the target")
-        self._target.clear()
+        return counts
 
     def _copy(self, name, state, count):
         after, done = state.table(name)

@@ -135,7 +135,7 @@ def kill_again_and_again(arguments, chance):
             commands.command(*arguments), stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True)
         # A little longer each time, so that it comes to an end.
-        time.sleep(chance.uniform(1, 3) + 2 * kills)
+        time.sleep(chance.uniform(0.5, 1.5) + 0.5 * kills)
         if process.poll() is None:
             process.kill()
             kills += 1

@@ -138,7 +138,6 @@ def test_a_target_that_is_not_empty(original, source, target, capsys):
     assert "tables=services" in error
     assert run(capsys, source, target, "--replace")[0] == 0
     assert copies.dump_sqlite(target) == copies.dump_sqlite(original)
-    refused(run(capsys, source, target))
 
 
 def test_another_copy_is_not_completed(original, source, target, capsys):
@@ -147,6 +146,16 @@ def test_another_copy_is_not_completed(original, source, target, capsys):
     assert "source=other" in refused(run(capsys, source, target))
     assert run(capsys, source, target, "--replace")[0] == 0
     assert copies.dump_sqlite(target) == copies.dump_sqlite(original)
+
+
+def test_run_twice(source, target, capsys):
+    assert run(capsys, source, target)[0] == 0
+    before = copies.dump_sqlite(target)
+    # Killed after its end, it left no sign of being complete.
+    assert run(capsys, source, target)[0] == 0
+    assert copies.dump_sqlite(target) == before
+    execute(target, "DELETE FROM services WHERE id = 3")
+    assert "not empty" in refused(run(capsys, source, target))
 
 
 def test_a_row_that_differs(source, target, capsys, monkeypatch):

@@ -172,6 +172,12 @@ def test_a_target_that_is_not_empty(source, target, tmp_path, capsys):
 
 def test_run_twice(source, target, capsys):
     assert run(capsys, source, target)[0] == 0
+    # Killed after its end, it left no sign of being complete.
+    assert run(capsys, source, target)[0] == 0
+    connection = sqlite3.connect(source.removeprefix("sqlite:///"))
+    connection.execute("UPDATE instances SET host = 'x' WHERE id = 9")
+    connection.commit()
+    connection.close()
     assert "not empty" in refused(run(capsys, source, target))
 
 
