@@ -3,6 +3,7 @@
 
 import inspect
 import pathlib
+import re
 from unittest import mock
 
 from nova import context as nova_context
@@ -224,10 +225,13 @@ def test_coverage_names_every_function():
     assert len(rows) > 250
 
 
-@pytest.mark.skipif(
-    not hasattr(main_db_api, "share_mapping_get_by_instance_uuids"),
-    reason="the documentation shows the table of Nova 34")
 def test_documented_table_is_that_of_the_code():
     page = pathlib.Path(__file__).parents[3].joinpath(
-        "doc", "source", "contributor", "native.inc")
-    assert page.read_text(encoding="utf-8") == dispatch.table()
+        "doc", "source", "contributor", "native.inc").read_text(
+            encoding="utf-8")
+    if hasattr(main_db_api, "share_mapping_get_by_instance_uuids"):
+        assert page == dispatch.table()
+    else:
+        # The page is of Nova 34, of which earlier releases have a part.
+        assert set(dispatch.coverage()) < set(re.findall(
+            r"\* - ``(.+)``\n +- (\w+)", page))
