@@ -109,26 +109,22 @@ class View:
 
     def _decode(self, table, field):
         stored = self.stored[field]
-        if table.is_kept:
-            known = self._decoded.get(field)
-            if known is not None and known[1] == stored and (
-                    known[0] is table
-                    and known[2].partition == self.partition):
-                record = self._records[field] = known[2]
-                self._seen[table.name, record.key] = record
-                if table.partition_column is not None:
-                    self._locators[table.name, record.key] = self.partition
-                return record
-        values = codec.decode(reading.payload_of(stored), field)
-        key = table.record_key(values)
-        if None in key and table.field(key) != field:
-            raise exceptions.CorruptRecordError(field=field)
-        name = (table.name, key)
-        record = self._records[field] = self._seen[name] = _make(
-            access.Record, (table.name, key, self.partition,
-                            reading.version_of(stored), values))
-        if table.is_kept:
-            self._decoded[field] = (table, stored, record)
+        known = self._decoded.get(field) if table.is_kept else None
+        if known is not None and known[1] == stored and (
+                known[0] is table and known[2].partition == self.partition):
+            record = known[2]
+        else:
+            values = codec.decode(reading.payload_of(stored), field)
+            key = table.record_key(values)
+            if None in key and table.field(key) != field:
+                raise exceptions.CorruptRecordError(field=field)
+            record = _make(access.Record, (
+                table.name, key, self.partition,
+                reading.version_of(stored), values))
+            if table.is_kept:
+                self._decoded[field] = (table, stored, record)
+        name = (table.name, record.key)
+        self._records[field] = self._seen[name] = record
         if table.partition_column is not None:
             self._locators[name] = self.partition
         return record
