@@ -21,7 +21,7 @@ def _names(code):
     return names
 
 
-def _is_ours_to_watch(value):
+def _is_watched(value):
     return inspect.isfunction(value) and (
         (value.__module__ or "").partition(".")[0] in _PACKAGES)
 
@@ -46,10 +46,10 @@ def callees(function):
             if isinstance(value, types.ModuleType):
                 for attribute in names:
                     inner = vars(value).get(attribute)
-                    if _is_ours_to_watch(inner):
+                    if _is_watched(inner):
                         found[id(vars(value)), attribute] = (
                             vars(value), attribute, inner)
-            elif _is_ours_to_watch(value) and (
+            elif _is_watched(value) and (
                     (id(space), name) not in found):
                 found[id(space), name] = (space, name, value)
                 plain = inspect.unwrap(getattr(value, "nova_original", value))
