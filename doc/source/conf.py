@@ -26,4 +26,6 @@ openstackdocs_auto_name = False
 
 man_pages = [
     ("cli/index", "nova-kvs", "work with Nova's state in Redis", [author], 1),
+    ("cli/nova-kvs-status", "nova-kvs-status",
+     "tell whether Nova's state in Redis is fit for an upgrade", [author], 1),
 ]

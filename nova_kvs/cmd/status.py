@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``nova-kvs-status``, as nova-status and its kin are."""
+
+import sys
+
+PROJECT = "nova"
+#: Of oslo.upgradecheck: the checks could not be made.
+FAILED = 255
+
+
+def main(argv=None):
+    """Run the checks.
+
+    :param argv: arguments without the program's name; None for those of
+        the process.
+    :returns: the exit status: 0 all is well, 1 a warning, 2 a failure, 255
+        the checks could not be made.
+    """
+    from nova_kvs.inspection import upgrade
+    from oslo_config import cfg
+    from oslo_upgradecheck import upgradecheck
+    options = upgrade.configuration()
+    try:
+        return upgradecheck.main(
+            options, PROJECT, upgrade.Commands(options),
+            sys.argv[1:] if argv is None else argv)
+    except cfg.Error as error:
+        print("nova-kvs-status: error: %s" % " ".join(str(error).split()),
+              file=sys.stderr)
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import pytest
+
+from nova_kvs.cmd import status
+from nova_kvs import conf
+from nova_kvs.inspection import condition
+from tests import base
+from tests.unit.record import databases
+
+CELLS_DDL = (
+    "CREATE TABLE cell_mappings (id INTEGER NOT NULL PRIMARY KEY, "
+    "uuid VARCHAR(36), name VARCHAR(255), database_connection TEXT)",)
+
+
+@pytest.fixture
+def check(tmp_path, capsys):
+    """Run the command on a file of these connections."""
+    def check(*arguments, **connections):
+        path = tmp_path / "nova.conf"
+        path.write_text("".join(
+            "[%s]\nconnection = %s\n" % item for item in connections.items()))
+        code = status.main([
+            "--config-file", str(path), "upgrade", "check", *arguments])
+        out, error = capsys.readouterr()
+        assert "secret" not in out + error
+        assert error == ""
+        return code, out
+
+    yield check
+    conf.CONF.reset()
+
+
+@pytest.fixture
+def results(check):
+    """Return the exit status and name -> result, details of each check."""
+    def results(**connections):
+        code, out = check("--json", **connections)
+        return code, {
+            found["check"]: (found["result"], found["details"])
+            for found in json.loads(out)["checks"]}
+    return results
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """Have every database found in the same condition."""
+    found = []
+    monkeypatch.setattr(condition, "examine", lambda url: iter(found))
+    return found
+
+
+def line(name, status, text="text"):
+    return condition.Line(name, condition.Status[status], text)
+
+
+def test_each_database_once(results, lines):
+    lines.append(line("store", "OK"))
+    code, found = results(
+        database="kvs+memory:///b", api_database="kvs+memory:///a",
+        placement_database="kvs+memory:///b")
+    assert code == 0
+    assert found == {
+        "Database a ([api_database] connection)": (0, None),
+        "Database b ([database] connection, "
+        "[placement_database] connection)": (0, None)}
+
+
+def test_readers_of_replicas_are_checked(check, lines, tmp_path):
+    lines.append(line("store", "OK"))
+    code, out = check(database="kvs+memory:///x\nslave_connection = "
+                      "kvs+memory:///x?read_from_replicas=true")
+    assert code == 0
+    assert "Database x ([database] slave_connection)" in out
+
+
+def test_what_is_wrong_comes_first(results, lines):
+    lines += [line("store", "OK"), line("memory", "WARNING"),
+              line("clock", "ERROR", "is off")]
+    code, found = results(database="kvs+memory:///x")
+    assert code == 2
+    assert found == {"Database x ([database] connection)": (
+        2, "ERROR clock: is off; WARNING memory: text")}
+
+
+def test_a_warning(check):
+    code, out = check(database=base.memory_url())
+    assert code == 1
+    assert "Result: Warning" in out
+    assert "WARNING format: the database is empty" in out
+
+
+@pytest.mark.parametrize("connections", [
+    {}, {"database": "mysql+pymysql://u:secret@h/x"}])
+def test_nothing_to_check_is_a_warning(connections, results):
+    code, found = results(**connections)
+    assert (code, list(found)) == (1, ["Databases"])
+
+
+@pytest.mark.parametrize("url", [
+    "kvs+redis://u:secret@h:x/y", "kvs+redis://u:secret@h/",
+    "kvs+redis://u:secret@h/x?nonsense=1", "kvs+nonsense://u:secret@h/x",
+    "kvs+redis://u:secret@h/x?hint_grace=3"])
+def test_a_wrong_url_is_a_failure(url, results):
+    code, found = results(database=url)
+    assert code == 2
+    (name, (result, details)), = found.items()
+    assert "[database] connection" in name
+    assert (result, details is None) == (2, False)
+
+
+def cells(**connections):
+    """Return the URL of an API database with these cells."""
+    url = base.memory_url()
+    db = databases.make(url=url, ddl=CELLS_DDL)
+    databases.insert(db, "cell_mappings", *(
+        {"id": number, "uuid": "u%d" % number, "name": name or None,
+         "database_connection": connection}
+        for number, (name, connection) in enumerate(connections.items())))
+    return url
+
+
+def test_the_cells_databases(results, lines):
+    lines.append(line("store", "OK"))
+    api = cells(
+        cell0="kvs+memory:///zero", old="mysql://u:secret@h/x",
+        one="{scheme}:///{path}_cell1?{query}", **{"": "kvs+memory:///two"})
+    code, found = results(
+        database="kvs+memory:///zero?tls=false", api_database=api)
+    assert code == 0
+    assert [name.partition(" (")[2] for name in found] == [
+        "[database] connection)", "[api_database] connection)",
+        "cell cell0)", "cell one)", "cell u3)"]
+    assert "Database zero_cell1 (cell one)" in found
+
+
+@pytest.mark.parametrize("template", [
+    "{nonsense}", "{0}", "{scheme", "{scheme.x}", "kvs+memory:///{port}/x"])
+def test_a_cell_with_a_wrong_url(template, results, lines):
+    lines.append(line("store", "OK"))
+    code, found = results(database="kvs+memory:///x",
+                          api_database=cells(bad=template))
+    assert code == 2
+    assert found["Database of cell bad"][0] == 2
+
+
+def test_cells_that_cannot_be_read(results):
+    code, found = results(
+        api_database="kvs+sentinel://u:secret@h/x")
+    assert code == 2
+    assert found["Cell mappings"][0] == 2
+    assert found["Database x ([api_database] connection)"][0] == 2
+
+
+def test_an_api_database_without_tables(results):
+    code, found = results(api_database=base.memory_url())
+    assert (code, len(found)) == (1, 1)
+
+
+def test_the_options_of_the_services_apply(check, lines, monkeypatch):
+    lines.append(line("store", "OK"))
+    check(database="kvs+memory:///x\n[nova_kvs]\nuser = nova")
+    assert conf.CONF.nova_kvs.user == "nova"
+
+
+def test_an_unexpected_fault(check, monkeypatch):
+    def examine(url):
+        raise ZeroDivisionError
+    monkeypatch.setattr(condition, "examine", examine)
+    code, out = check(database="kvs+memory:///x")
+    assert code == 255
+    assert "ZeroDivisionError" in out
+
+
+def test_a_missing_file_is_one_line(capsys, tmp_path):
+    code = status.main([
+        "--config-file", str(tmp_path / "x"), "upgrade", "check"])
+    out, error = capsys.readouterr()
+    assert (code, out, error.count("\n")) == (255, "", 1)
