@@ -19,6 +19,10 @@ HOSTS = rows.table(models.AggregateHost)
 METADATA = rows.table(models.AggregateMetadata)
 _MODULE = "nova.objects.aggregate:"
 
+# Ids of a host's aggregates, as last seen; only ever a guess.
+_ids = {}
+_MAX_HOSTS = 10000
+
 
 def _attach(aggregates, hosts, metadata):
     by_id = {aggregate.id: aggregate for aggregate in aggregates}
@@ -37,10 +41,14 @@ def _by_ids(s, ids):
     """Return aggregates with their hosts and metadata."""
     if not ids:
         return []
+    return _attach(*s.load(*_related(ids)))
+
+
+def _related(ids):
     wanted = session.In(tuple(ids))
-    return _attach(*s.load(session.find(AGGREGATES, id=wanted),
-                           session.find(HOSTS, aggregate_id=wanted),
-                           session.find(METADATA, aggregate_id=wanted)))
+    return (session.find(AGGREGATES, id=wanted),
+            session.find(HOSTS, aggregate_id=wanted),
+            session.find(METADATA, aggregate_id=wanted))
 
 
 def _get(s, aggregate_id):
@@ -71,7 +79,19 @@ def _get_all_from_db(s, context):
 
 @native.api_reader(_MODULE + "_get_by_host_from_db")
 def _get_by_host_from_db(s, context, host, key=None):
-    found = _by_ids(s, {row.aggregate_id for row in s.all(HOSTS, host=host)})
+    guess = _ids.get(host)
+    batch = [session.find(HOSTS, host=host)]
+    if guess:
+        batch.extend(_related(guess))
+    named, *related = s.load(*batch)
+    ids = {row.aggregate_id for row in named}
+    if related and ids == guess:
+        found = _attach(*related)
+    else:
+        found = _by_ids(s, ids)
+        if len(_ids) >= _MAX_HOSTS:
+            _ids.clear()
+        _ids[host] = ids
     if key:
         found = [aggregate for aggregate in found
                  if key in aggregate.metadetails]

@@ -87,8 +87,9 @@ def block_device_mapping_get_all_by_instance_uuids(s, context,
     """Get all block device mapping belonging to a list of instances."""
     if not instance_uuids:
         return []
-    return s.all(BLOCK_DEVICES, instance_uuid=session.In(
-        tuple(instance_uuids)), **_scope(context))
+    found, = s.records(session.find(BLOCK_DEVICES, instance_uuid=session.In(
+        tuple(instance_uuids)), **_scope(context)), alone=True)
+    return s.rows(BLOCK_DEVICES, found)
 
 
 @native.main_reader(require_context=True)

@@ -177,7 +177,7 @@ class Session:
         if columns == schema_table.partition_column:
             value = equal[columns]
             values = value.values if isinstance(value, In) else (value,)
-            return access.ByPartition(table.name, values)
+            return access.ByPartition(table.name, values, alone)
         tuples = _tuples([equal[name] for name in columns])
         if columns == schema_table.key:
             return access.ByKey(table.name, tuples)

@@ -8,10 +8,14 @@ import typing
 
 
 class ByPartition(typing.NamedTuple):
-    """All rows of a table in the partitions of these column values."""
+    """All rows of a table in the partitions of these column values.
+
+    ``alone`` as for ByIndex.
+    """
 
     table: str
     values: tuple
+    alone: bool = False
 
 
 class ByKey(typing.NamedTuple):

@@ -70,8 +70,11 @@ def read_whole(tx, partitions, table=None):
         yield reads
 
 
-def reads_of_whole(tx, partitions, table):
-    """Return the reads of all partitions that were not read yet."""
+def reads_of_whole(tx, partitions, table, alone=False):
+    """Return the reads of all partitions that were not read yet.
+
+    :param alone: only the table's rows.
+    """
     if table is not None and table.name in tx.scanned:
         return ()
     views = tx.views
@@ -80,7 +83,8 @@ def reads_of_whole(tx, partitions, table):
         view = views.get(partition)
         if view is None or not (
                 view.whole or table is not None and view.has_all(table)):
-            reads.append(reading.PartitionRead(partition))
+            reads.append(reading.PartitionRead(
+                partition, (table.prefix,) if alone else ()))
     return reads
 
 

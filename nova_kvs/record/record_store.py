@@ -167,7 +167,8 @@ class RecordTransaction:
                 if partitions is None:
                     partitions = named[same] = paths.partitions_of(
                         self, table, values)
-                for read in paths.reads_of_whole(self, partitions, table):
+                for read in paths.reads_of_whole(
+                        self, partitions, table, wanted.alone):
                     reads[read] = None
                 plain.append((number, table, partitions))
             else:

@@ -128,6 +128,24 @@ def test_page_of_all_projects(call):
     assert call.cloud.main.stats.full_scans == scans
 
 
+def test_aggregates_of_a_host(call):
+    module = "nova.objects.aggregate:"
+    read = module + "_get_by_host_from_db"
+    for number in (1, 2, 3):
+        call(module + "_aggregate_create_in_db", {"name": "a%d" % number},
+             {"k": str(number)})
+    assert call(read, "a-host") == []
+    for added, cost in ((1, 2), (2, 2), (None, 1)):
+        if added:
+            call(module + "_host_add_to_db", added, "a-host")
+        found = call(read, "a-host")
+        assert call.cost == cost
+    assert [(one.name, one.hosts, one.metadetails) for one in found] == [
+        ("a1", ["a-host"], {"k": "1"}), ("a2", ["a-host"], {"k": "2"})]
+    call(module + "_host_delete_from_db", 1, "a-host")
+    assert [one.name for one in call(read, "a-host")] == ["a2"]
+
+
 @pytest.mark.parametrize("target, args", [
     ("service_get_minimum_version", (["nova-compute"],)),
     ("service_get_by_compute_host", ("h1",)),

@@ -100,6 +100,23 @@ def test_rows_that_are_wanted_alone_come_without_their_partitions(db):
     assert again[0] in rows
 
 
+def test_a_table_that_is_wanted_alone_comes_without_the_others(db):
+    fill(db, 2)
+    databases.insert(db, "instance_metadata", *[
+        {"instance_uuid": "u%d" % number, "key": "k" * 1000}
+        for number in range(2)])
+    reader = databases.another(db)
+    tx = reader.begin()
+    before = reader.store.stats.bytes_in
+    with databases.trips(reader) as made:
+        rows, = tx.load([access.ByPartition("instances", ("u0", "u1"), True)])
+    assert sorted(uuids(rows)) == ["u0", "u1"]
+    assert made == [1]
+    assert reader.store.stats.bytes_in - before < 1000
+    found, = tx.load([access.ByPartition("instance_metadata", ("u0", "u1"))])
+    assert len(found) == 2
+
+
 def test_a_record_is_decoded_again_when_its_bytes_change(db):
     databases.insert(db, "services", {"host": "a", "topic": "x"})
     reader = databases.another(db)
