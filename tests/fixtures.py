@@ -7,6 +7,7 @@ A missing ``redis-server`` is an error, never a reason to skip.
 import abc
 import atexit
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -24,6 +25,9 @@ from nova_kvs import keyspace
 HOST = "127.0.0.1"
 _START_TIMEOUT_S = 30
 SLOTS = 16384
+#: Below the ports of outgoing connections; a Redis Cluster's bus has, by
+#: default, the port 10,000 above.
+_PORTS = (10000, 22768)
 
 
 class TLSFiles(typing.NamedTuple):
@@ -35,11 +39,21 @@ class TLSFiles(typing.NamedTuple):
 
 
 def free_ports(count):
-    """Return ports of the loopback interface that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Return ports that nobody listens on, at any address.
+
+    The system does not give them to outgoing connections, so they are still
+    free when a server starts there later.
+    """
+    sockets = []
     try:
-        for sock in sockets:
-            sock.bind((HOST, 0))
+        while len(sockets) < count:
+            sock = socket.socket()
+            try:
+                sock.bind(("", random.randrange(*_PORTS)))
+            except OSError:
+                sock.close()
+            else:
+                sockets.append(sock)
         return [sock.getsockname()[1] for sock in sockets]
     finally:
         for sock in sockets:
