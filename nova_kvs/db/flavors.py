@@ -195,7 +195,7 @@ def _filter(context, filters):
     # Nova filters by name since it shares this function, in 33.
     if "name" in filters and hasattr(db_utils, "get_regexp_ops"):
         safe, operator = matching.regexp_ops(CONF.database.connection)
-        makers = {"LIKE": matching.like, "REGEXP": matching.regexp}
+        makers = {"LIKE": matching.like, "REGEXP": matching.matches}
         if operator not in makers:
             raise native.Fallback()
         named = makers[operator](safe(filters["name"]))

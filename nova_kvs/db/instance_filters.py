@@ -207,7 +207,7 @@ def _regex(query, filters):
         if operator == "LIKE":
             test = matching.like("%" + value + "%")
         elif operator == "REGEXP":
-            test = matching.regexp(safe(value))
+            test = matching.matches(safe(value))
         else:
             raise native.Fallback()
         query.tests.append(

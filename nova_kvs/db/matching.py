@@ -9,6 +9,7 @@ from nova.db import utils as db_utils
 from nova import exception
 
 from nova_kvs.db import native
+from nova_kvs import regexp
 
 
 @functools.lru_cache(maxsize=512)
@@ -63,11 +64,17 @@ def _not_unequal(value, other):
     return value is None or value == other
 
 
-def regexp(expression):
-    """Return a test for REGEXP as the dialect has it; NULL never matches."""
-    compiled = re.compile(expression)
+def matches(pattern):
+    """Return a test for REGEXP as the dialect has it; NULL never matches.
+
+    :raises nova_kvs.db.native.Fallback: if it is no regular expression.
+    """
+    try:
+        expression = regexp.compiled(pattern)
+    except regexp.error as exc:
+        raise native.Fallback() from exc
     return lambda value: value is not None and (
-        compiled.search(str(value)) is not None)
+        expression.matches(str(value)))
 
 
 def regexp_ops(connection):

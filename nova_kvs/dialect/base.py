@@ -11,11 +11,13 @@ from sqlalchemy import pool
 
 from nova_kvs.dialect import compiler
 from nova_kvs.dialect import errors
+from nova_kvs.dialect import filters
 from nova_kvs.dialect import migration  # noqa: F401  registers with alembic
 from nova_kvs.dialect import native_api
 from nova_kvs.dialect import placement
 from nova_kvs.dialect import plan
 from nova_kvs.dialect import sqltext
+from nova_kvs import regexp
 
 _GENERATED_DEFAULT = re.compile(r"kvs_next_id\(")
 _READ_COMMITTED = "READ COMMITTED"
@@ -33,7 +35,7 @@ def _regexp(pattern, value):
     """REGEXP, as oslo.db defines it for SQLite."""
     if value is None or pattern is None:
         return None
-    return re.search(pattern, str(value)) is not None
+    return regexp.compiled(pattern).matches(str(value))
 
 
 class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
@@ -54,6 +56,7 @@ class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
 
         errors.register()
         placement.register()
+        filters.register()
         native_api.install()
         return dbapi
 

@@ -297,7 +297,7 @@ class Pair:
         self.reference = reference()
         self.kvs = KVSCloud()
         self._next_id = 1
-        # Decides between LIKE and REGEXP in filters, on both.
+        # Decides how lists are filtered by name, on both.
         CONF.set_override("connection", self.kvs.main_url, "database")
         timeutils.set_time_override(
             datetime.datetime(2026, 3, 1, 12, 0, 0, 250))

@@ -27,7 +27,7 @@ BELOW = {
             "transfer"},
 }
 #: Modules at the top, which every layer may use.
-COMMON = {"conf", "exceptions", "keyspace"}
+COMMON = {"conf", "exceptions", "keyspace", "regexp"}
 #: Modules of ``db`` that put the native functions and the dialect together.
 JOINTS = {"db/api.py", "db/dispatch.py"}
 

@@ -16,6 +16,7 @@ from sqlalchemy import orm
 
 from nova_kvs.db import errors
 from nova_kvs.db import matching
+from nova_kvs.db import native
 from nova_kvs.db import rows
 from nova_kvs.record import access
 
@@ -33,11 +34,13 @@ def test_like_is_sqlites(value, pattern):
     assert matching.like(pattern)(value) == bool(expected)
 
 
-def test_regexp():
-    test = matching.regexp("^a.c$")
+def test_matches():
+    test = matching.matches("^a.c$")
     assert test("abc")
     assert not test("xabc")
     assert not test(None)
+    with pytest.raises(native.Fallback):
+        matching.matches("a(")
 
 
 def _record(number, **values):
