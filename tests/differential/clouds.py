@@ -391,7 +391,9 @@ _METADATA = rows.table(api_models.AggregateMetadata)
 
 
 def _by_id(items):
-    """Return rows sorted by id; anything else as it is."""
+    """Return rows sorted by id, UUIDs sorted; anything else as it is."""
+    if items and all(isinstance(item, str) for item in items):
+        return sorted(items)
     name = "id"
     if items and isinstance(items[0], api_models.AggregateMetadata):
         name = "key"
