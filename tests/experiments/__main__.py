@@ -19,6 +19,13 @@ def _numbers(text):
     return [float(number) for number in text.split(",")]
 
 
+def _option(text):
+    name, _, value = text.partition("=")
+    if not value:
+        raise argparse.ArgumentTypeError("%r is not NAME=VALUE" % text)
+    return name, value
+
+
 def _parse(words):
     parser = argparse.ArgumentParser(
         prog="python -m tests.experiments", description=__doc__,
@@ -39,6 +46,9 @@ def _parse(words):
     run.add_argument("--cells", choices=("one", "site"), default="one")
     run.add_argument("--native", choices=("on", "off"), default="on",
                      help="KVS: the native functions, or SQLAlchemy alone")
+    run.add_argument("--kvs-option", action="append", default=[],
+                     type=_option, metavar="NAME=VALUE",
+                     help="KVS: an option for the query of the URLs")
     run.add_argument("--concurrency", type=int, default=4,
                      help="requests at once for each controller")
     run.add_argument("--cut", type=int, metavar="SITE",

@@ -4,6 +4,7 @@
 import os
 import secrets
 import typing
+from urllib import parse
 
 import redis
 
@@ -75,10 +76,14 @@ class Server:
             except redis.RedisError:
                 return False
 
-    def url(self, database):
-        """Return the URL of a database."""
-        return "kvs+redis://%s:%d/%s" % (
-            self.node.host, self.node.port, database)
+    def url(self, database, options):
+        """Return the URL of a database.
+
+        :param options: pairs for its query.
+        """
+        return "kvs+redis://%s:%d/%s?%s" % (
+            self.node.host, self.node.port, database,
+            parse.urlencode(options))
 
 
 class Cluster:
@@ -147,13 +152,17 @@ class Cluster:
         return state["cluster_state"] == "ok" and (
             info["role"] == "master" or info["master_link_status"] == "up")
 
-    def url(self, database, site):
-        """Return the URL of a database, a site's own nodes first."""
+    def url(self, database, site, options):
+        """Return the URL of a database, a site's own nodes first.
+
+        :param options: pairs for its query.
+        """
         near = sorted(self.nodes[:self._masters],
                       key=lambda node: node.site != site)
         return "kvs+cluster://%s:%d/%s?%s" % (
-            near[0].host, near[0].port, database, "&".join(
-                "node=%s:%d" % (node.host, node.port) for node in near[1:]))
+            near[0].host, near[0].port, database, parse.urlencode(
+                [("node", "%s:%d" % (node.host, node.port))
+                 for node in near[1:]] + options, safe=":"))
 
     def masters(self):
         """Return the nodes that are masters now."""

@@ -41,7 +41,7 @@ def _running(arguments, directory):
         try:
             _say("starting %s" % arguments.backend)
             store = stores.STORES[arguments.backend](
-                group, directory, network, arguments.cells)
+                group, directory, network, arguments)
             brokers = [
                 _start_broker(group, directory, network, site)
                 for site in network.sites[

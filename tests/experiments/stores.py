@@ -30,10 +30,13 @@ _STATUS = {
 class KVS:
     """A Redis Cluster across the sites, and perhaps a Redis for each cell.
 
-    :param cells: ``one`` or ``site``.
+    :param arguments: ``cells`` is ``one`` or ``site``, ``kvs_option`` a list
+        of pairs for the query of the URLs.
     """
 
-    def __init__(self, group, directory, network, cells):
+    def __init__(self, group, directory, network, arguments):
+        cells = arguments.cells
+        self._options = arguments.kvs_option
         self.cluster = redis_servers.Cluster(group, directory, network)
         self.servers = [
             redis_servers.Server(group, directory, network, site)
@@ -44,11 +47,11 @@ class KVS:
 
     def databases_of(self, site):
         found = config.Databases._make(
-            self.cluster.url("nova_" + role, site)
+            self.cluster.url("nova_" + role, site, self._options)
             for role in config.Databases._fields)
         if self.servers:
             found = found._replace(cell1=self.servers[site].url(
-                self.cell_database(site)))
+                self.cell_database(site), self._options))
         return found
 
     def cell_database(self, site):
@@ -150,7 +153,7 @@ class SQL:
 class MariaDB(SQL):
     """One MariaDB, on the first site."""
 
-    def __init__(self, group, directory, network, cells):
+    def __init__(self, group, directory, network, arguments):
         server = backends.MariaDB(
             group, directory, host=networks.address(0))
         network.serve(0, server.port)
@@ -166,7 +169,7 @@ class MariaDB(SQL):
 class Galera(SQL):
     """A Galera cluster with a node on each site, which the site uses."""
 
-    def __init__(self, group, directory, network, cells):
+    def __init__(self, group, directory, network, arguments):
         # Its rsync gives up root's rights, and then has to get there.
         os.chmod(directory, 0o711)
         ports = processes.free_ports(2 * len(network.sites))
