@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every option of nova-kvs: group [nova_kvs] of the service's file.
 
-All but users, passwords and ``db_api`` can also be given in the query of
-one database's URL, which wins: ``kvs+redis://host/name?tls=true``.
+All but users, passwords and what concerns the whole process (``db_api``,
+``metrics_...``) can also be given in the query of one database's URL, which
+wins: ``kvs+redis://host/name?tls=true``.
 """
 
 from oslo_config import cfg
@@ -13,7 +14,8 @@ CONF = cfg.CONF
 #: Options that are secret, have another place in a URL, or concern the whole
 #: process.
 NOT_IN_QUERY = frozenset([
-    "user", "password", "sentinel_user", "sentinel_password", "db_api"])
+    "user", "password", "sentinel_user", "sentinel_password", "db_api",
+    "metrics_directory", "metrics_interval"])
 
 OPTS = [
     cfg.StrOpt(
@@ -130,6 +132,19 @@ OPTS = [
         help="Implementation of Nova's database functions to put in front "
              "of Nova's own, by its name in the entry points of "
              "'nova.db.api'. 'none' leaves every function to SQLAlchemy."),
+    cfg.StrOpt(
+        "metrics_directory",
+        help="Directory for files with the counters of each process (round "
+             "trips, commits, conflicts, full scans ...), in Prometheus's "
+             "text format, for the textfile collector of a node_exporter. "
+             "The services must be able to write to it. Without it, none. "
+             "Needs prometheus_client (nova-kvs[prometheus])."),
+    cfg.FloatOpt(
+        "metrics_interval",
+        default=15.0,
+        min=0.1,
+        help="Time, in seconds, between two writes of a process's file in "
+             "metrics_directory."),
 ]
 
 

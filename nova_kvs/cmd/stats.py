@@ -10,9 +10,9 @@ def add_parser(subparsers):
         "stats", help="count what databases hold",
         description="Count records and bytes of each table, keys and bytes "
         "on each server, transactions of the last minute and the "
-        "housekeeping that waits. Round trips, retries and full scans are "
-        "known to each service's process only and are not shown. Reads all "
-        "keys of the databases.")
+        "housekeeping that waits. Round trips, conflicts and full scans are "
+        "known to each service's process only and are not shown: see the "
+        "option metrics_directory. Reads all keys of the databases.")
     console.add_url(parser, "urls", nargs="+")
     parser.add_argument(
         "--prometheus", action="store_true",

@@ -13,6 +13,7 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import format as stored_format
 from nova_kvs.record import housekeeping
+from nova_kvs.record import metrics
 from nova_kvs.record import record_store
 from nova_kvs.record import schema as record_schema
 from nova_kvs.store import base
@@ -66,6 +67,7 @@ def open_database(url, **options):
         database = Database(key[1], parsed.database, settings)
         database.refresh_schema()
         database = _databases.setdefault(key, database)
+        metrics.watch(database)
     if shortcut is not None:
         _databases[shortcut] = database
     return database

@@ -72,6 +72,8 @@ class Stats:
     commands: int = 0
     bytes_out: int = 0
     bytes_in: int = 0
+    #: Commands that were sent again.
+    repeats: int = 0
 
 
 class Store(abc.ABC):

@@ -264,6 +264,7 @@ class RemoteStore(base.Store):
         :param failures: why they are to be sent again.
         :returns: list of new Failure.
         """
+        self.stats.repeats += len(again)
         try:
             asked = self._learn(items, failures, deadline)
             routes = self._route(

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this process has done, in a file for Prometheus, now and then.
+
+Off without ``[nova_kvs] metrics_directory``. A file for each process, since
+services fork and a WSGI server's workers have no port of their own; a
+node_exporter's textfile collector reads them. Nothing here raises: a service
+does not fail for its metrics.
+"""
+
+import atexit
+import glob
+import logging
+import os
+import re
+import sys
+import threading
+import time
+
+from nova_kvs import conf
+
+LOG = logging.getLogger(__name__)
+
+#: Files that were not written for so many intervals belong to processes that
+#: ended. Their ids would not tell: containers have ids of their own.
+STALE_INTERVALS = 3
+
+_STORE = (
+    ("round_trips", "Round trips to the store."),
+    ("commands", "Commands and scripts sent to the store."),
+    ("bytes_out", "Bytes sent to the store."),
+    ("bytes_in", "Bytes of the store's replies."),
+    ("repeats", "Commands and scripts sent again, after a failover or so."))
+_COORDINATOR = (
+    ("commits", "Transactions committed."),
+    ("conflicts", "Commits refused because others were first."),
+    ("multi_partition", "Commits that spanned partitions."),
+    ("recovered", "Intents of other transactions applied or removed."),
+    ("aborted", "Abandoned transactions of others that were aborted."))
+_DATABASE = (
+    ("full_scans", "Tables that were read whole."),)
+
+#: Of this process: its Writer.
+_writer = None
+_lock = threading.Lock()
+
+
+def _forget():
+    """Have a forked process make its own.
+
+    Its parent's thread stayed behind, and may have held the lock.
+    """
+    global _lock, _writer
+    _lock, _writer = threading.Lock(), None
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def watch(database):
+    """Write the counters of a database, and of its store, from now on.
+
+    :param database: nova_kvs.record.database.Database of this process.
+    """
+    global _writer
+    options = conf.CONF[conf.GROUP]
+    if not options.metrics_directory:
+        return
+    with _lock:
+        if _writer is None:
+            _writer = Writer(
+                options.metrics_directory, options.metrics_interval)
+            _writer.start()
+        _writer.databases.add(database)
+
+
+def program():
+    """Return the name of the program that this process runs."""
+    name = getattr(conf.CONF, "prog", None) or os.path.basename(sys.argv[0])
+    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII) or "python"
+
+
+class Writer:
+    """Writes the file of this process.
+
+    :ivar databases: set of Databases to tell about.
+    """
+
+    def __init__(self, directory, interval_s):
+        self.pid = os.getpid()
+        self.databases = set()
+        self._directory = directory
+        self._interval_s = interval_s
+        self._program = program()
+        self._prefix = os.path.join(
+            directory, "nova-kvs-%s-" % self._program)
+        self.path = "%s%d.prom" % (self._prefix, self.pid)
+        self._stopped = threading.Event()
+        self._writing = threading.Lock()
+        #: Whether the last attempt failed: each fault is logged once.
+        self._failing = False
+
+    def start(self):
+        """Write every interval, in a thread, until the process ends.
+
+        Under eventlet it is a greenthread, as it uses nothing but what
+        eventlet replaces.
+        """
+        threading.Thread(
+            target=self._run, name="nova-kvs-metrics", daemon=True).start()
+        atexit.register(self.stop)
+
+    def _run(self):
+        while not self._stopped.wait(self._interval_s):
+            if os.getpid() != self.pid:
+                # A greenthread that a fork has copied.
+                return
+            self.write()
+
+    def write(self):
+        """Write the file now, and remove those of ended processes."""
+        try:
+            import prometheus_client
+        except ImportError:
+            self._complain("it needs prometheus_client: install "
+                           "nova-kvs[prometheus]")
+            return
+        registry = prometheus_client.CollectorRegistry()
+        registry.register(self)
+        try:
+            with self._writing:
+                if self._stopped.is_set():
+                    return
+                prometheus_client.write_to_textfile(self.path, registry)
+            self._remove_stale()
+        except OSError as error:
+            self._complain(error)
+        else:
+            self._failing = False
+
+    def _complain(self, reason):
+        if not self._failing:
+            LOG.error("No metrics are written to [nova_kvs] "
+                      "metrics_directory %s: %s", self._directory, reason)
+        self._failing = True
+
+    def _remove_stale(self):
+        limit = time.time() - STALE_INTERVALS * self._interval_s
+        # With what write_to_textfile left when its process was killed.
+        for path in glob.glob("%s[0-9]*.prom*" % glob.escape(self._prefix)):
+            try:
+                if os.stat(path).st_mtime < limit:
+                    os.unlink(path)
+            except FileNotFoundError:
+                # Another process was first.
+                continue
+
+    def stop(self):
+        """Stop, and remove the file."""
+        if os.getpid() != self.pid:
+            return
+        self._stopped.set()
+        with self._writing:
+            try:
+                os.unlink(self.path)
+            except OSError:
+                # It was never written, or the directory is gone.
+                return
+
+    def collect(self):
+        """Yield the counters, as a collector of prometheus_client."""
+        databases = list(self.databases)
+        stores = {id(one.store): one.store for one in databases}.values()
+        yield from self._counters("store_", _STORE, ("store",), [
+            ((_name(store.url),), store.stats) for store in stores])
+        for names, stats in (
+                (_COORDINATOR, lambda one: one.coordinator.stats),
+                (_DATABASE, lambda one: one.stats)):
+            yield from self._counters("", names, ("store", "database"), [
+                ((_name(one.store.url), one.name), stats(one))
+                for one in databases])
+
+    def _counters(self, prefix, names, labels, counted):
+        """Yield a metric for each name.
+
+        :param counted: list of (labels' values, object with the counters);
+            those of the same values, which differ in options, are added up.
+        """
+        from prometheus_client import core
+        for name, text in names:
+            sums = {}
+            for values, stats in counted:
+                sums[values] = sums.get(values, 0) + getattr(stats, name)
+            metric = core.CounterMetricFamily(
+                "nova_kvs_%s%s" % (prefix, name), text,
+                labels=(*labels, "program", "pid"))
+            for values, total in sums.items():
+                metric.add_metric(
+                    (*values, self._program, str(self.pid)), total)
+            yield metric
+
+
+def _name(url):
+    """Return what of a URL names the servers, without the login."""
+    return "%s://%s" % (url.driver, ",".join(
+        "%s:%d" % node for node in url.nodes) or url.database)
