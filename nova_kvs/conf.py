@@ -117,7 +117,8 @@ OPTS = [
         min=2.0,
         help="Time, in seconds, that entries of an index across partitions "
              "outlive the value they were made for. Must be longer than "
-             "transaction_lifetime."),
+             "transaction_lifetime, and should be longer than that and two "
+             "times request_timeout together."),
     cfg.IntOpt(
         "id_block_size",
         default=20,

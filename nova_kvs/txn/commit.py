@@ -65,11 +65,13 @@ class Committer:
         call = calls.commit_call(
             partition, mutations, txn_id, recovery.OUTCOME_LIFE_MS, versions)
         _check_fields(versions, len(mutations))
-        deadline = time.monotonic() + self._options.lifetime_ms / 1000
         if before:
             self._reach("before_prewrite")
-            self._stage({}, {}, txn_id, before, deadline)
+            self._stage({}, {}, txn_id, before, deadline=None)
             self._reach("after_prewrite")
+        # Only now: there are no intents by whose age others would take it
+        # for abandoned, and a failover may have kept the hints waiting.
+        deadline = time.monotonic() + self._options.lifetime_ms / 1000
         outcome, replicated = self._decide(
             partition, mutations, txn_id, call, deadline, holds=False)
         if outcome != calls.COMMITTED:
@@ -132,6 +134,7 @@ class Committer:
 
         :param prewrites: dict of partition -> call of prewrite.lua.
         :param extras: items of the same batch.
+        :param deadline: None if there are no prewrites.
         :raises nova_kvs.exceptions.KVSError: not UndeterminedError.
         """
         try:
@@ -203,7 +206,9 @@ class Committer:
                     raise
                 return self._shut(outcome_key, now, exc)
         if sent is None:
-            return b"a", True
+            raise exceptions.ConflictError(
+                "the transaction took longer than transaction_lifetime",
+                partition=partition.key)
         return self._shut(outcome_key, sent, None)
 
     def _shut(self, outcome_key, sent, cause):

@@ -5,6 +5,7 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
+from nova_kvs.store import base
 from nova_kvs import txn
 from nova_kvs.txn import commit
 from nova_kvs.txn import retry
@@ -267,10 +268,27 @@ def test_a_transaction_that_took_too_long_is_given_up(
 
     wrapper = stores.Wrapper(store)
     coordinator = txn.Coordinator(wrapper, database, failpoint=be_slow)
-    with pytest.raises(exceptions.ConflictError):
+    with pytest.raises(exceptions.ConflictError, match="transaction_lifetime"):
         coordinator.commit(client.mutations())
     assert wrapper.names() == [
         ["prewrite", "enqueue"], ["resolve"]]
+
+
+def test_hints_may_take_longer_than_a_transaction_lives(
+        store, database, partitions, monkeypatch):
+    now_s = [1000.0]
+    monkeypatch.setattr(commit.time, "monotonic", lambda: now_s[0])
+
+    def be_slow(name):
+        if name == "after_prewrite":
+            now_s[0] += 10.0
+
+    coordinator = txn.Coordinator(store, database, failpoint=be_slow)
+    key = partitions[1].index_key
+    coordinator.commit(
+        [txn.Mutation(partitions[0], FIELD, 0, b"ours")],
+        before=[base.Command(key, (b"ZADD", key, 0, b"hint"))])
+    assert payload(coordinator, partitions[0]) == b"ours"
 
 
 def test_a_late_prewrite_stages_nothing(store, database, partitions):
