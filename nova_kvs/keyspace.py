@@ -135,6 +135,11 @@ def fence_key(key):
     return key[:key.index(b"}") + 1] + b"w"
 
 
+def database_of(key):
+    """Return the name of the database that a key belongs to."""
+    return key.partition(b"{")[2].partition(b":")[0].decode()
+
+
 def database_pattern(database):
     """Return the SCAN pattern that matches every key of a database."""
     return b"%s{%s:*" % (PREFIX, quote(database))

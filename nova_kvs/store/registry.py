@@ -13,6 +13,7 @@ import stevedore
 from stevedore import exception as stevedore_exceptions
 
 from nova_kvs import exceptions
+from nova_kvs.store import profiling
 from nova_kvs.store import url as store_url
 
 NAMESPACE = "nova_kvs.store"
@@ -52,7 +53,8 @@ def get_store(url, *, required=frozenset(), options=None):
     store = _stores.get(key)
     if store is None:
         # Making a store connects to nothing; of two made at once one stays.
-        store = _stores.setdefault(key, driver(url, settings))
+        store = _stores.setdefault(
+            key, profiling.traced(driver(url, settings)))
     return store
 
 

@@ -153,6 +153,8 @@ def test_keys_of_different_purpose_differ():
         keyspace.fence_key(keyspace.partition("db", "t", "x").key),
     ]
     assert len(set(keys)) == len(keys)
+    assert [keyspace.database_of(key) for key in keys] == [
+        "d" if key == keys[3] else "db" for key in keys]
 
 
 @pytest.mark.parametrize("name", [
