@@ -102,12 +102,14 @@ class Session:
     def rows(self, table, records):
         """Return records as Rows: for one record always the same Row."""
         known = self._rows
+        make = table.row
         rows = []
         for record in records:
-            identity = (record.table, record.key)
+            # A transaction has one Record of a row, and the Row keeps it.
+            identity = id(record)
             row = known.get(identity)
             if row is None:
-                row = known[identity] = table.row(record)
+                row = known[identity] = make(record)
             rows.append(row)
         return rows
 

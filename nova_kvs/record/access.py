@@ -70,3 +70,13 @@ class Record(typing.NamedTuple):
     version: int
     #: column name -> value, without the columns that are NULL. Read only.
     values: dict
+
+
+class KeptRecord(Record):
+    """A record that the process keeps, and several transactions share.
+
+    :ivar made: what the layer above made of its values the first time, and
+        only reads; None at first.
+    """
+
+    made = None

@@ -11,6 +11,7 @@ import time
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
+from nova_kvs.record import contents
 from nova_kvs.record import format as stored_format
 from nova_kvs.record import housekeeping
 from nova_kvs.record import metrics
@@ -105,8 +106,9 @@ class Database:
         self.schema = record_schema.Schema(0, (), {})
         #: (table's name, key) -> partition it was last seen in.
         self.locators = {}
-        #: Of View: what was decoded before.
+        #: Of View: what was decoded before, and what partitions held.
         self.decoded = {}
+        self.contents = contents.Contents()
         #: Table's name -> partition of the whole table.
         self.homes = {}
         #: (table's name, id) that were given out to rows others belong to.

@@ -161,11 +161,9 @@ def _search(tx, table, keys):
     In what was read, then where this process saw them last and by the
     table's index of ids, then by a scan.
     """
-    for view in tx.views.values():
-        view.records(table)
     name = table.name
-    seen = tx.seen
-    missing = [key for key in keys if (name, key) not in seen]
+    seen = _seen(tx, table)
+    missing = [key for key in keys if key not in seen]
     if missing and name not in tx.scanned:
         partitions = []
         unknown = []
@@ -177,15 +175,23 @@ def _search(tx, table, keys):
             else:
                 partitions.append(partition)
         yield from _visit(tx, table, partitions, unknown)
-        missing = [key for key in missing if (name, key) not in seen]
+        seen = _seen(tx, table)
+        missing = [key for key in missing if key not in seen]
         # Whoever was not where it was last seen.
         moved = [key for key in missing if key not in set(unknown)]
         if moved and table.id_hint is not None:
             yield from _visit(tx, table, (), moved)
-            missing = [key for key in missing if (name, key) not in seen]
-        if missing and table.id_hint is None:
+        elif missing and table.id_hint is None:
             yield from scan(tx, table)
-    return [seen[name, key] for key in keys if (name, key) in seen]
+        if missing:
+            seen = _seen(tx, table)
+    return [seen[key] for key in keys if key in seen]
+
+
+def _seen(tx, table):
+    """Return the records of a table in all that was read, by key."""
+    return {record.key: record for view in tx.views.values()
+            for record in view.records(table)}
 
 
 def _visit(tx, table, partitions, keys):
@@ -197,9 +203,7 @@ def _visit(tx, table, partitions, keys):
     if not reads:
         return
     results = yield reads
-    hinted = _hinted_partitions(reads, results)
-    yield from read_whole(tx, hinted, table)
-    rows_in(tx, table, list(partitions) + list(hinted))
+    yield from read_whole(tx, _hinted_partitions(reads, results), table)
 
 
 # By index -------------------------------------------------------------------

@@ -56,8 +56,6 @@ class RecordTransaction:
         self.writes = {}
         #: partition -> View.
         self.views = {}
-        #: (table's name, key) -> Record of what was decoded.
-        self.seen = {}
         #: Names of the tables of which every row was read.
         self.scanned = set()
 
@@ -204,6 +202,7 @@ class RecordTransaction:
         if check is not None:
             self._owner.see_schema(results.pop())
         views = self.views
+        owner = self._owner
         for read, result in zip(batch, results):
             reads[read] = result
             kind = type(read)
@@ -213,17 +212,15 @@ class RecordTransaction:
             seen = views.get(partition)
             if seen is None:
                 seen = views[partition] = view.View(
-                    partition, self.seen, self.locators,
-                    self._owner.decoded)
+                    partition, self.locators, owner.decoded)
             if kind is reading.IndexRead:
                 seen.absorb(result[1])
-                continue
-            seen.absorb(result)
-            if kind is reading.PartitionRead:
-                if read.prefixes:
+            elif kind is reading.PartitionRead and not read.prefixes:
+                seen.absorb_whole(result, owner.contents, self._schema)
+            else:
+                seen.absorb(result)
+                if kind is reading.PartitionRead:
                     seen.complete.update(read.prefixes)
-                else:
-                    seen.whole = True
 
     # Writing ----------------------------------------------------------------
 

@@ -5,12 +5,11 @@ Invariant: a cell once seen keeps its value, whatever is read later.
 """
 
 from nova_kvs import exceptions
-from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record import codec
+from nova_kvs.record import contents as known_contents
 from nova_kvs.txn import reading
 
-_RECORD = keyspace.RECORD[0]
 # What a named tuple's class does, without a call in between.
 _make = tuple.__new__
 
@@ -25,20 +24,18 @@ class View:
     """
 
     __slots__ = ("partition", "whole", "floor", "stored", "complete",
-                 "_groups", "_records", "_seen", "_locators", "_decoded")
+                 "_groups", "_records", "_record_class", "_locators",
+                 "_decoded")
 
-    def __init__(self, partition, seen, locators, decoded=None):
+    def __init__(self, partition, locators, decoded=None):
         """Make a view of which nothing was read.
 
-        :param seen: dict that gets (table's name, key) -> Record of what is
-            decoded.
-        :param locators: dict that gets the same -> partition, of tables
-            whose keys do not tell it.
+        :param locators: dict that gets (table's name, key) -> partition of
+            what is decoded, of tables whose keys do not tell it.
         :param decoded: dict of field -> (Table, what is stored, Record), of
             what was decoded before of tables that are kept.
         """
         self.partition = partition
-        self._seen = seen
         self._locators = locators
         self._decoded = {} if decoded is None else decoded
         self.whole = False
@@ -47,26 +44,37 @@ class View:
         self.complete = set()
         self._groups = {}
         self._records = {}
+        self._record_class = access.Record
 
     def absorb(self, snapshot):
         """Add what a snapshot has that was not seen before."""
         if snapshot.floor > self.floor:
             self.floor = snapshot.floor
-        fresh = snapshot.stored
         if self.stored:
-            fresh = {field: value for field, value in fresh.items()
-                     if field not in self.stored}
-            self.stored.update(fresh)
+            # Not in place: what was seen may be a Content's.
+            self.stored = {**self.stored, **snapshot.stored, **self.stored}
+            self._records = dict(self._records)
         else:
-            self.stored = fresh
-        groups = self._groups
-        for field in fresh:
-            if field[0] == _RECORD:
-                prefix = field[:field.index(b"\0") + 1]
-                if prefix in groups:
-                    groups[prefix].append(field)
-                else:
-                    groups[prefix] = [field]
+            self.stored = snapshot.stored
+        self._groups = known_contents.group(self.stored)
+
+    def absorb_whole(self, snapshot, contents, schema):
+        """Add a snapshot of all that is in the partition.
+
+        :param contents: Contents of the database.
+        :param schema: nova_kvs.record.schema.Schema.
+        """
+        self.whole = True
+        if self.stored or not snapshot.stored:
+            self.absorb(snapshot)
+            return
+        if snapshot.floor > self.floor:
+            self.floor = snapshot.floor
+        content = contents.take(schema, self.partition, snapshot.stored)
+        self.stored = content.stored
+        self._groups = content.groups
+        self._records = content.records
+        self._record_class = content.record_class
 
     def version(self, field):
         """Return the version of a field, or None if it was not seen."""
@@ -118,13 +126,14 @@ class View:
             key = table.record_key(values)
             if None in key and table.field(key) != field:
                 raise exceptions.CorruptRecordError(field=field)
-            record = _make(access.Record, (
-                table.name, key, self.partition,
-                reading.version_of(stored), values))
+            record = _make(
+                access.KeptRecord if table.is_kept else self._record_class,
+                (table.name, key, self.partition,
+                 reading.version_of(stored), values))
             if table.is_kept:
                 self._decoded[field] = (table, stored, record)
-        name = (table.name, record.key)
-        self._records[field] = self._seen[name] = record
+        # Of two threads that share a Content, all records are the first's.
+        record = self._records.setdefault(field, record)
         if table.partition_column is not None:
-            self._locators[name] = self.partition
+            self._locators[table.name, record.key] = self.partition
         return record

@@ -78,7 +78,7 @@ class Target:
                 (name, row[table.auto_id]) for row in rows)
         for partition in self._listed(tx, table, rows):
             tx.views[partition] = _ListedView(
-                partition, tx.seen, tx.locators)
+                partition, tx.locators)
         for row in rows:
             tx.insert(name, row)
         tx.commit()

@@ -8,12 +8,20 @@ from nova.db.api import models as api_models
 from nova.db.main import models
 from oslo_db import exception as db_exc
 import pytest
+import sqlalchemy as sa
+from sqlalchemy import orm
 from sqlalchemy.orm import exc as orm_exc
 
 from nova_kvs.db import rows
 from nova_kvs.record import access
 
 INSTANCES = rows.table(models.Instance)
+
+
+class _WithList(orm.declarative_base()):
+    __tablename__ = "with_list"
+    id = sa.Column(sa.Integer, primary_key=True)
+    items = sa.Column(sa.JSON)
 
 
 def _row(**values):
@@ -28,6 +36,38 @@ def test_types():
     assert row.created_at == datetime.datetime(2026, 3, 1, 12, 0, 0, 250)
     assert row.locked_by == "admin"
     assert row.host is None
+
+
+def test_rows_of_a_record_that_is_kept_are_independent():
+    record = access.KeptRecord("instances", (3,), None, 1, {
+        "id": 3, "locked": 1, "created_at": "2026-03-01 12:00:00.000250"})
+    first = INSTANCES.row(record)
+    first.host = "h"
+    first.tags = []
+    del first.__dict__["node"]
+    second = INSTANCES.row(record)
+    assert (second.host, second.node, second.locked) == (None, None, True)
+    assert second.created_at == datetime.datetime(
+        2026, 3, 1, 12, 0, 0, 250)
+    assert second._record is record
+    with pytest.raises(orm_exc.DetachedInstanceError):
+        second.tags
+
+
+def test_values_that_can_change_are_not_shared():
+    table = rows.Table(_WithList)
+    record = access.KeptRecord("with_list", (1,), None, 1, {
+        "id": 1, "items": "[1]"})
+    table.row(record).items.append(2)
+    assert table.row(record).items == [1]
+
+
+def test_a_record_that_is_kept_is_read_by_another_model():
+    record = access.KeptRecord("quotas", (1,), None, 1, {"id": 1})
+    first = rows.table(models.Quota).row(record)
+    second = rows.table(api_models.Quota).row(record)
+    assert "deleted" in first.__dict__
+    assert "deleted" not in second.__dict__
 
 
 def test_attribute_and_item():

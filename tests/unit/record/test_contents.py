@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a process remembers of partitions, and when it does not count."""
+
+import pytest
+
+from nova_kvs.record import access
+from nova_kvs.record import contents
+from tests.unit.record import databases
+
+SERVER = access.ByPartition("instances", ("u",))
+METADATA = access.ByPartition("instance_metadata", ("u",))
+
+
+@pytest.fixture
+def db():
+    made = databases.make()
+    databases.insert(made, "instances", {"uuid": "u", "host": "a"})
+    databases.insert(made, "instance_metadata",
+                     {"instance_uuid": "u", "key": "k", "value": "v"})
+    return made
+
+
+def _read(database, *accesses):
+    return [rows[0] for rows in database.begin().load(accesses)]
+
+
+def test_records_of_a_partition_that_did_not_change_are_shared(db):
+    reader = databases.another(db)
+    first, second, third = (_read(reader, SERVER, METADATA)
+                            for _ in range(3))
+    assert type(first[0]) is access.Record
+    # From the second time on it is worth keeping what is made of them.
+    assert [type(record) for record in second] == [access.KeptRecord] * 2
+    assert first == second == third
+    assert all(a is b for a, b in zip(second, third))
+
+
+def test_a_record_that_changed_is_read_anew_and_only_that(db):
+    reader = databases.another(db)
+    for _ in range(2):
+        server, metadata = _read(reader, SERVER, METADATA)
+    databases.update(db, "instances", server.key, host="b")
+    changed, same = _read(reader, SERVER, METADATA)
+    assert changed.values["host"] == "b"
+    assert changed.version == server.version + 1
+    assert same is metadata
+
+
+def test_a_record_that_went_away_is_gone(db):
+    reader = databases.another(db)
+    _read(reader, SERVER, METADATA)
+    tx = db.begin()
+    tx.delete(tx.load([METADATA])[0][0])
+    tx.commit()
+    assert reader.begin().load([METADATA]) == [[]]
+
+
+def test_a_part_that_was_read_before_keeps_its_values(db):
+    reader = databases.another(db)
+    _read(reader, SERVER)
+    tx = reader.begin()
+    alone = access.ByIndex("instances", ("host",), (("a",),), True)
+    (before,), = tx.load([alone])
+    databases.update(db, "instances", before.key, host="b")
+    after, metadata = (rows[0] for rows in tx.load([SERVER, METADATA]))
+    assert after is before
+    assert metadata.values["key"] == "k"
+    # What the transaction held on to is nobody else's.
+    assert _read(reader, SERVER)[0].values["host"] == "b"
+
+
+def test_another_schema_decodes_again(db):
+    for _ in range(2):
+        before, = _read(db, SERVER)
+    tx = db.begin()
+    tx.set_schema(databases.DDL + ("CREATE TABLE more (id INTEGER)",))
+    tx.commit()
+    after, = _read(db, SERVER)
+    assert after == before
+    assert after is not before
+
+
+def test_the_oldest_are_dropped(monkeypatch):
+    monkeypatch.setattr(contents, "CONTENTS_BYTES", 100)
+    known = contents.Contents()
+    stored = [{b"rt\0%d" % number: b"x" * 30} for number in range(4)]
+    found = [known.take(None, number, stored[number]) for number in range(3)]
+    assert known.take(None, 0, dict(stored[0])) is found[0]
+    known.take(None, 3, stored[3])
+    # A quarter went: those that were used longest ago.
+    assert known.take(None, 0, dict(stored[0])) is found[0]
+    assert known.take(None, 1, dict(stored[1])) is not found[1]
+    assert known.take(None, 2, dict(stored[2])) is not found[2]
+
+
+def test_a_large_partition_is_not_remembered(monkeypatch):
+    monkeypatch.setattr(contents, "LARGEST_CONTENT_BYTES", 20)
+    known = contents.Contents()
+    stored = {b"rt\0a": b"x" * 30}
+    assert known.take(None, 0, stored) is not known.take(None, 0, stored)
