@@ -7,6 +7,7 @@ the same database. A forked process goes on with a copy.
 """
 
 import fakeredis
+from redis import exceptions as redis_exceptions
 
 from nova_kvs.store import base
 from nova_kvs.store import connection as wire
@@ -48,6 +49,12 @@ class _EmbeddedConnection(wire.Connection):
 
     __slots__ = ()
 
+    def __init__(self, wire):
+        self._wire = wire
+        self._limited = False
+        self.received_bytes = 0
+        self.scripts = set()
+
     # fakeredis has no EVALSHA_RO.
     read_script = b"EVALSHA"
 
@@ -55,6 +62,16 @@ class _EmbeddedConnection(wire.Connection):
         # One by one, since fakeredis copies what is left of a buffer for
         # each argument that it takes from it.
         self._wire.send_packed_command(pieces, check_health=False)
+
+    def read(self):
+        try:
+            reply = self._wire.read_response()
+        except redis_exceptions.ConnectionError:
+            raise
+        except redis_exceptions.ResponseError as exc:
+            return exc
+        self.received_bytes += size(reply)
+        return reply
 
     def limit(self, timeout_s):
         """Do nothing: every reply is there already."""
@@ -76,4 +93,13 @@ class _EmbeddedNode(wire.Node):
     def _connect(self, deadline):
         connection = self._pool.make_connection()
         connection.connect()
-        return _EmbeddedConnection(connection, None)
+        return _EmbeddedConnection(connection)
+
+
+def size(reply):
+    """Return roughly how many bytes a reply has."""
+    if type(reply) is bytes:
+        return len(reply)
+    if type(reply) is list:
+        return sum(map(size, reply))
+    return 8

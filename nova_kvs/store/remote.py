@@ -111,7 +111,6 @@ class RemoteStore(base.Store):
         stats.commands += len(items)
         if failures:
             self._settle(items, failures, replies, deadline, fence)
-        stats.bytes_in += wire.size(replies)
         if fence is not None:
             replies.append(fence.acknowledged())
         return replies
@@ -203,10 +202,12 @@ class RemoteStore(base.Store):
             failures.extend(Failure(index, exc, node) for index in lost)
             if isinstance(exc, redis_exceptions.BusyLoadingError) and (
                     plan[position] >= 0):
-                # An answer after all, but redis-py hangs up after it.
+                # An answer after all, but the connection was given up.
                 failures[-len(lost)].error = NotSent(exc)
         else:
             self._answered = True
+            self.stats.bytes_in += connection.received_bytes
+            connection.received_bytes = 0
             node.release(connection)
 
     @staticmethod

@@ -18,6 +18,7 @@ class StubConnection:
     def __init__(self, node):
         self.node = node
         self.scripts = set()
+        self.received_bytes = 0
         self.is_open = True
 
     def send(self, pieces):
@@ -30,6 +31,8 @@ class StubConnection:
         if isinstance(reply, BaseException) and not isinstance(
                 reply, redis_exceptions.ResponseError):
             raise reply
+        if isinstance(reply, bytes):
+            self.received_bytes += len(reply)
         return reply
 
     def limit(self, timeout_s):

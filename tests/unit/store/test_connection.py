@@ -12,10 +12,29 @@ from nova_kvs.store import url as store_url
 from tests import base
 
 
+class Socket:
+    """Stands in for a socket that receives what it is given, in pieces."""
+
+    def __init__(self, *pieces):
+        self.pieces = list(pieces)
+        self.sent = []
+
+    def sendall(self, data):
+        self.sent.append(data)
+
+    def recv_into(self, buffer):
+        piece = self.pieces.pop(0)
+        if isinstance(piece, Exception):
+            raise piece
+        buffer[:len(piece)] = piece
+        return len(piece)
+
+
 class Wire:
     """Stands in for redis-py's connection."""
 
     failure = None
+    _sock = Socket()
 
     def __init__(self, **kwargs):
         self.kwargs = kwargs
@@ -134,10 +153,34 @@ def test_a_node_shows_only_its_address():
     assert repr(node) == "Node(h:1)"
 
 
-def test_size_counts_values():
-    assert connection.size([b"abc", None, 7, [b"d"]]) == 20
-    assert connection.size([[b"abc", b"de"], b"", [None, b"f"]]) == 14
-    assert connection.size([]) == 0
+def _connected(*pieces):
+    wire = Wire()
+    wire._sock = Socket(*pieces)
+    return connection.Connection(wire, 6.0)
+
+
+def test_replies_are_read_from_pieces():
+    one = _connected(b"$5\r\nab", b"c\r\n\r\n*2\r\n:1\r\n$-1\r\n+O", b"K\r\n")
+    one.send([b"PING\r\n", b"PING\r\n"])
+    assert one._wire._sock.sent == [b"PING\r\nPING\r\n"]
+    assert [one.read() for _ in range(3)] == [b"abc\r\n", [1, None], b"OK"]
+    assert one.received_bytes == 29
+
+
+@pytest.mark.parametrize(("line", "error"), [
+    (b"-NOSCRIPT No matching script\r\n", redis_exceptions.NoScriptError),
+    (b"-MOVED 1 h:2\r\n", redis_exceptions.MovedError),
+    (b"-WRONGTYPE wrong\r\n", redis_exceptions.ResponseError)])
+def test_an_error_reply_is_returned(line, error):
+    assert type(_connected(line).read()) is error
+
+
+@pytest.mark.parametrize("piece", [
+    b"", b"-LOADING the dataset\r\n", b"-NOAUTH Authentication required\r\n",
+    b"?\r\n", TimeoutError("timed out"), ssl.SSLEOFError(8, "EOF")])
+def test_what_ends_a_connection_is_raised(piece):
+    with pytest.raises(connection.LOST):
+        _connected(piece).read()
 
 
 def test_an_error_names_the_command_not_its_values():

@@ -5,6 +5,7 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs.store import base as store_base
+from nova_kvs.store import memory
 from nova_kvs.store import registry
 from tests import base
 
@@ -78,3 +79,9 @@ def test_threads_lose_no_increment():
     for thread in threads:
         thread.join()
     assert sorted(seen) == list(range(1, 201))
+
+
+def test_size_counts_values():
+    assert memory.size([b"abc", None, 7, [b"d"]]) == 20
+    assert memory.size([[b"abc", b"de"], b"", [None, b"f"]]) == 14
+    assert memory.size([]) == 0
