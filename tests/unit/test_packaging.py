@@ -25,8 +25,9 @@ def wheel(tmp_path_factory):
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "setup.cfg", "README.rst", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    shutil.copytree(PACKAGE, source / "nova_kvs",
-                    ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("nova_kvs", "tools"):
+        shutil.copytree(ROOT / name, source / name,
+                        ignore=shutil.ignore_patterns("__pycache__"))
     target = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-c",
@@ -78,6 +79,13 @@ def test_every_entry_point_names_a_module_of_the_wheel(wheel):
             missing.append(target)
     assert len(targets) > 10
     assert missing == []
+
+
+def test_the_wheel_holds_what_bash_completes(wheel):
+    (name,) = packed(
+        wheel, ".data/data/share/bash-completion/completions/nova-kvs")
+    assert wheel.read(name) == (
+        ROOT / "tools/completions/nova-kvs").read_bytes()
 
 
 def test_the_wheel_carries_the_licence(wheel):
