@@ -21,8 +21,12 @@ Code = upgradecheck.Code
 
 #: Groups of nova.conf and placement.conf that name databases.
 API_GROUP = "api_database"
-GROUPS = ("database", API_GROUP, "placement_database")
+PLACEMENT_GROUP = "placement_database"
+GROUPS = ("database", API_GROUP, PLACEMENT_GROUP)
 _OPTIONS = ("connection", "slave_connection")
+#: What applies to Placement, which keeps its file from a driver: of
+#: [nova_kvs] it has nothing but what its URL says.
+_DEFAULTS = {opt.dest: opt.default for opt in conf.OPTS}
 _CODES = {
     condition.Status.OK: Code.SUCCESS,
     condition.Status.WARNING: Code.WARNING,
@@ -53,7 +57,7 @@ class Commands(upgradecheck.UpgradeCommands):
     def __init__(self, options):
         super().__init__()
         self._options = options
-        #: Database's URL -> where it was found.
+        #: (database's URL, whether it is Placement's) -> where it was found.
         self._places = {}
         #: Checks of what keeps a database from being on that list.
         self._faults = []
@@ -67,7 +71,8 @@ class Commands(upgradecheck.UpgradeCommands):
         for group in GROUPS:
             for name in _OPTIONS:
                 self._add("[%s] %s" % (group, name),
-                          getattr(self._options[group], name))
+                          getattr(self._options[group], name),
+                          group == PLACEMENT_GROUP)
         self._add_cells(self._options[API_GROUP].connection)
         if not self._places and not self._faults:
             self._note("Databases", Code.WARNING, "no kvs+...:// URL in the "
@@ -77,15 +82,15 @@ class Commands(upgradecheck.UpgradeCommands):
         self._upgrade_checks = (*self._faults, *(
             ("Database %s (%s)" % (
                 registry.parse_url(url).database, ", ".join(found_at)),
-             (_examine, {"url": url}))
-            for url, found_at in self._places.items()))
+             (_examine, {"url": url, "is_placement": is_placement}))
+            for (url, is_placement), found_at in self._places.items()))
         return super().check()
 
     def _note(self, name, code, details):
         self._faults.append((name, (_tell, {
             "code": code, "details": " ".join(details.split())})))
 
-    def _add(self, where, url):
+    def _add(self, where, url, is_placement=False):
         """Put a database on the list, if it is one of ours."""
         if not _is_ours(url):
             return
@@ -94,11 +99,11 @@ class Commands(upgradecheck.UpgradeCommands):
         except exceptions.ConfigurationError as error:
             self._note("Database of %s" % where, Code.FAILURE, str(error))
         else:
-            self._places.setdefault(url, []).append(where)
+            self._places.setdefault((url, is_placement), []).append(where)
 
     def _add_cells(self, url):
         """Put the cells' databases on the list."""
-        if url not in self._places:
+        if (url, False) not in self._places:
             return
         try:
             cells = _cells(registry.parse_url(url))
@@ -123,10 +128,13 @@ def _tell(_commands, code, details):
     return upgradecheck.Result(code, details)
 
 
-def _examine(_commands, url):
+def _examine(_commands, url, is_placement):
     """Return the Result of one database: what ``nova-kvs check`` says."""
+    url = registry.parse_url(url)
+    if is_placement:
+        url = url._replace(query={**_DEFAULTS, **url.query})
     try:
-        lines = sorted(condition.examine(registry.parse_url(url)),
+        lines = sorted(condition.examine(url),
                        key=lambda line: -line.status)
     except exceptions.KVSError as error:
         return upgradecheck.Result(

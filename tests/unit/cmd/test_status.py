@@ -58,13 +58,15 @@ def line(name, status, text="text"):
 def test_each_database_once(results, lines):
     lines.append(line("store", "OK"))
     code, found = results(
-        database="kvs+memory:///b", api_database="kvs+memory:///a",
-        placement_database="kvs+memory:///b")
+        database="kvs+memory:///b", api_database="kvs+memory:///a\n"
+        "slave_connection = kvs+memory:///b",
+        placement_database="kvs+memory:///c")
     assert code == 0
     assert found == {
         "Database a ([api_database] connection)": (0, None),
         "Database b ([database] connection, "
-        "[placement_database] connection)": (0, None)}
+        "[api_database] slave_connection)": (0, None),
+        "Database c ([placement_database] connection)": (0, None)}
 
 
 def test_readers_of_replicas_are_checked(check, lines, tmp_path):
@@ -162,6 +164,20 @@ def test_the_options_of_the_services_apply(check, lines, monkeypatch):
     lines.append(line("store", "OK"))
     check(database="kvs+memory:///x\n[nova_kvs]\nuser = nova")
     assert conf.CONF.nova_kvs.user == "nova"
+
+
+def test_placement_has_only_what_its_url_says(check, monkeypatch):
+    def examine(url):
+        settings = url.settings()
+        found[url.database] = settings.user, settings.pool_size
+        return [line("store", "OK")]
+
+    found = {}
+    monkeypatch.setattr(condition, "examine", examine)
+    check(database="kvs+memory:///x",
+          placement_database="kvs+memory:///y?pool_size=3\n"
+          "[nova_kvs]\nuser = nova\npool_size = 5")
+    assert found == {"x": ("nova", 5), "y": (None, 3)}
 
 
 def test_an_unexpected_fault(check, monkeypatch):
