@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every option of nova-kvs: group [nova_kvs] of the service's file.
 
-All but users, passwords and what concerns the whole process (``db_api``,
-``metrics_...``) can also be given in the query of one database's URL, which
-wins: ``kvs+redis://host/name?tls=true``.
+All but users, passwords and ``db_api`` can also be given in the query of
+one database's URL, which wins: ``kvs+redis://host/name?tls=true``.
 """
 
 from oslo_config import cfg
@@ -14,8 +13,7 @@ CONF = cfg.CONF
 #: Options that are secret, have another place in a URL, or concern the whole
 #: process.
 NOT_IN_QUERY = frozenset([
-    "user", "password", "sentinel_user", "sentinel_password", "db_api",
-    "metrics_directory", "metrics_interval"])
+    "user", "password", "sentinel_user", "sentinel_password", "db_api"])
 
 OPTS = [
     cfg.StrOpt(

@@ -68,7 +68,7 @@ def open_database(url, **options):
         database = Database(key[1], parsed.database, settings)
         database.refresh_schema()
         database = _databases.setdefault(key, database)
-        metrics.watch(database)
+        metrics.watch(database, settings)
     if shortcut is not None:
         _databases[shortcut] = database
     return database

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this process has done, in a file for Prometheus, now and then.
 
-Off without ``[nova_kvs] metrics_directory``. A file for each process, since
+Off without the option ``metrics_directory``. A file for each process, since
 services fork and a WSGI server's workers have no port of their own; a
 node_exporter's textfile collector reads them. Nothing here raises: a service
 does not fail for its metrics.
@@ -56,19 +56,21 @@ def _forget():
 os.register_at_fork(after_in_child=_forget)
 
 
-def watch(database):
+def watch(database, settings):
     """Write the counters of a database, and of its store, from now on.
 
+    A process has one file, where the first database's settings say.
+
     :param database: nova_kvs.record.database.Database of this process.
+    :param settings: nova_kvs.store.url.Settings.
     """
     global _writer
-    options = conf.CONF[conf.GROUP]
-    if not options.metrics_directory:
+    if not settings.metrics_directory:
         return
     with _lock:
         if _writer is None:
             _writer = Writer(
-                options.metrics_directory, options.metrics_interval)
+                settings.metrics_directory, settings.metrics_interval)
             _writer.start()
         _writer.databases.add(database)
 

@@ -74,6 +74,13 @@ def test_each_database_that_is_opened_is_told_of(configure, tmp_path):
     assert {key[2] for key in commits} == {first.name, other.name}
 
 
+def test_a_url_may_say_where(tmp_path, configure):
+    url = base.memory_url() + "?metrics_directory=%s" % tmp_path
+    opened = record_database.open_database(url)
+    assert metrics._writer.databases == {opened}
+    assert metrics._writer.path.startswith(str(tmp_path))
+
+
 def test_the_counters(writer):
     db = databases.make()
     databases.insert(db, "notes", {"author": "a", "text": "t"})
