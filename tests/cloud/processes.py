@@ -75,6 +75,23 @@ class Process:
         if self.is_running():
             self._popen.terminate()
 
+    def interrupt(self):
+        """Do as Ctrl-C, without waiting for the end."""
+        if self.is_running():
+            self._popen.send_signal(signal.SIGINT)
+
+    def wait(self, timeout_s):
+        """Wait for the end.
+
+        :raises ProcessError: if it does not come in time.
+        """
+        try:
+            self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ProcessError("%s has not ended within %d s\n%s" % (
+                self.name, timeout_s, self.tail())) from None
+
     def stop(self, timeout_s=STOP_TIMEOUT_S):
         """End the process and its children, by force if need be."""
         if self._popen is None:

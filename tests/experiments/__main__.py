@@ -57,6 +57,8 @@ def _parse(words):
     run.add_argument("--cut-s", type=float, default=15)
     run.add_argument("--timeout-s", type=float, default=600,
                      help="longest time for the boots")
+    run.add_argument("--profile", action="store_true",
+                     help="sample what the services do, with py-spy")
     run.add_argument("--json", metavar="FILE")
     run.add_argument("--keep", metavar="DIR",
                      help="a new directory for all files, which stays")

@@ -6,6 +6,8 @@ import json
 import os
 from xml.sax import saxutils
 
+from tests.experiments import sampling
+
 _HERE = os.path.dirname(__file__)
 _RUNS = os.path.join(_HERE, "runs")
 _DOC = os.path.join(_HERE, "..", "..", "doc", "source")
@@ -123,6 +125,18 @@ def _limits(runs):
          "Servers a second for a core with all of it"], rows)
 
 
+def _profiles(runs):
+    return "\n".join(_table(
+        ["%s, %s" % (_named(run), _size(run)),
+         *[role.capitalize() for role in sampling.ROLES]],
+        [[part, *[
+            "%.0f %%" % (100 * run["profile"][role].get(part, 0))
+            for role in sampling.ROLES]]
+         for part in sampling.NAMES
+         if any(part in shares for shares in run["profile"].values())])
+        for run in runs)
+
+
 def _sites(runs):
     rows = []
     for run in runs:
@@ -146,7 +160,7 @@ def _cuts(runs):
         ["State", "Delay, ms", "Size", "Cut, s", "Seconds", "Refused",
          "In ERROR", "Building", "Build requests left",
          "Allocations too many"],
-        [[label(run), "%g" % run["delay_ms"], _size(run),
+        [[_named(run), "%g" % run["delay_ms"], _size(run),
           "%g" % run["cut_s"], _number(run["seconds"]), run["refused"],
           run["statuses"].get("ERROR", 0), run["statuses"].get("BUILD", 0),
           run["left_over"]["build_requests"], run["left_over"]["consumers"]]
@@ -243,6 +257,8 @@ def write():
             _one_site]),
         ("CPU seconds by role", single, [_cpu]),
         ("What limits it", single, [_limits]),
+        ("Where the services spend their time",
+         [run for run in single if run.get("profile")], [_profiles]),
         ("Several sites", several, [
             lambda some: _picture("experiments-sites", some, [
                 "%s, %g ms" % (label(run), run["delay_ms"])

@@ -19,6 +19,7 @@ from tests.cloud import processes
 from tests.experiments import cloud as clouds
 from tests.experiments import load
 from tests.experiments import network as networks
+from tests.experiments import sampling
 from tests.experiments import stores
 
 _LEVELS = (" ERROR ", " CRITICAL ")
@@ -145,7 +146,7 @@ def run(arguments, command):
             network.set_delay(delay_ms)
             is_last = number == len(arguments.delay_ms)
             boots, figures = _measure(
-                arguments, cloud, network, store,
+                arguments, cloud, network, store, directory,
                 arguments.cut if is_last else None)
             yield {
                 "command": "python -m tests.experiments "
@@ -156,6 +157,8 @@ def run(arguments, command):
                     "backend", "cells", "native", "sites", "controllers",
                     "computes", "servers", "concurrency", "cut_after_s",
                     "cut_s")},
+                "note": ", ".join(
+                    "=".join(option) for option in arguments.kvs_option),
                 **figures}
             if not is_last:
                 _say("deleting them")
@@ -164,9 +167,10 @@ def run(arguments, command):
         _say("stopping")
 
 
-def _measure(arguments, cloud, network, store, cut):
+def _measure(arguments, cloud, network, store, directory, cut):
     """Boot servers and look what came of it.
 
+    :param directory: for files.
     :param cut: site to cut off meanwhile, or None.
     :returns: (Boots, figures).
     """
@@ -179,10 +183,14 @@ def _measure(arguments, cloud, network, store, cut):
     timer = None
     if cut is not None:
         timer = _cut_timer(arguments, network, cut)
+    sampler = None
+    if arguments.profile:
+        sampler = sampling.Sampler(cloud.services, directory)
     boots = load.boot(cloud, arguments.servers, arguments.concurrency,
                       arguments.timeout_s)
     busy = _machine_cpu_s() - busy
     cpu = _difference(_cpu(cloud, network, store), cpu)
+    profile = sampler.take() if sampler else None
     if timer:
         timer.join()
     figures = {
@@ -190,6 +198,7 @@ def _measure(arguments, cloud, network, store, cut):
         "cut": cut,
         **_results(boots, arguments.servers),
         "cpu_s": cpu,
+        "profile": profile,
         # Of everything that ran on the machine meanwhile.
         "machine_cpu_s": round(busy, 1),
         "links": network.take_stats(),
