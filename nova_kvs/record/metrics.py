@@ -8,6 +8,7 @@ does not fail for its metrics.
 """
 
 import atexit
+import contextlib
 import glob
 import logging
 import os
@@ -147,8 +148,7 @@ class Writer:
 
     def _remove_stale(self):
         limit = time.time() - STALE_INTERVALS * self._interval_s
-        # With what write_to_textfile left when its process was killed.
-        for path in glob.glob("%s[0-9]*.prom*" % glob.escape(self._prefix)):
+        for path, _pid in self._files():
             try:
                 if os.stat(path).st_mtime < limit:
                     os.unlink(path)
@@ -156,17 +156,30 @@ class Writer:
                 # Another process was first.
                 continue
 
+    def _files(self):
+        """Yield path and process id of each file of this program.
+
+        With what write_to_textfile left when its process was killed.
+        """
+        for path in glob.glob("%s[0-9]*.prom*" % glob.escape(self._prefix)):
+            pid = path[len(self._prefix):].partition(".")[0]
+            if pid.isdigit():
+                yield path, int(pid)
+
     def stop(self):
-        """Stop, and remove the file."""
+        """Stop, and remove the file, and those of processes that are gone.
+
+        They are a service's workers: those of oslo.service end without a
+        word, before their parent. A file that is another container's comes
+        back with its next write.
+        """
         if os.getpid() != self.pid:
             return
         self._stopped.set()
-        with self._writing:
-            try:
-                os.unlink(self.path)
-            except OSError:
-                # It was never written, or the directory is gone.
-                return
+        with self._writing, contextlib.suppress(OSError):
+            for path, pid in self._files():
+                if pid == self.pid or not _is_there(pid):
+                    os.unlink(path)
 
     def collect(self):
         """Yield the counters, as a collector of prometheus_client."""
@@ -199,6 +212,17 @@ class Writer:
                 metric.add_metric(
                     (*values, self._program, str(self.pid)), total)
             yield metric
+
+
+def _is_there(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # Another user's.
+        pass
+    return True
 
 
 def _name(url):

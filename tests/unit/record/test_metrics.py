@@ -153,6 +153,23 @@ def test_files_of_ended_processes_are_removed(writer, tmp_path):
         kept + [tmp_path / os.path.basename(writer.path)])
 
 
+def test_the_end_takes_files_of_processes_that_are_gone(writer, tmp_path):
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    prefix = "nova-kvs-%s-" % metrics.program()
+    gone = tmp_path / ("%s%d.prom" % (prefix, child))
+    kept = [tmp_path / ("%s%s.prom" % (prefix, end))
+            for end in (os.getppid(), "0-%d" % child)]
+    for path in [gone, *kept]:
+        path.write_text("")
+    writer.write()
+    assert gone.exists()
+    writer.stop()
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
 def test_a_directory_that_is_not_there_is_told_once(tmp_path, caplog):
     writer = metrics.Writer(str(tmp_path / "none"), 15.0)
     for _ in range(2):
