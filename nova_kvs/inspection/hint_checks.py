@@ -9,6 +9,7 @@ from nova_kvs import keyspace
 from nova_kvs.record import housekeeping
 from nova_kvs.record import index as indexing
 from nova_kvs.store import base
+from nova_kvs.txn import entry
 from nova_kvs.txn import reading
 
 #: Members with one prefix that are looked at; more have a longer prefix.
@@ -22,6 +23,10 @@ def _exactly(key, member):
 def _beginning(key, prefix):
     return reading.HintRead(
         key, b"[" + prefix, b"(" + prefix + indexing.AFTER_TAIL, _ENOUGH)
+
+
+def _add(context, entries):
+    context.store.batch([added.item() for added in entries])
 
 
 class HintNeeded(checks.Check):
@@ -58,9 +63,8 @@ class HintNeeded(checks.Check):
         stored = indexing.member(
             self._hint, fault.state, os.urandom(indexing.NONCE_BYTES))
         table = context.table_of(self._field)
-        context.store.batch([
-            base.Command(self._hint.key, (
-                b"ZADD", self._hint.key, 0, stored)),
+        _add(context, [
+            entry.Entry(self._hint.key, stored),
             *housekeeping.entries(context.database, [
                 (table.name, self._partition.key, self._field,
                  [(*self._hint, stored)])], {})])
@@ -177,9 +181,9 @@ class DirectoryNeeded(checks.Check):
     def repair(self, context, fault):
         """List it, and check later whether it is empty by then."""
         key = self._key(context)
-        context.store.batch([
-            base.Command(key, (b"ZADD", key, 0, indexing.directory_member(
-                self._partition, os.urandom(indexing.NONCE_BYTES)))),
+        _add(context, [
+            entry.Entry(key, indexing.directory_member(
+                self._partition, os.urandom(indexing.NONCE_BYTES))),
             *housekeeping.entries(
                 context.database, [], {self._partition: self._kind})])
         return True
@@ -226,6 +230,6 @@ class DirectoryHeld(checks.Check):
         """
         context.housekeeper.check_partitions([[
             (self._partition.key, self._kind, [self._member], None)]])
-        context.store.batch(housekeeping.entries(
+        _add(context, housekeeping.entries(
             context.database, [], {self._partition: self._kind}))
         return True

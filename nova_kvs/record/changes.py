@@ -13,7 +13,7 @@ from nova_kvs import keyspace
 from nova_kvs.record import codec
 from nova_kvs.record import index as indexing
 from nova_kvs.record import partition_rules
-from nova_kvs.store import base
+from nova_kvs.txn import entry
 from nova_kvs.txn import mutation
 
 
@@ -56,7 +56,7 @@ class Changes:
         #: (partition, field) of unique keys -> [to delete, owner to put,
         #: whose insert a duplicate is].
         self._uniques = {}
-        #: (key, member) of hints and directory entries to add.
+        #: Of Entry: hints and directory entries to add.
         self.entries = []
         #: ``[table, partition, field, [[slot, prefix, tail], ...]]``.
         self.hint_checks = []
@@ -108,11 +108,6 @@ class Changes:
             if partition not in self._kept and not left:
                 self.partition_checks[partition] = kind
 
-    def commands(self):
-        """Return the commands that add hints and directory entries."""
-        return [base.Command(key, (b"ZADD", key, 0, member))
-                for key, member in self.entries]
-
     def unique_deletes(self):
         """Return (partition, field) of the unique keys to be taken out."""
         return [where for where, state in self._uniques.items() if state[0]]
@@ -155,7 +150,7 @@ class Changes:
         """Put a partition into the directory of its kind."""
         if self.partition_checks.get(partition) is None:
             self.partition_checks[partition] = kind
-            self.entries.append((
+            self.entries.append(entry.Entry(
                 indexing.directory_key_of(self._database, kind, partition),
                 indexing.directory_member(partition, self._nonce)))
 
@@ -278,7 +273,7 @@ class Changes:
         check = []
         for hint in added:
             stored = indexing.member(hint, version, self._nonce)
-            self.entries.append((hint.key, stored))
+            self.entries.append(entry.Entry(hint.key, stored))
             check.append((hint.key, hint.prefix, stored))
         for hint in removed:
             check.append((hint.key, hint.prefix, b""))

@@ -101,6 +101,8 @@ class Database:
             lifetime_ms=int(settings.transaction_lifetime * 1000),
             commit_replicas=self._replicas,
             replica_timeout_ms=self._replica_timeout_ms,
+            one_server=base.Characteristics.PARTITIONED
+            not in store.CHARACTERISTICS,
             failpoint=failpoint)
         self.stats = Stats()
         self.schema = record_schema.Schema(0, (), {})

@@ -23,7 +23,7 @@ PARTITIONS = b"partitions"
 
 
 def entries(owner, hint_checks, partition_checks):
-    """Return the calls that queue what a commit makes necessary.
+    """Return the Entries that queue what a commit makes necessary.
 
     :param owner: nova_kvs.record.database.Database.
     :param hint_checks: ``(table, partition's key, field, [(slot, prefix,
@@ -32,15 +32,15 @@ def entries(owner, hint_checks, partition_checks):
         from now on.
     """
     queue = owner.coordinator.queue
-    calls = []
+    found = []
     if hint_checks:
-        calls.append(queue.entry(HINTS, hint_checks, owner.grace_ms))
+        found.append(queue.entry(HINTS, hint_checks, owner.grace_ms))
     if partition_checks:
-        calls.append(queue.entry(PARTITIONS, [
+        found.append(queue.entry(PARTITIONS, [
             (partition.key, kind, None, None)
             for partition, kind in partition_checks.items()],
             owner.grace_ms))
-    return calls
+    return found
 
 
 class Housekeeper:
@@ -98,7 +98,7 @@ class Housekeeper:
         if again:
             calls.append(self._owner.coordinator.queue.entry(HINTS, [
                 (*where, list(slots)) for where, slots in again.items()],
-                self._owner.grace_ms))
+                self._owner.grace_ms).item())
         if calls:
             self._owner.store.batch(calls)
 
@@ -203,7 +203,8 @@ class Housekeeper:
                          for member in members]
         if again:
             commands.append(self._owner.coordinator.queue.entry(
-                PARTITIONS, list(again.values()), self._owner.grace_ms))
+                PARTITIONS, list(again.values()),
+                self._owner.grace_ms).item())
         if commands:
             self._owner.store.batch(commands)
 

@@ -367,7 +367,7 @@ class RecordTransaction:
             batch = self._gather(writes, locks, floors, unique_versions)
             try:
                 versions = self._owner.coordinator.commit(
-                    batch.mutations, self._before(batch))
+                    batch.mutations, self._entries(batch))
                 break
             except exceptions.FloorError as error:
                 if attempt == ATTEMPTS - 1:
@@ -397,11 +397,11 @@ class RecordTransaction:
                 self.database, self._schema.version, self._new_schema.ddl)
         return batch
 
-    def _before(self, batch):
-        """Return what is sent before the commit point."""
+    def _entries(self, batch):
+        """Return what is added to hints and the queue with the commit."""
         if not batch.hint_checks and not batch.partition_checks:
             return ()
-        return batch.commands() + housekeeping.entries(
+        return batch.entries + housekeeping.entries(
             self._owner, batch.hint_checks, batch.partition_checks)
 
     def _other_versions(self, batch, known):

@@ -38,7 +38,10 @@ class Command(typing.NamedTuple):
 
 
 class ScriptCall(typing.NamedTuple):
-    """One run of a script; all its keys share one hash slot."""
+    """One run of a script; all its keys share one hash slot.
+
+    On a store that is not PARTITIONED they may be any.
+    """
 
     script: Script
     keys: tuple

@@ -268,7 +268,8 @@ def reply_error(exc, item, address):
     if isinstance(exc, redis_exceptions.NoPermissionError):
         return exceptions.ConfigurationError(
             "the Redis user lacks a permission", server=server, reply=exc)
-    if isinstance(exc, redis_exceptions.AskError):
+    if isinstance(exc, (redis_exceptions.AskError,
+                        redis_exceptions.ClusterCrossSlotError)):
         return exceptions.ConfigurationError(
             "the server is a node of a Redis Cluster: use kvs+cluster://",
             server=server)

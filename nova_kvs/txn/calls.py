@@ -18,14 +18,17 @@ FOR_EVER = b""
 
 _VERSION = mutation.VERSION
 _ABSENT = b""
+_AT_ONCE = b""
 
 
-def commit_call(partition, mutations, txn_id, life_ms, versions):
+def commit_call(partition, mutations, txn_id, life_ms, versions, entries=()):
     """Return the call of commit.lua for one partition.
 
     :param mutations: those of this partition.
     :param life_ms: of outcome ``c``; ``FOR_EVER`` for none.
     :param versions: dict that gets (partition, field) -> new version.
+    :param entries: of Entry, to be added in the same step. Their keys have
+        other hash tags: only for a store of one server.
     """
     args = [life_ms, recovery.OUTCOME_LIFE_MS, len(mutations), 0]
     adds = []
@@ -43,11 +46,13 @@ def commit_call(partition, mutations, txn_id, life_ms, versions):
             adds += add
             removes += remove
     keys = (partition.key, partition.outcome_key(txn_id))
-    if adds or removes:
+    if adds or removes or entries:
+        keys += (partition.index_key, *[entry.key for entry in entries])
+        for _, member, due_in_ms in entries:
+            args += (_AT_ONCE if due_in_ms is None else due_in_ms, member)
         args[3] = len(adds)
         args += adds
         args += removes
-        keys += (partition.index_key,)
     return base.ScriptCall(COMMIT, keys, tuple(args))
 
 

@@ -30,6 +30,12 @@ SETTLE = b"settle"
 LOG = logging.getLogger(__name__)
 
 
+def _items(entries, reads):
+    """Return the items of a batch for Entries and reads."""
+    return [entry.item() for entry in entries] + [
+        read.item() for read in reads]
+
+
 def _check_fields(versions, count):
     if len(versions) != count:
         raise ValueError("two mutations of one field in a transaction")
@@ -55,37 +61,46 @@ class Committer:
         #: the settle entry in the queue does the same.
         self._leftovers = collections.deque()
 
-    def commit_one(self, partition, mutations, before):
-        """Commit in one partition: one round trip, if ``before`` is empty.
+    def commit_one(self, partition, mutations, entries, reads):
+        """Commit in one partition: one round trip.
 
-        :returns: dict of (partition, field) -> new version.
+        Two, if there are entries or reads and several servers.
+
+        :returns: as ``Coordinator.commit_and_read``, but the replies to the
+            reads; None where they were lost.
         """
         versions = {}
         txn_id = os.urandom(16)
+        together = self._options.one_server
         call = calls.commit_call(
-            partition, mutations, txn_id, recovery.OUTCOME_LIFE_MS, versions)
+            partition, mutations, txn_id, recovery.OUTCOME_LIFE_MS, versions,
+            entries if together else ())
         _check_fields(versions, len(mutations))
-        if before:
+        replies = ()
+        if not together and (entries or reads):
             self._reach("before_prewrite")
-            self._stage({}, {}, txn_id, before, deadline=None)
+            replies = self._stage(
+                {}, {}, txn_id, _items(entries, reads), deadline=None)
             self._reach("after_prewrite")
+            replies = replies[len(entries):]
         # Only now: there are no intents by whose age others would take it
         # for abandoned, and a failover may have kept the hints waiting.
         deadline = time.monotonic() + self._options.lifetime_ms / 1000
-        outcome, replicated = self._decide(
-            partition, mutations, txn_id, call, deadline, holds=False)
+        outcome, replicated, along = self._decide(
+            partition, mutations, txn_id, call, deadline, holds=False,
+            along=_items((), reads) if together else ())
         if outcome != calls.COMMITTED:
             raise calls.failure(partition, mutations, outcome)
         self._reach("after_commit")
         if not replicated:
             raise exceptions.UnreplicatedError()
-        return versions
+        return versions, along if together else replies
 
-    def commit_several(self, groups, before):
+    def commit_several(self, groups, entries, reads):
         """Commit in several partitions: three round trips.
 
         :param groups: dict of partition -> its mutations.
-        :returns: dict of (partition, field) -> new version.
+        :returns: as ``commit_one``.
         """
         versions = {}
         txn_id = os.urandom(16)
@@ -103,14 +118,16 @@ class Committer:
         _check_fields(versions, sum(map(len, groups.values())))
         entry = self._queue.item(SETTLE, [
             txn_id, primary.key, [partition.key for partition in others]])
-        extras = [*before,
-                  self._queue.add(entry, 2 * self._options.lifetime_ms),
-                  *self._take_leftovers()]
+        extras = _items(entries, reads)
+        extras.append(
+            self._queue.add(entry, 2 * self._options.lifetime_ms).item())
+        extras += self._take_leftovers()
         self._reach("before_prewrite")
         try:
-            self._stage(prewrites, others, txn_id, extras, deadline)
+            replies = self._stage(
+                prewrites, others, txn_id, extras, deadline)
             self._reach("after_prewrite")
-            outcome, replicated = self._decide(
+            outcome, replicated, _ = self._decide(
                 primary, groups[primary], txn_id, commit, deadline,
                 holds=True)
             if outcome != calls.COMMITTED:
@@ -127,7 +144,7 @@ class Committer:
             # outcome loses the whole transaction, not half of it.
             raise exceptions.UnreplicatedError()
         self._apply(primary, others, txn_id, entry)
-        return versions
+        return versions, replies[len(entries):len(entries) + len(reads)]
 
     def _stage(self, prewrites, groups, txn_id, extras, deadline):
         """Stage intents, and send what must be there before the commit.
@@ -135,10 +152,12 @@ class Committer:
         :param prewrites: dict of partition -> call of prewrite.lua.
         :param extras: items of the same batch.
         :param deadline: None if there are no prewrites.
+        :returns: the replies to ``extras``.
         :raises nova_kvs.exceptions.KVSError: not UndeterminedError.
         """
         try:
-            self._stage_all(prewrites, groups, txn_id, extras, deadline)
+            return self._stage_all(
+                prewrites, groups, txn_id, extras, deadline)
         except exceptions.UndeterminedError as exc:
             # The commit was not sent, so it is certain that nothing is
             # committed.
@@ -146,12 +165,15 @@ class Committer:
 
     def _stage_all(self, prewrites, groups, txn_id, extras, deadline):
         waiting = prewrites
+        answers = None
         for round_number in range(POLLS + 1):
             replies, replicated = self._write([*waiting.values(), *extras])
             if not replicated:
                 raise exceptions.StoreUnavailableError(
                     "too few replicas acknowledged what a commit rests on: "
                     "nothing was applied")
+            if answers is None:
+                answers = replies[len(waiting):]
             extras = ()
             found = []
             failures = []
@@ -170,7 +192,7 @@ class Committer:
                      if isinstance(error, exceptions.ConflictError)),
                     failures[0])
             if not blocked:
-                return
+                return answers
             waiting = blocked
             if not self._wait(found, round_number, txn_id, deadline,
                               holds=True):
@@ -178,12 +200,16 @@ class Committer:
         partition = next(iter(waiting))
         raise calls.failure(partition, groups[partition], b"a")
 
-    def _decide(self, partition, mutations, txn_id, call, deadline, holds):
+    def _decide(self, partition, mutations, txn_id, call, deadline, holds,
+                along=()):
         """Run the commit script until there is an outcome.
 
         :param holds: whether the transaction has staged intents.
-        :returns: ``(outcome, replicated)``.
+        :param along: items that are sent with it, the first time.
+        :returns: ``(outcome, replicated, replies to along)``; None for the
+            latter where they were lost.
         """
+        answers = None
         outcome_key = partition.outcome_key(txn_id)
         sent = None
         self._reach("before_commit")
@@ -192,10 +218,12 @@ class Committer:
             if now >= deadline:
                 break
             try:
-                (reply,), replicated = self._write((call,))
+                (reply, *others), replicated = self._write((call, *along))
                 sent = now
+                if answers is None:
+                    answers, along = others, ()
                 if type(reply) is bytes:
-                    return reply, replicated
+                    return reply, replicated, answers
                 found = calls.blocking_intents(partition, mutations, reply)
                 if not self._wait(
                         found, round_number, txn_id, deadline, holds):
@@ -204,12 +232,12 @@ class Committer:
                 if sent is None and isinstance(
                         exc, exceptions.StoreUnavailableError):
                     raise
-                return self._shut(outcome_key, now, exc)
+                return *self._shut(outcome_key, now, exc), answers
         if sent is None:
             raise exceptions.ConflictError(
                 "the transaction took longer than transaction_lifetime",
                 partition=partition.key)
-        return self._shut(outcome_key, sent, None)
+        return *self._shut(outcome_key, sent, None), answers
 
     def _shut(self, outcome_key, sent, cause):
         """Return the outcome; without one, abort the transaction.
@@ -233,7 +261,8 @@ class Committer:
                 (recovery.decide_call(outcome_key),))
         except exceptions.KVSError as exc:
             raise exceptions.UndeterminedError(cause=exc) from exc
-        if outcome == b"a" and isinstance(cause, exceptions.StoreReplyError):
+        if outcome == b"a" and isinstance(cause, (
+                exceptions.ConfigurationError, exceptions.StoreReplyError)):
             raise cause
         return outcome, replicated
 

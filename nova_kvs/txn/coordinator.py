@@ -10,7 +10,7 @@ from nova_kvs.txn import queue as housekeeping
 from nova_kvs.txn import recovery
 
 #: Named points of a commit, in order; a single-partition commit without
-#: ``before`` passes the third and fourth.
+#: entries and reads, or on one server, passes the third and fourth.
 FAILPOINTS = ("before_prewrite", "after_prewrite", "before_commit",
               "after_commit", "before_apply", "after_apply")
 
@@ -36,6 +36,7 @@ class Options(typing.NamedTuple):
     lifetime_ms: int
     commit_replicas: int
     replica_timeout_ms: int
+    one_server: bool
     failpoint: typing.Callable | None
 
 
@@ -49,6 +50,8 @@ class Coordinator:
     :param commit_replicas: replicas that must have a commit, on each server
         concerned, before it is reported as done.
     :param replica_timeout_ms: how long to wait for them.
+    :param one_server: whether the store is one server that has every key,
+        so that a script may use keys of several hash tags.
     :param failpoint: for tests: called with each of ``FAILPOINTS`` when it
         is reached.
     :ivar queue: nova_kvs.txn.queue.Queue of the database, with the
@@ -58,7 +61,8 @@ class Coordinator:
     """
 
     def __init__(self, store, database, *, lifetime_ms=10000,
-                 commit_replicas=0, replica_timeout_ms=1000, failpoint=None):
+                 commit_replicas=0, replica_timeout_ms=1000,
+                 one_server=False, failpoint=None):
         self.store = store
         self.stats = Stats()
         self.queue = housekeeping.Queue(store, database)
@@ -68,7 +72,8 @@ class Coordinator:
         self.queue.register(commit.SETTLE, self.recovery.settle)
         self._committer = commit.Committer(
             store, self.recovery, self.queue, Options(
-                lifetime_ms, commit_replicas, replica_timeout_ms, failpoint))
+                lifetime_ms, commit_replicas, replica_timeout_ms, one_server,
+                failpoint))
 
     def read(self, reads):
         """Return what is committed: one round trip.
@@ -85,22 +90,35 @@ class Coordinator:
         :raises nova_kvs.exceptions.CorruptRecordError: if a record has no
             version.
         """
+        return self._results(
+            reads, self.store.batch([read.item() for read in reads]))
+
+    def _results(self, reads, replies):
         met = []
         results = [
-            read.result(reply, met) for read, reply in zip(
-                reads, self.store.batch([read.item() for read in reads]))]
+            read.result(reply, met) for read, reply in zip(reads, replies)]
         if met:
             self.recovery.read_through(met)
         return results
 
-    def commit(self, mutations, before=()):
-        """Apply every mutation, or none.
+    def commit(self, mutations, entries=()):
+        """Apply every mutation, or none: ``commit_and_read`` without reads.
+
+        :returns: dict of (partition, field) -> new version, 0 for a delete.
+        """
+        return self.commit_and_read(mutations, entries, ())[0]
+
+    def commit_and_read(self, mutations, entries, reads):
+        """Apply every mutation, or none, and read in the same round trips.
 
         :param mutations: sequence of Mutation, not two for one field.
-        :param before: items of a batch that are sent, and replicated if
-            the commit is, before the commit point: hints and entries of the
-            queue. They stay when the commit fails.
-        :returns: dict of (partition, field) -> new version, 0 for a delete.
+        :param entries: of Entry, hints and entries of the queue: they are
+            added, and replicated if the commit is, at the commit point or
+            before it. Then they may stay when the commit fails.
+        :param reads: as for ``read``, of other partitions. They see what is
+            committed shortly before or after this transaction.
+        :returns: dict of (partition, field) -> new version, 0 for a delete,
+            and the list of the reads' results.
         :raises nova_kvs.exceptions.ConflictError: if a version differs or
             another transaction is in the way; nothing was applied.
         :raises nova_kvs.exceptions.FloorError: if a hinted insert is not
@@ -125,17 +143,20 @@ class Coordinator:
         try:
             if len(groups) == 1:
                 (partition, group), = groups.items()
-                versions = self._committer.commit_one(
-                    partition, group, before)
+                versions, replies = self._committer.commit_one(
+                    partition, group, entries, reads)
             elif groups:
                 stats.multi_partition += 1
-                versions = self._committer.commit_several(groups, before)
+                versions, replies = self._committer.commit_several(
+                    groups, entries, reads)
             else:
-                if before:
-                    self.store.batch(before)
-                return {}
+                if entries:
+                    self.store.batch([entry.item() for entry in entries])
+                return {}, self.read(reads) if reads else []
         except (exceptions.ConflictError, exceptions.DuplicateKeyError):
             stats.conflicts += 1
             raise
         stats.commits += 1
-        return versions
+        if replies is None:
+            return versions, self.read(reads) if reads else []
+        return versions, self._results(reads, replies)

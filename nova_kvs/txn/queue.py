@@ -18,8 +18,8 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import base
 from nova_kvs.store import scripts
+from nova_kvs.txn import entry
 
-ENQUEUE = scripts.load("nova_kvs.txn", "enqueue")
 TAKE = scripts.load("nova_kvs.txn", "take")
 
 #: How long a taken item belongs to who took it.
@@ -63,7 +63,7 @@ class Queue:
         self._handlers[kind] = handler
 
     def item(self, kind, value):
-        """Return a new item; it is in the queue once ``add`` was sent.
+        """Return a new item, to be put into the queue with ``add``.
 
         :param kind: bytes.
         :param value: whatever msgpack can pack.
@@ -75,14 +75,14 @@ class Queue:
         return Item(kind, value, self._keys[bucket], member)
 
     def add(self, item, due_in_ms):
-        """Return the call that puts an item into the queue."""
-        return base.ScriptCall(ENQUEUE, (item.key,), (item.member, due_in_ms))
+        """Return the Entry that puts an item into the queue.
+
+        :param due_in_ms: when it is due, from when the store adds it.
+        """
+        return entry.Entry(item.key, item.member, due_in_ms)
 
     def entry(self, kind, value, due_in_ms):
-        """Return the call that queues a value.
-
-        :param due_in_ms: when it is due, from when the store runs the call.
-        """
+        """Return the Entry that queues a value, as ``add``."""
         return self.add(self.item(kind, value), due_in_ms)
 
     def done(self, item):

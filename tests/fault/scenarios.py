@@ -85,10 +85,8 @@ class Scenario:
         self.fields = [keyspace.record_field("t", (row,))
                        for row in range(ROWS)]
         self.unique = keyspace.unique_field("t", "name", ("taken",))
-        self.hint = base.Command(
-            keyspace.hint_key(self.database, "t.name", "0"),
-            (b"ZADD", keyspace.hint_key(self.database, "t.name", "0"),
-             0, b"hint"))
+        self.hint = txn.Entry(
+            keyspace.hint_key(self.database, "t.name", "0"), b"hint")
         self.old = {}
         if operation in ("update", "delete"):
             self.old = self.client().commit([
@@ -131,7 +129,7 @@ class Scenario:
         """
         client = self.client(failpoint=kill_at(failpoint))
         try:
-            client.commit(self.mutations(), before=(self.hint,))
+            client.commit(self.mutations(), entries=(self.hint,))
         except Killed:
             return True
         return False

@@ -3,11 +3,13 @@
 -- record the transaction's outcome in the same step: the commit point.
 -- Writes.
 -- KEYS[1] partition, KEYS[2] outcome, KEYS[3] the partition's index (only
--- if a mutation changes it).
+-- if a mutation changes it, or more keys follow), KEYS[4..] sorted sets that
+-- get entries (only where one server has every key).
 -- ARGV[1] life of outcome "c" in ms ("": until removed), ARGV[2] life of
 -- outcome "a" in ms, ARGV[3] number n of mutations, ARGV[4] number of index
 -- additions; n times: op, field, expected version ("": absent), new cell;
--- then index members to add, then those to remove.
+-- for each of KEYS[4..]: ms until the entry is due ("": its score is 0),
+-- member; then index members to add, then those to remove.
 -- op: "p" put, "P" insert above the floor, "d" delete, "D" delete that
 -- raises the floor, "l" only validate. Versions are 8 bytes, big-endian.
 -- Returns the outcome: "c"; "a" aborted by another; "av" and the numbers of
@@ -113,12 +115,29 @@ local function write(command, key, list)
   end
 end
 
+-- Entries first: if a sorted set is none, nothing has happened yet.
+local at = HEADER + 4 * count
+local now = nil
+for i = 4, #KEYS do
+  local delay, member = ARGV[at + 1], ARGV[at + 2]
+  at = at + 2
+  if delay == '' then
+    redis.call('ZADD', KEYS[i], '0', member)
+  else
+    if not now then
+      local time = redis.call('TIME')
+      now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+    end
+    redis.call('ZADD', KEYS[i], 'NX',
+               string.format('%.0f', now + tonumber(delay)), member)
+  end
+end
 write('HSET', KEYS[1], puts)
 write('HDEL', KEYS[1], deletes)
 if KEYS[3] then
   local adds, removes = {}, {}
-  local middle = HEADER + 4 * count + tonumber(ARGV[4])
-  for i = HEADER + 4 * count + 1, middle do
+  local middle = at + tonumber(ARGV[4])
+  for i = at + 1, middle do
     adds[#adds + 1] = '0'
     adds[#adds + 1] = ARGV[i]
   end

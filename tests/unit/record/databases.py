@@ -2,9 +2,11 @@
 """Databases that the tests of the record layer share."""
 
 import contextlib
+import copy
 
 from nova_kvs.record import access
 from nova_kvs.record import database as record_database
+from nova_kvs.store import base as store_base
 from nova_kvs.store import registry
 from tests import base
 
@@ -52,20 +54,27 @@ def make(ddl=DDL, url=None, failpoint=None):
     return database
 
 
-def open_again(url, failpoint=None):
-    """Return another process's view of a database."""
+def open_again(url, failpoint=None, spread=False):
+    """Return another process's view of a database.
+
+    :param spread: as if its keys were on several servers.
+    """
     parsed = registry.parse_url(url)
+    store = registry.get_store(parsed)
+    if spread:
+        store = copy.copy(store)
+        store.CHARACTERISTICS = frozenset(
+            [store_base.Characteristics.PARTITIONED])
     database = record_database.Database(
-        registry.get_store(parsed), parsed.database, parsed.settings(),
-        failpoint)
+        store, parsed.database, parsed.settings(), failpoint)
     database.refresh_schema()
     database.grace_ms = 0
     return database
 
 
-def another(database):
-    """Return another process's view of a database."""
-    return open_again("kvs+memory:///" + database.name)
+def another(database, spread=False):
+    """Return another process's view of a database, as ``open_again``."""
+    return open_again("kvs+memory:///" + database.name, spread=spread)
 
 
 def insert(database, table, *rows):

@@ -53,7 +53,7 @@ def test_a_child_may_come_with_its_parent(db):
     tx.insert(EVENTS, {"action_id": action.key[0]})
     with databases.trips(db) as made:
         tx.commit()
-    assert made == [2]
+    assert made == [1]
     assert where(db) == server(db, "u")
 
 

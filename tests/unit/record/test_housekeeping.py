@@ -57,6 +57,7 @@ def test_hints_of_deleted_rows_go(db):
 
 
 def test_hints_of_commits_that_failed_go(db):
+    db = databases.another(db, spread=True)
     databases.insert(db, "instances", {"uuid": "u", "host": "a"})
     tx = db.begin()
     record = databases.one(tx, "instances", (1,))

@@ -161,7 +161,8 @@ def range_accesses(db, model):
 @given(TRANSACTIONS)
 def test_no_access_path_misses_or_invents_a_row(transactions):
     db = databases.make()
-    other = databases.another(db)
+    # Commits of both kinds, together with hints and in front of them.
+    other = databases.another(db, spread=True)
     model = {name: {} for name in ROWS}
     for changes, elsewhere in transactions:
         used = other if elsewhere else db

@@ -381,11 +381,13 @@ def test_one_partition_is_read_and_written_in_one_trip_each(db):
     assert made == [1]
 
 
-def test_new_hints_cost_one_trip_more(db):
+@pytest.mark.parametrize("spread", [False, True])
+def test_new_hints_cost_several_servers_one_trip_more(db, spread):
+    db = databases.another(db, spread)
     databases.insert(db, "instances", {"uuid": "u"})
     tx = db.begin()
     record = databases.one(tx, "instances", (1,))
     tx.update(record, {**record.values, "host": "h"})
     with databases.trips(db) as made:
         tx.commit()
-    assert made == [2]
+    assert made == [2 if spread else 1]

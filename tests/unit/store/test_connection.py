@@ -183,6 +183,16 @@ def test_what_ends_a_connection_is_raised(piece):
         _connected(piece).read()
 
 
+@pytest.mark.parametrize("reply", [
+    redis_exceptions.MovedError("1 b:1"),
+    redis_exceptions.ClusterCrossSlotError("Keys in request")])
+def test_a_node_of_a_cluster_under_the_wrong_scheme(reply):
+    error = connection.reply_error(
+        reply, base.command(b"GET", b"kvs:{k}"), ("h", 1))
+    assert isinstance(error, exceptions.ConfigurationError)
+    assert "kvs+cluster://" in str(error)
+
+
 def test_an_error_names_the_command_not_its_values():
     error = connection.reply_error(
         redis_exceptions.ResponseError("OOM command not allowed"),

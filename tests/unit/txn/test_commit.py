@@ -3,7 +3,6 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.store import base
 from nova_kvs import txn
 from nova_kvs.txn import coordinator as coordinator_module
 from tests.fault import scenarios
@@ -59,11 +58,11 @@ def test_insert_update_delete(coordinator, some):
 
 
 def test_nothing_to_do(coordinator, partitions):
-    key = partitions[0].key
+    key = partitions[0].index_key
     assert coordinator.commit([]) == {}
-    assert coordinator.commit(
-        [], before=[base.Command(key, (b"SET", key, b"x"))]) == {}
-    assert scenarios.send(coordinator.store, key, b"GET", key) == b"x"
+    assert coordinator.commit([], [txn.Entry(key, b"x")]) == {}
+    assert scenarios.send(
+        coordinator.store, key, b"ZRANGE", key, 0, -1) == [b"x"]
 
 
 @pytest.mark.parametrize("value", [b"new", txn.DELETE, txn.LOCK])
@@ -292,7 +291,7 @@ def test_two_mutations_of_one_field(coordinator, some):
 def test_round_trips(store, database, partitions):
     wrapper = stores.Wrapper(store)
     coordinator = txn.Coordinator(wrapper, database)
-    hint = base.Command(b"h", (b"ZADD", b"h", 0, b"m"))
+    hint = txn.Entry(b"h", b"m")
 
     coordinator.commit([txn.Mutation(partitions[0], FIELD, 0, b"x")])
     assert wrapper.names() == [["commit"]]
@@ -316,6 +315,82 @@ def test_round_trips(store, database, partitions):
         ["prewrite", "enqueue", "PEXPIRE", "ZREM"], ["commit"], ["resolve"]]
     assert coordinator.stats == coordinator_module.Stats(
         commits=4, multi_partition=2)
+
+
+def test_one_server_takes_all_in_one_round_trip(
+        store, database, partitions):
+    wrapper = stores.Wrapper(store)
+    coordinator = txn.Coordinator(wrapper, database, one_server=True)
+    partition, other = partitions[:2]
+    coordinator.commit([txn.Mutation(other, FIELD, 0, b"other")])
+    entries = [
+        txn.Entry(partition.index_key + b"h", b"hint"),
+        coordinator.queue.entry(b"k", "later", 60000),
+        coordinator.queue.entry(b"k", "due", 0)]
+    changes = [txn.Mutation(
+        partition, FIELD, 0, b"x",
+        index_add=(scenarios.member(b"a", FIELD),))]
+    wrapper.batches.clear()
+
+    versions, (found,) = coordinator.commit_and_read(
+        changes, entries, [txn.FieldsRead(other, (FIELD,))])
+
+    assert wrapper.names() == [["commit", "HMGET"]]
+    assert list(versions) == [(partition, FIELD)]
+    assert found.cell(FIELD).payload == b"other"
+    assert payloads(coordinator, partition) == {FIELD: b"x"}
+    for sorted_set, members in (
+            (partition.index_key, [scenarios.member(b"a", FIELD)]),
+            (partition.index_key + b"h", [b"hint"])):
+        assert scenarios.send(
+            store, sorted_set, b"ZRANGE", sorted_set, 0, -1) == members
+    taken = []
+    coordinator.queue.register(b"k", taken.extend)
+    coordinator.queue.run_all()
+    assert taken == ["due"]
+
+
+def test_what_is_refused_on_one_server_adds_no_entry(
+        store, database, partitions):
+    coordinator = txn.Coordinator(store, database, one_server=True)
+    hint = txn.Entry(partitions[0].index_key + b"h", b"hint")
+    with pytest.raises(exceptions.ConflictError):
+        coordinator.commit(
+            [txn.Mutation(partitions[0], FIELD, 7, b"x")], [hint])
+    assert scenarios.send(
+        store, hint.key, b"ZRANGE", hint.key, 0, -1) == []
+
+
+def test_entry_that_cannot_be_added(store, database, partitions):
+    """The script has applied nothing when it fails."""
+    coordinator = txn.Coordinator(store, database, one_server=True)
+    hint = txn.Entry(partitions[0].index_key + b"h", b"hint")
+    scenarios.send(store, hint.key, b"SET", hint.key, b"no sorted set")
+    with pytest.raises(exceptions.StoreReplyError):
+        coordinator.commit(
+            [txn.Mutation(partitions[0], FIELD, 0, b"x")], [hint])
+    assert payloads(coordinator, partitions[0]) == {}
+
+
+@pytest.mark.parametrize("one_server", [False, True])
+def test_reads_along_with_a_commit(store, database, some, one_server):
+    wrapper = stores.Wrapper(store)
+    coordinator = txn.Coordinator(wrapper, database, one_server=one_server)
+    other = keyspace.partition(database, "t", "other")
+    coordinator.commit([txn.Mutation(other, FIELD, 0, b"other")])
+    wrapper.batches.clear()
+    versions, (found, nothing) = coordinator.commit_and_read(
+        [txn.Mutation(partition, FIELD, 0, b"x") for partition in some],
+        [txn.Entry(other.index_key, b"hint")],
+        [txn.PartitionRead(other), txn.FieldsRead(other, (OTHER,))])
+    assert len(versions) == len(some)
+    assert found.cell(FIELD).payload == b"other"
+    assert nothing.cells == {}
+    assert len(wrapper.batches) == (
+        3 if len(some) > 1 else 1 if one_server else 2)
+    assert coordinator.commit_and_read(
+        [], [], [txn.FieldsRead(other, (FIELD,))])[1][0].cells.keys() == {
+        FIELD}
 
 
 def test_primary_is_where_most_is_written(store, database, partitions):

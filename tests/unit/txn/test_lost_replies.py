@@ -40,7 +40,7 @@ def check_settled(store, database):
 @pytest.mark.parametrize("script", ["commit", "prewrite", "resolve"])
 def test_scripts_that_run_twice(store, database, some, script):
     faulty = stores.Faulty(store, script, "twice", times=9)
-    coordinator = txn.Coordinator(faulty, database)
+    coordinator = txn.Coordinator(faulty, database, one_server=True)
     coordinator.commit(mutations(some))
     assert state(store, database, some) == [{FIELD: b"x"}] * len(some)
     duplicate = exceptions.DuplicateKeyError()
@@ -56,6 +56,20 @@ def test_lost_reply_of_a_commit(store, database, some):
     faulty = stores.Faulty(store, "commit", "lost")
     versions = txn.Coordinator(faulty, database).commit(mutations(some))
     assert len(versions) == len(some)
+    assert state(store, database, some) == [{FIELD: b"x"}] * len(some)
+    check_settled(store, database)
+
+
+def test_lost_reply_of_a_commit_with_reads(store, database, some):
+    """What was read is lost with it, and read again."""
+    faulty = stores.Faulty(store, "commit", "lost")
+    coordinator = txn.Coordinator(faulty, database, one_server=True)
+    other = some[0]._replace(key=some[0].key + b"other")
+    txn.Coordinator(store, database).commit(mutations([other], b"y"))
+    _, (found,) = coordinator.commit_and_read(
+        mutations(some), [txn.Entry(other.key + b"h", b"hint")],
+        [txn.PartitionRead(other)])
+    assert found.cell(FIELD).payload == b"y"
     assert state(store, database, some) == [{FIELD: b"x"}] * len(some)
     check_settled(store, database)
 

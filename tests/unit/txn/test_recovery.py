@@ -5,7 +5,6 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.store import base
 from nova_kvs import txn
 from nova_kvs.txn import commit
 from nova_kvs.txn import retry
