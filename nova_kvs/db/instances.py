@@ -11,6 +11,7 @@ from nova import conf
 from nova.db.main import api as main_db_api
 from nova.db.main import models
 from nova import exception
+from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import utils as sqlalchemyutils
 from oslo_utils import uuidutils
 
@@ -41,21 +42,23 @@ _DELETED_WITH = (
     (INTERFACES, "instance_uuid"), (ID_MAPPINGS, "uuid"))
 
 
-def get(s, context, uuid, columns_to_join=None):
+def get(s, context, uuid, columns_to_join=None, late=None):
     """Return a server with what Nova's _instance_get_by_uuid joins.
 
     One batch, unless the server moved or has security groups.
 
+    :param late: list that gets the server's host if its services are not
+        loaded: this process did not know where it is. None to load them.
     :raises nova.exception.InstanceNotFound:
     """
     row = _get(s, {"uuid": uuid, **session.project_scope(context)},
-               columns_to_join, uuid)
+               columns_to_join, uuid, late)
     if row is None:
         raise exception.InstanceNotFound(instance_id=uuid)
     return row
 
 
-def _get(s, equal, columns_to_join, uuid):
+def _get(s, equal, columns_to_join, uuid, late=None):
     if columns_to_join is None:
         columns_to_join = _META
     names = joins.names_of(columns_to_join)
@@ -76,8 +79,12 @@ def _get(s, equal, columns_to_join, uuid):
               for (name, _find), answer in zip(wanted, answers[1:])}
     joins.remember_host(uuid, row.host)
     if "services" in names:
-        known = {guess: answers[-1]} if guess is not None else None
-        joins.attach_services(s, [row], known)
+        known = {guess: answers[-1]} if guess is not None else {}
+        if late is None or row.host is None or row.deleted != 0 or (
+                row.host in known):
+            joins.attach_services(s, [row], known)
+        else:
+            late.append(row.host)
     joins.attach(s, [row], names - {"services"}, loaded, rules=True)
     for name in _META:
         # Nova's query says not to load them then: they read as empty.
@@ -207,11 +214,16 @@ def instance_update_and_get_original(s, context, instance_uuid, values,
     :returns: a tuple of the form (old_instance_ref, new_instance_ref)
     :raises: NotFound if instance does not exist.
     """
-    row = get(s, context, instance_uuid, columns_to_join)
+    late = []
+    row = get(s, context, instance_uuid, columns_to_join, late)
     original = _deep_copy(row)
     if not uuidutils.is_uuid_like(instance_uuid):
         raise exception.InvalidUUID(uuid=instance_uuid)
     _update(s, row, values, expected)
+    if late:
+        services, = s.commit(joins.services_find(late))
+        for version in (original, row):
+            version.__dict__["services"] = list(services)
     if "updated_at" not in values:
         # Nova does not read the row again, so this is still as it was.
         row.__dict__["updated_at"] = original.updated_at
@@ -230,7 +242,26 @@ def _deep_copy(row):
 @native.main_writer(require_context=True)
 def instance_create(s, context, values):
     """Create an instance from the values dictionary."""
-    default_group = security_groups.ensure_default(s, context)
+    if values.get("security_groups"):
+        return _create(s, context, values,
+                       security_groups.ensure_default(s, context))
+    # Nova makes sure of the default group first. To a server without groups
+    # it does not matter, so that looking for it goes along with the commit.
+    default_group = None
+    try:
+        row = _create(s, context, values, None)
+        default_group, = s.commit(security_groups.default_find(context))
+    except db_exc.DBConnectionError:
+        raise
+    except db_exc.DBError:
+        security_groups.ensure_default(session.Session(s.database), context)
+        raise
+    if not default_group:
+        security_groups.ensure_default(session.Session(s.database), context)
+    return row
+
+
+def _create(s, context, values, default_group):
     values = values.copy()
     metadata = {name: values.pop(name, None) or {} for name in _META}
     info_cache = values.pop("info_cache", None) or {}

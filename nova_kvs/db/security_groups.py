@@ -62,11 +62,17 @@ def for_names(s, context, names, default_group):
     return groups
 
 
+def default_find(context):
+    """Return the Find of a project's default group."""
+    return session.find(GROUPS, project_id=context.project_id,
+                        name="default", deleted=0)
+
+
 def ensure_default(s, context):
     """Return a project's default group; create it, at once, if missing."""
-    equal = {"project_id": context.project_id, "name": "default",
-             "deleted": 0}
-    group = s.first(GROUPS, **equal)
+    wanted = default_find(context)
+    found, = s.load(wanted)
+    group = found[0] if found else None
     if group is None:
         other = session.Session(s.database)
         group = other.insert(GROUPS, {
@@ -77,7 +83,7 @@ def ensure_default(s, context):
             other.commit()
         except db_exc.DBDuplicateEntry:
             # Somebody else was first.
-            group = session.Session(s.database).first(GROUPS, **equal)
+            (group,), = session.Session(s.database).load(wanted)
     return group
 
 

@@ -119,15 +119,11 @@ class Session:
         :param alone: nothing that belongs to the same servers will be read
             or written.
         """
-        bound = [(found.table, self.bind_equal(found)) for found in finds]
-        answers = self.transaction.load(
-            [self._access(table, equal, alone) for table, equal in bound])
-        results = []
-        for found, (table, equal), records in zip(finds, bound, answers):
-            matching = _matching(records, equal, found.test)
-            matching.sort(key=_by_key)
-            results.append(matching)
-        return results
+        bound = [found._replace(equal=self.bind_equal(found))
+                 for found in finds]
+        return _chosen(bound, self.transaction.load(
+            [self._access(found.table, found.equal, alone)
+             for found in bound]))
 
     def all(self, table, test=None, **equal):
         """Return the Rows of one find."""
@@ -285,24 +281,42 @@ class Session:
             self.transaction.delete(record)
         return len(rows)
 
-    def commit(self):
+    def commit(self, *finds):
         """Apply the changes. The session is used up then.
 
+        :param finds: what to load along with it, of other tables than were
+            changed. It must not decide about the changes.
+        :returns: a list of Rows, as ``load``, for each of the finds.
         :raises nova_kvs.exceptions.ConflictError: to be retried outside.
         :raises oslo_db.exception.DBDuplicateEntry: and other oslo.db
             errors, for everything else that went wrong.
         """
         if self._done:
-            return
+            return []
         self._done = True
         for record, stored in self._dirty.values():
             self.transaction.update(record, stored)
+        bound = [found._replace(equal=self.bind_equal(found))
+                 for found in finds]
         try:
-            self.transaction.commit()
+            answers = self.transaction.commit(
+                [self._access(found.table, found.equal) for found in bound])
         except exceptions.ConflictError:
             raise
         except exceptions.KVSError as error:
             raise errors.translate(error) from error
+        return [self.rows(found.table, records)
+                for found, records in zip(finds, _chosen(bound, answers))]
+
+
+def _chosen(bound, answers):
+    """Return which records finds, with bound values, are for, in order."""
+    results = []
+    for found, records in zip(bound, answers):
+        matching = _matching(records, found.equal, found.test)
+        matching.sort(key=_by_key)
+        results.append(matching)
+    return results
 
 
 def _matching(records, equal, test):

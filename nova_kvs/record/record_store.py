@@ -144,6 +144,22 @@ class RecordTransaction:
         :raises nova_kvs.exceptions.CorruptRecordError: if a record does not
             decode.
         """
+        return self._loaded(self._load(accesses))
+
+    def _loaded(self, steps):
+        """Run the steps of a ``load`` that are left."""
+        try:
+            while True:
+                self._read(next(steps))
+        except StopIteration as end:
+            return end.value
+
+    def _load(self, accesses):
+        """Yield the reads of each step of a ``load``.
+
+        :returns: what ``load`` does. The reads are keys of a dict, whose
+            values are to be the results, and the views to know of them.
+        """
         self._owner.trim_memory()
         answers = [None] * len(accesses)
         running = []
@@ -184,7 +200,7 @@ class RecordTransaction:
                     for read in wanted:
                         reads[read] = None
             if reads:
-                self._read(reads)
+                yield reads
             running = [(number, path, [reads[read] for read in wanted])
                        for number, path, wanted in waiting]
             reads = {}
@@ -201,9 +217,13 @@ class RecordTransaction:
         results = self._owner.coordinator.read(batch)
         if check is not None:
             self._owner.see_schema(results.pop())
+        self._absorb(reads, results)
+
+    def _absorb(self, reads, results):
+        """Set a dict's values to the results of reads, and see them."""
         views = self.views
         owner = self._owner
-        for read, result in zip(batch, results):
+        for read, result in zip(tuple(reads), results):
             reads[read] = result
             kind = type(read)
             if kind is reading.HintRead:
@@ -330,9 +350,13 @@ class RecordTransaction:
         """Forget everything."""
         self._reset()
 
-    def commit(self):
+    def commit(self, accesses=()):
         """Write everything or nothing.
 
+        :param accesses: what to load in the same round trips, if the first
+            step of it is enough: what no row of this transaction depends
+            on, for it may be of the moment after.
+        :returns: as ``load`` of them.
         :raises nova_kvs.exceptions.ConflictError: if another transaction
             changed a row that this one wrote or locked; nothing was
             applied, run it again from the reads.
@@ -344,15 +368,16 @@ class RecordTransaction:
             whether it was applied.
         """
         if not self.writes and not self._locks and self._new_schema is None:
+            found = self.load(accesses) if accesses else []
             if self.views:
                 self._reset()
-            return
+            return found
         try:
-            self._commit()
+            return self._commit(accesses)
         finally:
             self._reset()
 
-    def _commit(self):
+    def _commit(self, accesses):
         if self._new_schema is not None:
             evolution.rewrite(self, self._schema, self._new_schema,
                               self._renames)
@@ -363,11 +388,23 @@ class RecordTransaction:
         self._raise_counters(writes)
         floors = {}
         unique_versions = {}
+        steps = self._load(accesses)
+        along = {}
+        answers = []
+        try:
+            along = next(steps)
+        except StopIteration as end:
+            answers = end.value
+        reads = list(along)
+        # A process that only inserts has no other batch for it.
+        check = self._owner.schema_read() if self._new_schema is None else None
+        if check is not None:
+            reads.append(check)
         for attempt in range(ATTEMPTS):
             batch = self._gather(writes, locks, floors, unique_versions)
             try:
-                versions = self._owner.coordinator.commit(
-                    batch.mutations, self._entries(batch))
+                versions, results = self._owner.coordinator.commit_and_read(
+                    batch.mutations, self._entries(batch), reads)
                 break
             except exceptions.FloorError as error:
                 if attempt == ATTEMPTS - 1:
@@ -379,6 +416,12 @@ class RecordTransaction:
                     raise
                 unique_versions.update(found)
         self._committed(writes, versions)
+        if check is not None:
+            self._owner.see_schema(results.pop())
+        if along:
+            self._absorb(along, results)
+            answers = self._loaded(steps)
+        return answers
 
     def _gather(self, writes, locks, floors, unique_versions):
         batch = changes.Changes(self, floors, unique_versions)

@@ -4,6 +4,7 @@
 from nova import exception
 import pytest
 
+from nova_kvs.db import instance_joins
 from nova_kvs.db import native
 from tests.differential import clouds
 
@@ -50,8 +51,27 @@ def call():
 
 
 def test_create_server(call):
+    call("security_group_ensure_default")
     call.server(1)
-    assert call.cost <= 3
+    assert call.cost == 1
+
+
+def test_create_server_makes_the_default_group(call):
+    call.context.project_id = "another"
+    call.server(1)
+    assert [group.name for group in call("security_group_get_all")
+            if group.project_id == "another"] == ["default"]
+
+
+def test_update_server_of_unknown_host(call, monkeypatch):
+    """Its services come with the commit."""
+    uuid = call.server(1)
+    monkeypatch.setattr(instance_joins, "_hosts", {})
+    old, new = call("instance_update_and_get_original", uuid, {
+        "vm_state": "active", "host": "h2"}, _JOINS)
+    assert call.cost == 2
+    assert [[service.host for service in row.services]
+            for row in (old, new)] == [["h1"], ["h1"]]
 
 
 def test_read_server_with_all_joins(call):

@@ -391,3 +391,39 @@ def test_new_hints_cost_several_servers_one_trip_more(db, spread):
     with databases.trips(db) as made:
         tx.commit()
     assert made == [2 if spread else 1]
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_what_is_loaded_along_with_a_commit(db, spread):
+    db = databases.another(db, spread)
+    databases.insert(db, "services", {"host": "a"}, {"host": "b"})
+    databases.insert(db, "instances", {"uuid": "u", "host": "h"})
+    tx = db.begin()
+    tx.insert("instance_metadata", {"instance_uuid": "v"})
+    with databases.trips(db) as made:
+        by_host, by_id, hinted, none = tx.commit([
+            access.ByIndex("services", ("host",), (("b",),)),
+            access.ByKey("services", ((1,),)),
+            access.ByIndex("instances", ("host",), (("h",),)),
+            access.ByIndex("services", ("host",), (("c",),))])
+    # The row that a hint names is read afterwards.
+    assert made == [(2 if spread else 1) + 1]
+    assert [record.values["host"] for record in by_host] == ["b"]
+    assert [record.values["host"] for record in by_id] == ["a"]
+    assert [record.values["uuid"] for record in hinted] == ["u"]
+    assert none == []
+    # Of what there is to commit: nothing.
+    assert db.begin().commit([access.ByKey("services", ((1,),))]) == [by_id]
+
+
+def test_a_schema_is_noticed_by_who_only_inserts(db):
+    other = databases.another(db)
+    other.next_ids("services")
+    tx = db.begin()
+    tx.set_schema((*databases.DDL, "CREATE TABLE late (id INTEGER)"))
+    tx.commit()
+    databases.insert(other, "services", {"host": "a"})
+    assert "late" not in other.schema.tables
+    other._check_at = 0
+    databases.insert(other, "services", {"host": "b"})
+    assert "late" in other.schema.tables

@@ -283,10 +283,9 @@ def test_hints_may_take_longer_than_a_transaction_lives(
             now_s[0] += 10.0
 
     coordinator = txn.Coordinator(store, database, failpoint=be_slow)
-    key = partitions[1].index_key
     coordinator.commit(
         [txn.Mutation(partitions[0], FIELD, 0, b"ours")],
-        before=[base.Command(key, (b"ZADD", key, 0, b"hint"))])
+        [txn.Entry(partitions[1].index_key, b"hint")])
     assert payload(coordinator, partitions[0]) == b"ours"
 
 
