@@ -113,8 +113,12 @@ def hint_key(database, index, bucket):
     :param index: ``<table>.<name>``.
     :param bucket: str or bytes that tells the slice.
     """
-    return b"%s{%s:h:%s:%s}" % (
-        PREFIX, quote(database), quote(index), quote(bucket))
+    return b"%s%s}" % (_hint_head(database, index), quote(bucket))
+
+
+@functools.lru_cache(maxsize=1024)
+def _hint_head(database, index):
+    return b"%s{%s:h:%s:" % (PREFIX, quote(database), quote(index))
 
 
 def gc_key(database, bucket):

@@ -6,6 +6,7 @@ taken out, and what its new values need is put in, in the same commit. Only
 hints are left behind: a check in the housekeeping queue removes them later.
 """
 
+import functools
 import os
 
 from nova_kvs import exceptions
@@ -23,16 +24,18 @@ class Write:
     :ivar table: Table by which it was stored, and (``new_table``) will be.
     :ivar original: the Record that was read, or None.
     :ivar row: the new values, dict without Nones; None deletes.
+    :ivar key: the row's primary key, the original's if it is deleted.
     :ivar partition: where the new row goes; set before ``Changes``.
     """
 
-    __slots__ = ("table", "new_table", "original", "row", "partition")
+    __slots__ = ("table", "new_table", "original", "row", "key", "partition")
 
-    def __init__(self, table, new_table, original, row):
+    def __init__(self, table, new_table, original, row, key):
         self.table = table
         self.new_table = new_table
         self.original = original
         self.row = row
+        self.key = key
         self.partition = None
 
 
@@ -74,7 +77,7 @@ class Changes:
         elif write.row is None:
             self._delete(write)
         elif (original.partition == write.partition
-              and original.key == write.new_table.record_key(write.row)
+              and original.key == write.key
               and write.table.name == write.new_table.name):
             self._update(write)
         else:
@@ -118,12 +121,12 @@ class Changes:
         table = write.new_table
         row = write.row
         partition = write.partition
-        key = table.record_key(row)
-        field = table.field(key)
+        field = table.field(write.key)
+        at_home = partition == self._home(table)
+        view = self._views.get(partition)
         self._kept.add(partition)
         version = None
         if table.hints:
-            view = self._views.get(partition)
             version = 1 + self._floors.get(
                 partition, view.floor if view else 0)
             hints = self._hints(table, row, partition, field)
@@ -131,19 +134,16 @@ class Changes:
         self.mutations.append(mutation.Mutation(
             partition, field, 0, codec.encode(row),
             index_add=[indexing.inner_entry(index, row, field)
-                       for index in table.inner]
-            if partition == self._home(table) else (),
+                       for index in table.inner] if at_home else (),
             hinted=bool(table.hints), version=version,
-            duplicate=exceptions.DuplicateKeyError(
-                table=table.name, columns=table.key, values=key)))
+            duplicate=functools.partial(
+                exceptions.DuplicateKeyError,
+                table=table.name, columns=table.key, values=write.key)))
         for unique in table.uniques:
             values = indexing.unique_values(unique, row)
             if values is not None:
                 self._put_unique(table, unique, values, partition, field)
-        if partition == self._home(table):
-            return
-        view = self._views.get(partition)
-        if view is None or not view.has_records():
+        if not at_home and (view is None or not view.has_records()):
             self._list(partition, table.kind)
 
     def _list(self, partition, kind):
@@ -192,6 +192,12 @@ class Changes:
         changed.update(old.keys() - new.keys())
         if not changed and same_rules:
             self.validate(partition, field, original.version)
+            return
+        if same_rules and changed.isdisjoint(write.table.indexed):
+            # Most of what Nova writes.
+            self.mutations.append(mutation.Mutation(
+                partition, field, original.version, codec.encode(new),
+                hinted=bool(write.table.hints)))
             return
         if not same_rules:
             changed = None
@@ -248,10 +254,11 @@ class Changes:
 
     def _put_unique(self, table, unique, values, partition, field):
         state = self._unique(table, unique, values, partition)
-        duplicate = exceptions.DuplicateKeyError(
+        duplicate = functools.partial(
+            exceptions.DuplicateKeyError,
             table=table.name, columns=unique.columns, values=values)
         if state[1] is not None:
-            raise duplicate
+            raise duplicate()
         state[1] = indexing.owner_payload(unique, partition, field)
         state[2] = duplicate
 

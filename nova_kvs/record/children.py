@@ -62,7 +62,7 @@ def _left_behind(tx, writes):
                     table = tx.table(record.table)
                     moved.append(changes.Write(
                         table, tx.new_table(record.table), record,
-                        record.values))
+                        record.values, record.key))
         # A parent that comes finds its children in their table's own
         # partition, which is not read when a stored parent has the id.
     return list({(write.original.table, write.original.key): write

@@ -19,8 +19,12 @@ def encode(values):
 
     :param values: dict of int, float, str and bytes, without Nones.
     """
-    return msgpack.packb(
-        values, use_bin_type=True, unicode_errors=_UNICODE_ERRORS)
+    try:
+        # In half the time that it takes to say how to encode what hardly
+        # ever is there.
+        return msgpack.packb(values)
+    except UnicodeEncodeError:
+        return msgpack.packb(values, unicode_errors=_UNICODE_ERRORS)
 
 
 def decode(payload, where):

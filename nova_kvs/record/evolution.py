@@ -34,6 +34,7 @@ def carry(tx, before, after, renames):
         elif name in before.tables:
             write.new_table = table
             write.row = _Converter(before.tables[name], table)(row)
+            write.key = table.record_key(write.row)
 
 
 def rewrite(tx, old, new, renames):

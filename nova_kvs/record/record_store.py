@@ -267,17 +267,19 @@ class RecordTransaction:
 
     def _place(self, table, key, values):
         """Make a row the new content of a primary key."""
-        write = self.writes.get((table.name, key))
+        name = (table.name, key)
+        write = self.writes.get(name)
         if write is None:
             stored = self._schema.tables.get(table.name, table)
-            self.writes[table.name, key] = changes.Write(
-                stored, table, None, values)
+            self.writes[name] = changes.Write(
+                stored, table, None, values, key)
         elif write.row is not None:
             raise exceptions.DuplicateKeyError(
                 table=table.name, columns=table.key, values=key)
         else:
             write.new_table = table
             write.row = values
+            write.key = key
 
     def update(self, record, row):
         """Give a row new values, all of them.
@@ -315,7 +317,7 @@ class RecordTransaction:
             table = self.table(record.table)
             write = self.writes[name] = changes.Write(
                 table, table, record if record.version else None,
-                record.values)
+                record.values, record.key)
         return write
 
     def _clear(self, write, record):
@@ -476,8 +478,7 @@ class RecordTransaction:
             table = write.new_table
             if write.row is None or table.auto_id is None:
                 continue
-            if write.original is None or write.original.key != (
-                    table.record_key(write.row)):
+            if write.original is None or write.original.key != write.key:
                 number = write.row[table.auto_id]
                 if type(number) is int and (
                         number > highest.get(table.name, 0)):
@@ -493,8 +494,7 @@ class RecordTransaction:
                 self.locators.pop(
                     (write.table.name, write.original.key), None)
             else:
-                self.locators[table.name, table.record_key(write.row)] = (
-                    write.partition)
+                self.locators[table.name, write.key] = write.partition
         if self._new_schema is not None:
             meta = stored_format.partition(self.database)
             self._owner.adopt_schema(

@@ -146,6 +146,10 @@ class Table:
         self.indexes = indexes
         self.hints = tuple(index for index in indexes if index.hint)
         self.inner = tuple(index for index in indexes if not index.hint)
+        #: Columns that an index or a unique key depends on.
+        self.indexed = frozenset(
+            column for index in (*indexes, *uniques)
+            for column in index.columns)
         self.prefix = keyspace.record_prefix(name)
         self.id_hint = next(
             (index for index in self.hints if index.columns == key), None)

@@ -107,7 +107,7 @@ def failure(partition, mutations, outcome):
                     partition=partition.key, field=change.field)
         # Only when no other record has changed, or the caller would blame
         # a unique key for what a second try may find different.
-        return refused[0].duplicate
+        return refused[0].duplicate()
     return exceptions.ConflictError(
         "another transaction was in the way for too long",
         partition=partition.key)

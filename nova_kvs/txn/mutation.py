@@ -47,8 +47,8 @@ class Mutation:
     :param version: version of an insert; the default is 1 for a hinted
         record, and else drawn from the clock, so that a record which is
         deleted and inserted again is not taken for the old one.
-    :param duplicate: DuplicateKeyError to raise when ``expected`` is 0 and
-        the field is there.
+    :param duplicate: function that makes the DuplicateKeyError to raise
+        when ``expected`` is 0 and the field is there.
     """
 
     __slots__ = ("partition", "field", "expected", "value", "index_add",

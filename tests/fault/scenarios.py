@@ -117,7 +117,7 @@ class Scenario:
                            if change.partition is not last]
             changes.append(txn.Mutation(
                 last, self.unique, 0, owner,
-                duplicate=exceptions.DuplicateKeyError(
+                duplicate=lambda: exceptions.DuplicateKeyError(
                     table="t", columns=("name",), values=("taken",))))
         return changes
 

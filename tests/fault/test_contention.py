@@ -111,7 +111,7 @@ def take_names(number, url, database, count):
             txn.Mutation(
                 keyspace.partition(database, "u", "name%d" % name),
                 keyspace.unique_field("t", "name", (name,)), 0, owner,
-                duplicate=exceptions.DuplicateKeyError(
+                duplicate=lambda: exceptions.DuplicateKeyError(
                     table="t", columns=("name",), values=(name,)))]
         try:
             retry.run(lambda: client.commit(mutations), ATTEMPTS)

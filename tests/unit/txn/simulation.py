@@ -165,7 +165,7 @@ class Simulation:
                 else (scenarios.member(payload, field),),
                 index_remove=(scenarios.member(old.payload, field),)
                 if old else (),
-                duplicate=None if old else exceptions.DuplicateKeyError()))
+                duplicate=None if old else exceptions.DuplicateKeyError))
 
         for partition, snapshot in zip(targets, snapshots):
             self.check_snapshot(snapshot)

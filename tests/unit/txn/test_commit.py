@@ -123,7 +123,8 @@ def test_unique_key(coordinator, some):
     changes += [txn.Mutation(partition, OTHER, 0, b"x")
                 for partition in some[:-1]]
     changes.append(
-        txn.Mutation(some[-1], NAMES, 0, b"second", duplicate=error))
+        txn.Mutation(some[-1], NAMES, 0, b"second",
+                     duplicate=lambda: error))
     with pytest.raises(exceptions.DuplicateKeyError) as caught:
         coordinator.commit(changes)
     assert caught.value is error
@@ -136,7 +137,7 @@ def test_conflict_goes_before_duplicate(coordinator, some):
                         txn.Mutation(some[0], FIELD, 0, b"first")])
     with pytest.raises(exceptions.ConflictError):
         coordinator.commit([
-            txn.Mutation(some[-1], NAMES, 0, b"x", duplicate=duplicate()),
+            txn.Mutation(some[-1], NAMES, 0, b"x", duplicate=duplicate),
             txn.Mutation(some[0], FIELD, 5, b"x")])
 
 

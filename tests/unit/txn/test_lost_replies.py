@@ -43,10 +43,9 @@ def test_scripts_that_run_twice(store, database, some, script):
     coordinator = txn.Coordinator(faulty, database, one_server=True)
     coordinator.commit(mutations(some))
     assert state(store, database, some) == [{FIELD: b"x"}] * len(some)
-    duplicate = exceptions.DuplicateKeyError()
     second = mutations(some)
     for change in second:
-        change.duplicate = duplicate
+        change.duplicate = exceptions.DuplicateKeyError
     with pytest.raises(exceptions.DuplicateKeyError):
         coordinator.commit(second)
     check_settled(store, database)
@@ -78,7 +77,7 @@ def test_lost_reply_of_a_refused_commit(store, database, some):
     txn.Coordinator(store, database).commit(mutations(some))
     duplicate = exceptions.DuplicateKeyError()
     second = mutations(some[:1])
-    second[0].duplicate = duplicate
+    second[0].duplicate = lambda: duplicate
     faulty = stores.Faulty(store, "commit", "lost")
     with pytest.raises(exceptions.DuplicateKeyError) as caught:
         txn.Coordinator(faulty, database).commit(second)
