@@ -29,29 +29,33 @@ class Content:
     added as they are decoded.
 
     :ivar schema: by which its records are decoded.
-    :ivar stored: field -> what is stored there.
+    :ivar snapshot: nova_kvs.txn.reading.Snapshot.
     :ivar groups: prefix of a table's fields -> list of them.
     :ivar records: field -> Record.
+    :ivar tables: prefix of a table's fields -> list of its Records, of
+        tables that were asked for.
     :ivar record_class: of its records: KeptRecord once the same was read
         again. Most of what is read once is not, and need not pay for it.
     """
 
-    __slots__ = ("schema", "stored", "groups", "records", "size_bytes",
-                 "record_class")
+    __slots__ = ("schema", "snapshot", "groups", "records", "tables",
+                 "size_bytes", "record_class")
 
-    def __init__(self, schema, stored, before=None):
+    def __init__(self, schema, snapshot, before=None):
         """Take in what was read.
 
         :param before: Content of the partition that is out of date, or
             None: the records that did not change are taken from it.
         """
         self.schema = schema
-        self.stored = stored
+        self.snapshot = snapshot
+        stored = snapshot.stored
         self.groups = group(stored)
         self.records = {}
+        self.tables = {}
         self.record_class = access.Record
         if before is not None and before.schema is schema:
-            known = before.stored
+            known = before.snapshot.stored
             # Another thread may be decoding one.
             for field, record in list(before.records.items()):
                 if stored.get(field) == known[field]:
@@ -62,6 +66,7 @@ class Content:
         """Note that the same was read again."""
         if self.record_class is not access.KeptRecord:
             self.record_class = access.KeptRecord
+            self.tables = {}
             self.records = {
                 field: record if type(record) is access.KeptRecord
                 else _make(access.KeptRecord, record)
@@ -75,22 +80,29 @@ class Contents:
         self._contents = collections.OrderedDict()
         self._size_bytes = 0
 
-    def take(self, schema, partition, stored):
-        """Return the Content that a partition was found to have now.
+    def get(self, partition):
+        """Return the Content of a partition when it was last read, or None.
+        """
+        return self._contents.get(partition)
 
-        :param stored: field -> what is stored there.
+    def take(self, schema, partition, snapshot):
+        """Return the Content of a partition that was read.
+
+        :param snapshot: what was read: that of ``get`` itself where the
+            partition did not change.
         """
         # Taken out and put in again: it is the newest then.
         known = self._contents.pop(partition, None)
         if known is not None:
             self._size_bytes -= known.size_bytes
         if known is not None and known.schema is schema and (
-                known.stored == stored):
+                known.snapshot is snapshot):
             content = known
             content.keep()
         else:
-            content = Content(schema, stored, known)
-        if content.size_bytes <= LARGEST_CONTENT_BYTES:
+            content = Content(schema, snapshot, known)
+        if snapshot.pairs is not None and (
+                content.size_bytes <= LARGEST_CONTENT_BYTES):
             self._contents[partition] = content
             self._size_bytes += content.size_bytes
             if self._size_bytes > CONTENTS_BYTES:

@@ -83,9 +83,15 @@ def reads_of_whole(tx, partitions, table, alone=False):
         view = views.get(partition)
         if view is None or not (
                 view.whole or table is not None and view.has_all(table)):
-            reads.append(reading.PartitionRead(
-                partition, (table.prefix,) if alone else ()))
+            reads.append(
+                reading.PartitionRead(partition, (table.prefix,)) if alone
+                else whole(tx, partition))
     return reads
+
+
+def whole(tx, partition):
+    """Return the read of all that is in a partition."""
+    return reading.PartitionRead(partition, (), tx.contents.get(partition))
 
 
 def rows_in(tx, table, partitions):
@@ -196,7 +202,7 @@ def _seen(tx, table):
 
 def _visit(tx, table, partitions, keys):
     """Read partitions and those where hints say that keys are."""
-    reads = [reading.PartitionRead(partition)
+    reads = [whole(tx, partition)
              for partition in dict.fromkeys(partitions)]
     if table.id_hint is not None:
         reads += _hint_reads(tx, table, table.id_hint, keys)
@@ -370,7 +376,7 @@ def scan(tx, table):
         return rows_in(tx, table, (home,))
     reads = [reading.HintRead(key, b"-", b"+")
              for key in indexing.directory_keys(tx.database, table.kind)]
-    results = yield reads + [reading.PartitionRead(home)]
+    results = yield reads + [whole(tx, home)]
     partitions = {home: None}
     for members in results[:len(reads)]:
         for member in members:

@@ -45,6 +45,7 @@ class RecordTransaction:
         self._owner = owner
         self.database = owner.name
         self.locators = owner.locators
+        self.contents = owner.contents
         self._reset()
 
     def _reset(self):
@@ -236,7 +237,7 @@ class RecordTransaction:
             if kind is reading.IndexRead:
                 seen.absorb(result[1])
             elif kind is reading.PartitionRead and not read.prefixes:
-                seen.absorb_whole(result, owner.contents, self._schema)
+                seen.absorb_whole(result, self.contents, self._schema)
             else:
                 seen.absorb(result)
                 if kind is reading.PartitionRead:

@@ -24,8 +24,8 @@ class View:
     """
 
     __slots__ = ("partition", "whole", "floor", "stored", "complete",
-                 "_groups", "_records", "_record_class", "_locators",
-                 "_decoded")
+                 "_groups", "_records", "_tables", "_record_class",
+                 "_locators", "_decoded")
 
     def __init__(self, partition, locators, decoded=None):
         """Make a view of which nothing was read.
@@ -44,6 +44,7 @@ class View:
         self.complete = set()
         self._groups = {}
         self._records = {}
+        self._tables = {}
         self._record_class = access.Record
 
     def absorb(self, snapshot):
@@ -57,6 +58,7 @@ class View:
         else:
             self.stored = snapshot.stored
         self._groups = known_contents.group(self.stored)
+        self._tables = {}
 
     def absorb_whole(self, snapshot, contents, schema):
         """Add a snapshot of all that is in the partition.
@@ -70,10 +72,11 @@ class View:
             return
         if snapshot.floor > self.floor:
             self.floor = snapshot.floor
-        content = contents.take(schema, self.partition, snapshot.stored)
-        self.stored = content.stored
+        content = contents.take(schema, self.partition, snapshot)
+        self.stored = snapshot.stored
         self._groups = content.groups
         self._records = content.records
+        self._tables = content.tables
         self._record_class = content.record_class
 
     def version(self, field):
@@ -97,16 +100,19 @@ class View:
         """Return the records of a table that were read.
 
         :param table: nova_kvs.record.schema.Table.
+        :returns: a list that may be shared: not to be changed.
         :raises nova_kvs.exceptions.CorruptRecordError: if one does not
             decode.
         """
-        fields = self._groups.get(table.prefix)
-        if not fields:
-            return []
-        records = self._records
-        decode = self._decode
-        return [records.get(field) or decode(table, field)
-                for field in fields]
+        prefix = table.prefix
+        found = self._tables.get(prefix)
+        if found is None:
+            records = self._records
+            decode = self._decode
+            found = self._tables[prefix] = [
+                records.get(field) or decode(table, field)
+                for field in self._groups.get(prefix, ())]
+        return found
 
     def record(self, table, field):
         """Return one record, or None if it was not read."""

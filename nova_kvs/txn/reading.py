@@ -37,10 +37,14 @@ class Snapshot:
 
     :ivar floor: of the partition.
     :ivar stored: field -> what is stored there: version and payload.
+    :ivar pairs: the reply that it was made of, if that had no intents: it
+        may serve as that of another read, and so is not changed.
     """
 
     floor: int
     stored: dict
+    pairs: list | None = dataclasses.field(
+        default=None, repr=False, compare=False)
 
     @property
     def cells(self):
@@ -67,6 +71,12 @@ class Snapshot:
             self.stored.pop(field, None)
             if operation == mutation.REMOVE_HINTED:
                 self.floor = max(self.floor, head.version)
+
+
+class Known(typing.Protocol):
+    """What remembers an earlier read of a partition. Hashable."""
+
+    snapshot: Snapshot
 
 
 class Met(typing.NamedTuple):
@@ -107,6 +117,7 @@ def _check(stored):
 def _make_snapshot(partition, pairs, met):
     # This runs for every partition that is read, and most have dozens of
     # fields: no Python for each of them.
+    before = len(met)
     values = iter(pairs)
     stored = dict(zip(values, values))
     floor = stored.pop(_FLOOR, None)
@@ -122,17 +133,23 @@ def _make_snapshot(partition, pairs, met):
                     met.append(Met(snapshot, partition, field[1:], value))
         if stored:
             _check(stored)
+    if len(met) == before:
+        snapshot.pairs = pairs
     return snapshot
 
 
 class PartitionRead(typing.NamedTuple):
     """Every record and unique key of a partition: a Snapshot.
 
-    With ``prefixes``, only the fields that start with one of them.
+    With ``prefixes``, only the fields that start with one of them. The
+    ``snapshot`` of ``known`` is the result of an earlier read of all: it is
+    that of this one, too, if the store answers what it answered then. To
+    compare that is faster than to take it apart.
     """
 
     partition: keyspace.Partition
     prefixes: tuple = ()
+    known: Known | None = None
 
     def item(self):
         """Return the item of a batch that asks for it."""
@@ -143,6 +160,9 @@ class PartitionRead(typing.NamedTuple):
 
     def result(self, reply, met):
         """Return the result; appends to ``met`` the intents there."""
+        known = self.known
+        if known is not None and known.snapshot.pairs == reply:
+            return known.snapshot
         return _make_snapshot(self.partition, reply, met)
 
 

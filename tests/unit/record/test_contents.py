@@ -5,6 +5,7 @@ import pytest
 
 from nova_kvs.record import access
 from nova_kvs.record import contents
+from nova_kvs.txn import reading
 from tests.unit.record import databases
 
 SERVER = access.ByPartition("instances", ("u",))
@@ -80,21 +81,32 @@ def test_another_schema_decodes_again(db):
     assert after is not before
 
 
+def _snapshot(number):
+    pairs = [b"rt\0%d" % number, b"x" * 30]
+    return reading.Snapshot(0, {pairs[0]: pairs[1]}, pairs)
+
+
 def test_the_oldest_are_dropped(monkeypatch):
     monkeypatch.setattr(contents, "CONTENTS_BYTES", 100)
     known = contents.Contents()
-    stored = [{b"rt\0%d" % number: b"x" * 30} for number in range(4)]
-    found = [known.take(None, number, stored[number]) for number in range(3)]
-    assert known.take(None, 0, dict(stored[0])) is found[0]
-    known.take(None, 3, stored[3])
+    for number in range(3):
+        known.take(None, number, _snapshot(number))
+    first = known.get(0)
+    assert known.take(None, 0, first.snapshot) is first
+    known.take(None, 3, _snapshot(3))
     # A quarter went: those that were used longest ago.
-    assert known.take(None, 0, dict(stored[0])) is found[0]
-    assert known.take(None, 1, dict(stored[1])) is not found[1]
-    assert known.take(None, 2, dict(stored[2])) is not found[2]
+    assert [known.get(number) is None for number in range(4)] == [
+        False, True, True, False]
 
 
 def test_a_large_partition_is_not_remembered(monkeypatch):
     monkeypatch.setattr(contents, "LARGEST_CONTENT_BYTES", 20)
     known = contents.Contents()
-    stored = {b"rt\0a": b"x" * 30}
-    assert known.take(None, 0, stored) is not known.take(None, 0, stored)
+    known.take(None, 0, _snapshot(0))
+    assert known.get(0) is None
+
+
+def test_what_intents_were_in_is_not_remembered():
+    known = contents.Contents()
+    known.take(None, 0, reading.Snapshot(0, {b"rt\0a": b"x" * 30}))
+    assert known.get(0) is None

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import types
+
 import pytest
 
 from nova_kvs import exceptions
@@ -125,6 +127,18 @@ def test_all_reads_are_one_batch(store, database, partitions):
         + [txn.IndexRead(partition, scenarios.EVERYTHING)
            for partition in partitions])
     assert len(wrapper.batches) == 1
+
+
+def test_what_is_known_is_used_while_it_holds(coordinator, partition):
+    known = types.SimpleNamespace(snapshot=None)
+    known.snapshot, = coordinator.read([txn.PartitionRead(partition)])
+    read = txn.PartitionRead(partition, (), known)
+    assert coordinator.read([read])[0] is known.snapshot
+    scenarios.send(coordinator.store, partition.key, b"HSET", partition.key,
+                   FIELDS[0], b"\0" * 7 + b"\x09new")
+    changed, = coordinator.read([read])
+    assert changed.cell(FIELDS[0]).payload == b"new"
+    assert changed.pairs is not None
 
 
 def test_truncated_record(coordinator, partition):
