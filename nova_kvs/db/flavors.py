@@ -228,11 +228,11 @@ def _flavor_get_all_from_db(s, context, inactive, filters, sort_key,
         by_flavor.setdefault(record.values["flavor_id"], set()).add(
             record.values["project_id"])
     bound = s.bind_equal(session.Find(FLAVORS, equal))
-    records = [
-        record for record in all_flavors
-        if session.satisfies(record.values, bound)
-        and all(test(record.values, by_flavor.get(record.values["id"], ()))
-                for test in tests)]
+    records = session.matching(all_flavors, bound, None)
+    for test in tests:
+        records = [
+            record for record in records
+            if test(record.values, by_flavor.get(record.values["id"], ()))]
     keys, directions = [sort_key, "id"], [sort_dir, sort_dir]
     if marker is not None:
         marked = [record for record in all_flavors

@@ -48,14 +48,6 @@ class Query:
         """Return whether a server passes all tests but the equalities."""
         return all(test(stored) for test in self.tests)
 
-    def exact_test(self, s, table):
-        """Return a function of stored values: equalities and tests."""
-        equal = s.bind_equal(session.Find(table, self.equal))
-
-        def test(stored):
-            return session.satisfies(stored, equal) and self.test(stored)
-        return test
-
 
 def parse(context, filters):
     """Return the Query of Nova's filters, or None if nothing can match.

@@ -12,12 +12,14 @@ same batch, and a second batch follows only if the server has moved.
 import collections
 import typing
 
+from nova import conf
 from nova.db.main import models
 
 from nova_kvs.db import native
 from nova_kvs.db import rows
 from nova_kvs.db import session
 
+CONF = conf.CONF
 INSTANCES = rows.table(models.Instance)
 INFO_CACHES = rows.table(models.InstanceInfoCache)
 EXTRA = rows.table(models.InstanceExtra)
@@ -265,10 +267,11 @@ def _manual_finds(context, manual_joins, uuids):
 
 def _as_dicts(instances):
     filled = []
+    template = CONF.instance_name_template
     for instance in instances:
-        values = dict(instance.__dict__)
+        values = instance.__dict__.copy()
         del values["_record"]
-        values["name"] = instance.name
+        values["name"] = rows.instance_name(instance, template)
         filled.append(values)
     return filled
 

@@ -86,17 +86,16 @@ def _by_filters(s, context, filters, limit, marker, columns_to_join,
     if marker is not None:
         after = _marker(s, context, marker)
     matching.check_sort_keys(INSTANCES, sort_keys)
-    if query.tags:
-        records = _with_tags(s, query)
-    else:
+    records = None
+    if not query.tags:
         records = _page(s, query, limit, after, sort_keys, sort_dirs)
     if records is None:
-        records = s.records(session.Find(
-            INSTANCES, query.equal, query.test))[0]
-    if after is not None:
-        test = matching.after_marker(after, sort_keys, sort_dirs)
-        records = [record for record in records if test(record.values)]
-    matching.sort(records, sort_keys, sort_dirs)
+        records = _with_tags(s, query) if query.tags else s.records(
+            session.Find(INSTANCES, query.equal, query.test))[0]
+        if after is not None:
+            test = matching.after_marker(after, sort_keys, sort_dirs)
+            records = [record for record in records if test(record.values)]
+        matching.sort(records, sort_keys, sort_dirs)
     records = matching.limited(records, limit)
     return joins.fill(s, context, s.rows(INSTANCES, records),
                       names, manual)
@@ -149,7 +148,7 @@ def _ordered_index(s, equal):
 
 
 def _page(s, query, limit, after, sort_keys, sort_dirs):
-    """Return one page's records from an ordered index.
+    """Return one page's records, in order, from an ordered index.
 
     :returns: None if no index has this order, or nothing limits the page.
     """
@@ -168,7 +167,7 @@ def _page(s, query, limit, after, sort_keys, sort_dirs):
             return None
         low, high = (None, bound) if reverse else (bound, None)
     page = []
-    test = query.exact_test(s, INSTANCES)
+    equal = s.bind_equal(session.Find(INSTANCES, query.equal))
     # One more than the page, for the marker itself.
     chunk = limit + 1
     while True:
@@ -177,7 +176,7 @@ def _page(s, query, limit, after, sort_keys, sort_dirs):
         fresh = sorted((record for record in records
                         if _beyond(record, low, high)), key=_position,
                        reverse=reverse)
-        page.extend(record for record in fresh if test(record.values))
+        page += session.matching(fresh, equal, query.test)
         if len(page) >= limit or len(records) < chunk or not fresh:
             return page
         bound = _position(fresh[-1])

@@ -58,14 +58,19 @@ class Row(models.ModelBase):
                             [self.__dict__.get(c) for c in self._table.key])
 
 
-def _instance_name(row):
-    """Return a server's name on its hypervisor, as models.Instance.name."""
+def instance_name(row, template=None):
+    """Return a server's name on its hypervisor, as models.Instance.name.
+
+    :param template: the option's value, where many names are made.
+    """
+    if template is None:
+        template = CONF.instance_name_template
     try:
-        return CONF.instance_name_template % row.id
+        return template % row.id
     except TypeError:
         info = {column: row[column] for column in row._table.columns}
         try:
-            return CONF.instance_name_template % info
+            return template % info
         except KeyError:
             return row.uuid
 
@@ -141,7 +146,7 @@ class Table:
                 if isinstance(value, property):
                     namespace[name] = value
         if "name" in namespace and self.name == "instances":
-            namespace["name"] = property(_instance_name)
+            namespace["name"] = property(instance_name)
         return type(model.__name__, (Row,), namespace)
 
     def row(self, record):

@@ -8,6 +8,7 @@ loaded object (``update``: only real changes count) and through a query
 (``update_all``: always counts).
 """
 
+import functools
 import operator
 import typing
 
@@ -21,6 +22,7 @@ from nova_kvs import exceptions
 from nova_kvs.record import access
 
 _by_key = operator.attrgetter("key")
+_ONLY_TEXT = {str}
 
 
 class In(typing.NamedTuple):
@@ -153,23 +155,35 @@ class Session:
         """Return a find's equalities with values as they are stored."""
         table = found.table
         schema_table = self.schema_table(table)
+        processors = table.bind_processors
+        native = schema_table.native
         bound = {}
         for name, value in found.equal.items():
-            if isinstance(value, (In, Not)):
-                value = type(value)(tuple(dict.fromkeys(
-                    schema_table.normalise(name, table.bind(name, item))
-                    for item in value.values if item is not None)))
-            elif value is not None:
-                value = schema_table.normalise(name, table.bind(name, value))
-            bound[name] = value
+            kind = type(value)
+            # Text is stored as it is, and most of what is looked for.
+            is_text = native.get(name) is str and name not in processors
+            if kind is str and is_text:
+                bound[name] = value
+            elif kind is In or kind is Not:
+                values = value.values
+                if not is_text or set(map(type, values)) != _ONLY_TEXT:
+                    values = [_bind(schema_table, table, name, item)
+                              for item in values if item is not None]
+                bound[name] = kind(tuple(dict.fromkeys(values)))
+            elif kind is int or kind is bool:
+                bound[name] = _bind_number(schema_table, table, name, value)
+            elif value is None:
+                bound[name] = None
+            else:
+                bound[name] = _bind(schema_table, table, name, value)
         return bound
 
     def _access(self, table, equal, alone=False):
         """Return the cheapest access that holds all rows of equalities."""
         schema_table = self.schema_table(table)
-        columns = _plan(schema_table, frozenset(
+        columns = _plan(schema_table, tuple([
             name for name, value in equal.items()
-            if value is not None and not isinstance(value, Not)))
+            if value is not None and type(value) is not Not]))
         if columns is None:
             return access.FullScan(table.name)
         if columns == schema_table.partition_column:
@@ -313,13 +327,26 @@ def _chosen(bound, answers):
     """Return which records finds, with bound values, are for, in order."""
     results = []
     for found, records in zip(bound, answers):
-        matching = _matching(records, found.equal, found.test)
-        matching.sort(key=_by_key)
-        results.append(matching)
+        records = matching(records, found.equal, found.test)
+        records.sort(key=_by_key)
+        results.append(records)
     return results
 
 
-def _matching(records, equal, test):
+def _bind(schema_table, table, name, value):
+    """Return a value as a column stores it."""
+    return schema_table.normalise(name, table.bind(name, value))
+
+
+#: Of numbers there are few: False for ``deleted`` and the like, and ids.
+_bind_number = functools.lru_cache(maxsize=1024, typed=True)(_bind)
+
+
+def matching(records, equal, test):
+    """Return the Records that satisfy bound equalities and a test.
+
+    :param test: as of Find.
+    """
     for name, value in equal.items():
         if isinstance(value, In):
             values = frozenset(value.values)
@@ -346,27 +373,13 @@ def _tuples(values):
     return tuple(tuples)
 
 
-def satisfies(stored, equal):
-    """Return whether stored values satisfy bound equalities."""
-    for name, value in equal.items():
-        actual = stored.get(name)
-        if isinstance(value, In):
-            if actual not in value.values:
-                return False
-        elif isinstance(value, Not):
-            if actual is None or actual in value.values:
-                return False
-        elif actual != value:
-            return False
-    return True
-
-
 _plans = {}
 
 
 def _plan(schema_table, names):
     """Return by which columns to ask a table for rows with known values.
 
+    :param names: tuple of columns.
     :returns: the partition column (str), the key or an indexed tuple of
         columns, or None if only a scan finds them.
     """
@@ -376,11 +389,11 @@ def _plan(schema_table, names):
     columns = None
     if schema_table.partition_column in names:
         columns = schema_table.partition_column
-    elif names.issuperset(schema_table.key):
+    elif set(names).issuperset(schema_table.key):
         columns = schema_table.key
     else:
         cheap = [candidate for candidate in schema_table.cheap_columns()
-                 if names.issuperset(candidate)]
+                 if set(names).issuperset(candidate)]
         if cheap:
             columns = max(cheap, key=len)
     _plans[schema_table.name, names] = (schema_table, columns)
