@@ -4,6 +4,8 @@
 :source: nova.db.main.api, "action_*" and "actions_get"
 """
 
+import datetime
+
 from nova.db.main import api as main_db_api
 from nova.db.main import models
 from nova import exception
@@ -24,7 +26,7 @@ def _newest(found):
     if not found:
         return None
     return max(found, key=lambda row: (
-        row._record.values.get("created_at", ""), row.id))
+        row.created_at or datetime.datetime.min, row.id))
 
 
 def _by_request(s, context, instance_uuid, request_id):

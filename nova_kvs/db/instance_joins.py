@@ -270,7 +270,7 @@ def _as_dicts(instances):
     template = CONF.instance_name_template
     for instance in instances:
         values = instance.__dict__.copy()
-        del values["_record"]
+        values.pop("_record", None)
         values["name"] = rows.instance_name(instance, template)
         filled.append(values)
     return filled

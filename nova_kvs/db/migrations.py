@@ -204,9 +204,8 @@ def migration_get_all_by_filters(s, context, filters, sort_keys=None,
     filters = filters or {}
     equal, tests = _filters(context, filters)
     if marker:
-        try:
-            marker = _get_by_uuid(s, marker)
-        except exception.MigrationNotFound:
+        marked = s.records(session.find(MIGRATIONS, uuid=marker))[0]
+        if not marked:
             raise exception.MarkerNotFound(marker=marker)
     records = [record for record in _candidates(s, filters, equal)
                if all(test(record.values) for test in tests)]
@@ -217,11 +216,11 @@ def migration_get_all_by_filters(s, context, filters, sort_keys=None,
             raise native.Fallback()
         if marker:
             after = matching.after_marker(
-                marker._record.values, keys, directions)
+                marked[0].values, keys, directions)
             records = [record for record in records if after(record.values)]
         matching.sort(records, keys, directions)
         records = matching.limited(records, limit)
-    return [MIGRATIONS.row(record) for record in records]
+    return s.rows(MIGRATIONS, records)
 
 
 @native.main_reader(require_context=True)

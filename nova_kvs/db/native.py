@@ -139,7 +139,7 @@ def _register(function, target, resolve, writes, require_context):
         if shared is not None and shared.database is kvs:
             return function(shared, context, *args, **kwargs)
         if not writes:
-            return function(session.Session(kvs), context,
+            return function(session.Session(kvs, False), context,
                             *args, **kwargs)
 
         def attempt():

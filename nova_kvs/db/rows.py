@@ -31,6 +31,8 @@ class Row(models.ModelBase):
 
     #: The Table this row belongs to.
     _table = None
+    #: What it was made of, in a session that may change it.
+    _record = None
 
     def __iter__(self):
         names = list(self._table.columns)
@@ -149,29 +151,35 @@ class Table:
             namespace["name"] = property(instance_name)
         return type(model.__name__, (Row,), namespace)
 
-    def row(self, record):
-        """Return a stored record as a Row."""
+    def row(self, record, keeps_record=True):
+        """Return a stored record as a Row.
+
+        :param keeps_record: False if the Row will not be changed in the
+            store. Without the record, garbage collection need not look into
+            the values.
+        """
+        values = self.values(record)
+        if keeps_record:
+            values["_record"] = record
+        row = self.row_class()
+        row.__dict__ = values
+        return row
+
+    def values(self, record):
+        """Return a stored record's columns as Python values, a new dict."""
         if type(record) is access.KeptRecord and self._is_copied:
             # To copy a dictionary is several times as fast as to make it.
             made = record.made
             if made is None or made[0] is not self:
                 made = record.made = self, self._values(record)
-            values = made[1].copy()
-        else:
-            values = self._values(record)
-        values["_record"] = record
-        row = self.row_class()
-        row.__dict__ = values
-        return row
+            return made[1].copy()
+        return self._values(record)
 
     def _values(self, record):
-        """Return the values of a Row's attributes."""
         values = {**self.template, **record.values}
         if len(values) != len(self.template):
             # A column that Nova no longer maps.
             values = {name: values[name] for name in self.columns}
-        # Here, so that it has its place in the copies.
-        values["_record"] = None
         for name, process in self.result_processors:
             value = values[name]
             if value is not None:

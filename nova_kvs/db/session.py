@@ -85,8 +85,13 @@ def project_scope(context, read_deleted=None):
 class Session:
     """Reads and buffered writes of one native call."""
 
-    def __init__(self, database):
+    def __init__(self, database, writes=True):
+        """Begin a transaction.
+
+        :param writes: False if no loaded row will be changed.
+        """
         self.database = database
+        self.writes = writes
         self.schema = database.schema
         self.transaction = database.begin()
         self._rows = {}
@@ -105,13 +110,14 @@ class Session:
         """Return records as Rows: for one record always the same Row."""
         known = self._rows
         make = table.row
+        writes = self.writes
         rows = []
         for record in records:
-            # A transaction has one Record of a row, and the Row keeps it.
+            # A transaction has one Record of a row, and keeps it.
             identity = id(record)
             row = known.get(identity)
             if row is None:
-                row = known[identity] = make(record)
+                row = known[identity] = make(record, writes)
             rows.append(row)
         return rows
 

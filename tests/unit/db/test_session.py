@@ -130,6 +130,25 @@ def test_one_row_for_one_record(kvs):
     assert first[0] is second[0]
 
 
+def test_rows_of_a_session_that_only_reads_are_values(kvs):
+    _add(kvs, host="h", binary="b")
+    s = session.Session(kvs, writes=False)
+    first, second = s.load(session.find(SERVICES, host="h"),
+                           session.find(SERVICES, binary="b"))
+    assert first[0] is second[0]
+    assert vars(first[0]).keys() == SERVICES.template.keys()
+
+
+@pytest.mark.parametrize("value, stored", [
+    (1, 1), (True, 1), (1.0, 1), ("1", 1), (session.In((True, 2, None)),
+                                            session.In((1, 2)))])
+def test_values_are_bound_as_they_are_stored(kvs, value, stored):
+    bound = session.Session(kvs).bind_equal(
+        session.find(SERVICES, report_count=value, host=None))
+    assert bound == {"report_count": stored, "host": None}
+    assert type(bound["report_count"]) is type(stored)
+
+
 def test_delete_forgets_changes(kvs):
     _add(kvs, host="h")
     s = session.Session(kvs)
