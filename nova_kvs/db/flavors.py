@@ -22,40 +22,62 @@ PROJECTS = rows.table(models.FlavorProjects)
 _MODULE = "nova.objects.flavor:"
 _ONE = _MODULE + "Flavor."
 
-# Flavor's id by what it was asked for, as last seen; only ever a guess.
+# Flavor's id by (column, value), as last seen; only ever a guess.
 _ids = {}
 _MAX_IDS = 10000
 
 
-def _with_specs(flavor, specs):
-    """Return a flavor as Nova's _dict_with_extra_specs does."""
-    values = dict(flavor.__dict__)
-    values.pop("_record", None)
-    values["extra_specs"] = {row.key: row.value for row in specs}
+def _with_specs(values, specs):
+    """Return a flavor as Nova's _dict_with_extra_specs does.
+
+    :param values: its own dict of columns.
+    :param specs: Records.
+    """
+    values["extra_specs"] = {
+        record.values.get("key"): record.values.get("value")
+        for record in specs}
     return values
 
 
 def _get(s, context, **equal):
-    """Return one flavor as a dict, or None: one batch if it was seen."""
-    guess_key = tuple(equal.items())
-    guess = _ids.get(guess_key)
+    """Return one flavor as a dict, or None: one batch if its id is known."""
+    guess_key, = equal.items()
+    guess = equal.get("id") or _ids.get(guess_key)
     batch = [session.Find(FLAVORS, equal)]
     if guess is not None:
         batch.extend(_related(guess))
-    flavors, *related = s.load(*batch)
+    flavors, *related = s.records(*batch)
     if not flavors:
         return None
-    flavor = flavors[0]
-    if flavor.id != guess:
-        related = s.load(*_related(flavor.id))
-        if len(_ids) >= _MAX_IDS:
-            _ids.clear()
-        _ids[guess_key] = flavor.id
+    values = FLAVORS.values(flavors[0])
+    if values["id"] != guess:
+        related = _learn(s, guess_key, values["id"])
     specs, projects = related
-    if not context.is_admin and not flavor.is_public and not any(
-            row.project_id == context.project_id for row in projects):
+    if not context.is_admin and not values["is_public"] and not any(
+            record.values.get("project_id") == context.project_id
+            for record in projects):
         return None
-    return _with_specs(flavor, specs)
+    return _with_specs(values, specs)
+
+
+def _learn(s, guess_key, flavor_id):
+    """Return the records of ``_related``, and remember a flavor's id.
+
+    Flavors are few and asked for all the time: with the first one a process
+    learns the ids of all.
+    """
+    batch = _related(flavor_id)
+    if not _ids:
+        batch += (session.find(FLAVORS),)
+    specs, projects, *others = s.records(*batch)
+    for flavors in others:
+        for record in flavors[:_MAX_IDS // 2]:
+            for name in ("flavorid", "name"):
+                _ids[name, record.values.get(name)] = record.values["id"]
+    if len(_ids) >= _MAX_IDS:
+        _ids.clear()
+    _ids[guess_key] = flavor_id
+    return specs, projects
 
 
 def _related(flavor_id):
@@ -154,7 +176,8 @@ def _flavor_create(s, context, values):
         if session.Session(s.database).count(FLAVORS, name=flavor.name):
             raise exception.FlavorExists(name=values["name"])
         raise exception.FlavorIdExists(flavor_id=values["flavorid"])
-    result = _with_specs(flavor, specs)
+    result = dict(vars(flavor))
+    result["extra_specs"] = {row.key: row.value for row in specs}
     result["projects"] = projects
     return result
 
@@ -247,8 +270,7 @@ def _flavor_get_all_from_db(s, context, inactive, filters, sort_key,
     matching.sort(records, keys, directions)
     specs_of = {}
     for record in specs:
-        specs_of.setdefault(record.values["flavor_id"], []).append(
-            SPECS.row(record))
-    return [_with_specs(FLAVORS.row(record),
+        specs_of.setdefault(record.values["flavor_id"], []).append(record)
+    return [_with_specs(FLAVORS.values(record),
                         specs_of.get(record.values["id"], ()))
             for record in matching.limited(records, limit)]

@@ -4,6 +4,7 @@
 from nova import exception
 import pytest
 
+from nova_kvs.db import flavors
 from nova_kvs.db import instance_joins
 from nova_kvs.db import native
 from tests.differential import clouds
@@ -181,3 +182,21 @@ def test_aggregates_of_a_host(call):
 def test_simple_reads(call, target, args):
     call(target, *args)
     assert call.cost == 1
+
+
+def test_with_one_flavor_the_ids_of_all_are_learned(call, monkeypatch):
+    monkeypatch.setattr(flavors, "_ids", {})
+    module = "nova.objects.flavor:"
+    for name in ("a", "b"):
+        call(module + "_flavor_create", {
+            "name": name, "flavorid": "id-" + name, "memory_mb": 1,
+            "vcpus": 1, "extra_specs": {"k": name}})
+    costs = []
+    for function, value in (("_flavor_get_by_flavor_id_from_db", "id-a"),
+                            ("_flavor_get_by_flavor_id_from_db", "id-b"),
+                            ("_flavor_get_by_name_from_db", "b"),
+                            ("_flavor_get_from_db", 1)):
+        found = call(module + "Flavor." + function, value)
+        assert found["extra_specs"] == {"k": found["name"]}
+        costs.append(call.cost)
+    assert costs == [2, 1, 1, 1]
