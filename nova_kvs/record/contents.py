@@ -16,8 +16,8 @@ _RECORD = keyspace.RECORD[0]
 _make = tuple.__new__
 
 #: Bytes of the contents that a process remembers, as they are stored; in
-#: memory they take about five times that.
-CONTENTS_BYTES = 8 << 20
+#: memory they take about eight times that.
+CONTENTS_BYTES = 4 << 20
 #: Larger partitions are not remembered.
 LARGEST_CONTENT_BYTES = 64 << 10
 
