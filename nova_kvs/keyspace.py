@@ -121,6 +121,25 @@ def _hint_head(database, index):
     return b"%s{%s:h:%s:" % (PREFIX, quote(database), quote(index))
 
 
+def marks_key(hints):
+    """Return the key of the marks beside one slice of an index.
+
+    :param hints: the slice's key.
+    """
+    return hints + b"v"
+
+
+def covers_key(hints):
+    """Return the key of the covers beside one slice of an index."""
+    return hints + b"c"
+
+
+def hints_key(beside):
+    """Return the key of the slice of an index that marks or covers are of.
+    """
+    return beside[:-1]
+
+
 def gc_key(database, bucket):
     """Return the key of one bucket of the housekeeping queue."""
     return b"%s{%s:gc:%d}" % (PREFIX, quote(database), bucket)

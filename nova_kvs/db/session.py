@@ -121,16 +121,19 @@ class Session:
             rows.append(row)
         return rows
 
-    def records(self, *finds, alone=False):
+    def records(self, *finds, alone=False, needed=None):
         """Return a list of Records for each find, as ``load``.
 
         :param alone: nothing that belongs to the same servers will be read
             or written.
+        :param needed: names of all the columns that will be looked at, or
+            pairs of one and the only value of it that matters, beside the
+            equalities of the finds: the answer may be Values.
         """
         bound = [found._replace(equal=self.bind_equal(found))
                  for found in finds]
         return _chosen(bound, self.transaction.load(
-            [self._access(found.table, found.equal, alone)
+            [self._access(found.table, found.equal, alone, needed)
              for found in bound]))
 
     def all(self, table, test=None, **equal):
@@ -144,7 +147,9 @@ class Session:
 
     def count(self, table, test=None, **equal):
         """Return how many rows one find has."""
-        return len(self.records(Find(table, equal, test), alone=True)[0])
+        return len(self.records(
+            Find(table, equal, test), alone=True,
+            needed=frozenset() if test is None else None)[0])
 
     def schema_table(self, table):
         """Return the record layer's view of a table.
@@ -184,7 +189,7 @@ class Session:
                 bound[name] = _bind(schema_table, table, name, value)
         return bound
 
-    def _access(self, table, equal, alone=False):
+    def _access(self, table, equal, alone=False, needed=None):
         """Return the cheapest access that holds all rows of equalities."""
         schema_table = self.schema_table(table)
         columns = _plan(schema_table, tuple([
@@ -199,7 +204,9 @@ class Session:
         tuples = _tuples([equal[name] for name in columns])
         if columns == schema_table.key:
             return access.ByKey(table.name, tuples)
-        return access.ByIndex(table.name, columns, tuples, alone)
+        return access.ByIndex(
+            table.name, columns, tuples, alone,
+            frozenset() if needed is None else needed.union(equal))
 
     def insert(self, table, values):
         """Add a row, with the model's defaults and an id.

@@ -9,10 +9,12 @@ from nova_kvs import exceptions
 from nova_kvs.inspection import checks
 from nova_kvs.inspection import hint_checks
 from nova_kvs.inspection import keys
+from nova_kvs.inspection import mark_checks
 from nova_kvs.inspection import record_checks
 from nova_kvs.inspection import transaction_checks
 from nova_kvs import keyspace
 from nova_kvs.record import index as indexing
+from nova_kvs.record import marks
 from nova_kvs.record import partition_rules
 
 _VERSION_BYTES = checks.VERSION.size
@@ -37,6 +39,8 @@ class Examiner:
             keys.KeyType.PARTITION: self._partition,
             keys.KeyType.INDEX: self._index,
             keys.KeyType.HINTS: self._hints,
+            keys.KeyType.MARKS: self._marks,
+            keys.KeyType.COVERS: self._covers,
             keys.KeyType.DIRECTORY: self._directory,
             keys.KeyType.QUEUE: self._queue,
         }
@@ -107,6 +111,8 @@ class Examiner:
                 self.highest[table.name] = number
         for hint in context.hints(table, row, partition, field):
             made.append(hint_checks.HintNeeded(hint, partition, field))
+        for mark in marks.needed(context.name, table, row, partition, field):
+            made.append(mark_checks.MarkNeeded(mark, partition, field))
         for entry in context.entries(table, row, partition, field):
             made.append(record_checks.EntryNeeded(partition, entry, field))
         for unique in context.uniques(table, row, partition, field):
@@ -163,6 +169,23 @@ class Examiner:
                 made.append(hint_checks.Malformed(
                     piece.key.name, member, "hint-undecodable"))
         return made
+
+    def _marks(self, piece):
+        slot = keyspace.hints_key(piece.key.name)
+        made = []
+        for member, _ in piece.pairs:
+            try:
+                made.append(mark_checks.MarkHeld(
+                    marks.Mark(slot, member), self._keys))
+            except ValueError:
+                made.append(hint_checks.Malformed(
+                    piece.key.name, member, "mark-undecodable"))
+        return made
+
+    def _covers(self, piece):
+        slot = keyspace.hints_key(piece.key.name)
+        return [mark_checks.Cover(marks.Mark(slot, member))
+                for member, _ in piece.pairs]
 
     def _directory(self, piece):
         made = []

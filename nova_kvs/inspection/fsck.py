@@ -23,6 +23,7 @@ from nova_kvs.inspection import transaction_checks
 from nova_kvs.inspection import walk
 from nova_kvs import keyspace
 from nova_kvs.record import housekeeping
+from nova_kvs.record import marks
 from nova_kvs.txn import commit
 
 #: Checks that wait for their second look; more interrupt the walk.
@@ -223,8 +224,10 @@ def _promises(member):
     try:
         kind, value, _ = msgpack.unpackb(member)
         if kind == housekeeping.HINTS:
-            return [(slot, prefix) for _, _, _, slots in value
-                    for slot, prefix, _ in slots]
+            return [promise for _, partition, field, slots in value
+                    for slot, prefix, _ in slots
+                    for promise in ((slot, prefix),
+                                    marks.Mark(slot, partition + field))]
         if kind == housekeeping.PARTITIONS:
             return [item[0] for item in value]
         if kind == commit.SETTLE:

@@ -31,6 +31,9 @@ class KeyType(enum.Enum):
     INDEX = "index"
     OUTCOME = "outcome"
     HINTS = "hints"
+    #: Beside hints, see nova_kvs.record.marks.
+    MARKS = "marks"
+    COVERS = "covers"
     DIRECTORY = "directory"
     QUEUE = "queue"
     COUNTER = "counter"
@@ -52,6 +55,11 @@ class Key(typing.NamedTuple):
     table: str = ""
 
 
+#: By what comes behind the key of a slice of an index.
+_BESIDE_HINTS = {b"": KeyType.HINTS, b"v": KeyType.MARKS,
+                 b"c": KeyType.COVERS}
+
+
 def classify(key, database):
     """Return a key taken apart.
 
@@ -67,13 +75,15 @@ def classify(key, database):
         return _of_partition(key, parts[0].decode(), key[:end + 1], suffix)
     if suffix == _FENCE_SUFFIX:
         return Key(key, KeyType.FENCE)
-    if suffix:
-        return Key(key, KeyType.UNKNOWN)
     if parts[0] == _HINT and len(parts) == 3:
         index = parse.unquote(parts[1].decode("ascii", "replace"))
         if index.startswith("."):
-            return Key(key, KeyType.DIRECTORY, kind=index[1:])
-        return Key(key, KeyType.HINTS)
+            if not suffix:
+                return Key(key, KeyType.DIRECTORY, kind=index[1:])
+        elif suffix in _BESIDE_HINTS:
+            return Key(key, _BESIDE_HINTS[suffix])
+    if suffix:
+        return Key(key, KeyType.UNKNOWN)
     if parts[0] == _QUEUE and len(parts) == 2:
         return Key(key, KeyType.QUEUE)
     if parts[0] == _COUNTER and len(parts) == 2:

@@ -24,6 +24,8 @@ _COMMANDS = {
     key_types.KeyType.PARTITION: b"HSCAN",
     key_types.KeyType.INDEX: b"ZSCAN",
     key_types.KeyType.HINTS: b"ZSCAN",
+    key_types.KeyType.MARKS: b"ZSCAN",
+    key_types.KeyType.COVERS: b"HSCAN",
     key_types.KeyType.DIRECTORY: b"ZSCAN",
     key_types.KeyType.QUEUE: b"ZSCAN",
 }

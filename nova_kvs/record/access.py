@@ -30,13 +30,17 @@ class ByIndex(typing.NamedTuple):
 
     ``columns`` is a prefix of one of ``Table.indexes``' column tuples.
     ``alone`` says that nothing else of the rows' partitions will be asked
-    for: then they are not read whole.
+    for: then they are not read whole. ``needed`` are the only columns that
+    the answer must have, or pairs of a column and the only value of it that
+    matters: where the index has covers the answer may be Values instead of
+    Records.
     """
 
     table: str
     columns: tuple
     tuples: tuple
     alone: bool = False
+    needed: frozenset = frozenset()
 
 
 class ByRange(typing.NamedTuple):
@@ -59,6 +63,15 @@ class FullScan(typing.NamedTuple):
     """All rows of a table. Counted, and logged at debug."""
 
     table: str
+
+
+class Values(typing.NamedTuple):
+    """Some columns of a stored row: enough to tell, not to write it."""
+
+    table: str
+    key: tuple
+    #: column name -> value. Read only.
+    values: dict
 
 
 class Record(typing.NamedTuple):

@@ -13,6 +13,7 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import codec
 from nova_kvs.record import index as indexing
+from nova_kvs.record import marks
 from nova_kvs.record import partition_rules
 from nova_kvs.txn import entry
 from nova_kvs.txn import mutation
@@ -68,6 +69,8 @@ class Changes:
         #: Partitions that may be empty: of deletes, and of inserts that
         #: fail.
         self.partition_checks = {}
+        #: Mark -> (version to raise it to, cover or None).
+        self.marks = {}
 
     def add(self, write):
         """Add the changes of one row."""
@@ -111,6 +114,12 @@ class Changes:
             if partition not in self._kept and not left:
                 self.partition_checks[partition] = kind
 
+    def covers(self):
+        """Return the Entries of covers that hold once this is committed."""
+        return [marks.covering(mark, cover)
+                for mark, (_, cover) in self.marks.items()
+                if cover is not None]
+
     def unique_deletes(self):
         """Return (partition, field) of the unique keys to be taken out."""
         return [where for where, state in self._uniques.items() if state[0]]
@@ -131,6 +140,7 @@ class Changes:
                 partition, view.floor if view else 0)
             hints = self._hints(table, row, partition, field)
             self._change_hints(table, partition, field, version, hints, ())
+            self._mark(table, row, partition, field, version, row)
         self.mutations.append(mutation.Mutation(
             partition, field, 0, codec.encode(row),
             index_add=[indexing.inner_entry(index, row, field)
@@ -174,6 +184,8 @@ class Changes:
             self._change_hints(
                 table, partition, field, 0, (),
                 self._hints(table, row, partition, field))
+            self._mark(table, row, partition, field, original.version + 1,
+                       None)
         if table.hints or not at_home:
             # Of the table's own partition only the floor may have to go.
             self._dropped.setdefault(partition, (
@@ -211,6 +223,13 @@ class Changes:
                 write.new_table, partition, field, version,
                 [hint for hint in after if hint not in before],
                 [hint for hint in before if hint not in after])
+            covered = write.table.covered
+            if changed is None or covered is not None and (
+                    covered.are_changed(old, new, changed)):
+                # Where it was, its cover tells that it is no more.
+                self._mark(write.table, old, partition, field, version, new)
+                self._mark(
+                    write.new_table, new, partition, field, version, new)
         removed, added = (
             {indexing.inner_entry(index, row, field)
              for index in table.inner
@@ -275,6 +294,17 @@ class Changes:
                 if hint is not None:
                     found.append(hint)
         return found
+
+    def _mark(self, table, row, partition, field, version, new):
+        """Raise the marks of a row.
+
+        :param new: the row as it will be; None: it will be gone.
+        """
+        found = marks.needed(self._database, table, row, partition, field)
+        if found:
+            cover = None if new is None else table.covered.cover(
+                new, version)
+            self.marks.update(dict.fromkeys(found, (version, cover)))
 
     def _change_hints(self, table, partition, field, version, added, removed):
         check = []

@@ -47,7 +47,8 @@ def decode(payload, where):
 
 def encode_list(values):
     """Return a list of values (of any msgpack type) as bytes."""
-    return msgpack.packb(values, use_bin_type=True)
+    return msgpack.packb(
+        values, use_bin_type=True, unicode_errors=_UNICODE_ERRORS)
 
 
 def decode_list(payload, where, length):
@@ -57,7 +58,8 @@ def decode_list(payload, where, length):
     :raises nova_kvs.exceptions.CorruptRecordError: if it does not decode.
     """
     try:
-        values = msgpack.unpackb(payload, raw=False)
+        values = msgpack.unpackb(
+            payload, raw=False, unicode_errors=_UNICODE_ERRORS)
     except (ValueError, msgpack.exceptions.UnpackException) as error:
         raise exceptions.CorruptRecordError(field=where) from error
     if type(values) is not list or len(values) != length:

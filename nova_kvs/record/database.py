@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A database: its schema, ids and what a process remembers of it."""
 
+import collections
 import dataclasses
 import functools
 import itertools
@@ -33,6 +34,8 @@ HOUSEKEEPING_ITEMS = 50
 LOCATORS = 50000
 #: Records that a process keeps decoded, of the tables that are kept.
 DECODED = 50000
+#: Covers that may wait for a commit to go with; older ones get lost.
+COVERS = 1000
 _FRESH_IDS = 10000
 #: A block of ids that lasts shorter than this is followed by one of twice
 #: its size, up to so many times the configured one.
@@ -111,6 +114,8 @@ class Database:
         #: Of View: what was decoded before, and what partitions held.
         self.decoded = {}
         self.contents = contents.Contents()
+        #: (until when, Entry) of covers to go with the next commit.
+        self._covers = collections.deque(maxlen=COVERS)
         #: Table's name -> partition of the whole table.
         self.homes = {}
         #: (table's name, id) that were given out to rows others belong to.
@@ -188,6 +193,29 @@ class Database:
             # Another thread may be at it too.
             for name in list(itertools.islice(locators, LOCATORS // 4)):
                 locators.pop(name, None)
+
+    def add_covers(self, entries):
+        """Let covers be written with a commit, or get lost.
+
+        They must arrive before housekeeping removes covers of rows that
+        have left the index since.
+        """
+        until = time.monotonic() + self.grace_ms / 2000
+        self._covers.extend([(until, entry) for entry in entries])
+
+    def take_covers(self):
+        """Return the covers that are to go with a commit, each once."""
+        covers = self._covers
+        now = time.monotonic()
+        taken = []
+        while covers:
+            try:
+                until, entry = covers.popleft()
+            except IndexError:  # Another thread was faster.
+                break
+            if now < until:
+                taken.append(entry)
+        return taken
 
     # Ids --------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import os
 from nova_kvs import keyspace
 from nova_kvs.record import codec
 from nova_kvs.record import index as indexing
+from nova_kvs.record import marks
 from nova_kvs.store import base
 from nova_kvs.store import scripts
 from nova_kvs.txn import mutation
@@ -74,11 +75,20 @@ class Housekeeper:
         commands = {}
         again = {}
         for table_name, partition, field, slots in checks:
-            version, needed = self._state(
+            version, needed, marked = self._state(
                 table_name, keyspace.Partition(partition), field,
                 records[partition, field])
+            # Up to this version nobody is at work who has raised a mark.
+            left = marks.HIGHEST
+            if records[partition, field][1] is not None:
+                left = max([version] + [
+                    indexing.version_of(own) for _, _, own in slots if own])
             for slot, prefix, own in slots:
                 members = listed[slot, prefix]
+                mark = marks.Mark(slot, partition + field)
+                if (slot, prefix) not in needed and (
+                        marked is not None and mark not in marked):
+                    commands[mark] = marks.dropping(mark, left)
                 # One must stay: the oldest, whoever looks.
                 keep = None
                 if (slot, prefix) in needed:
@@ -126,23 +136,27 @@ class Housekeeper:
                 for where, snapshot in zip(wanted, snapshots)}
 
     def _state(self, table_name, partition, field, stored):
-        """Return the version up to which hints are decided, and the hints
-        that the row needs as a set of (slot, prefix).
+        """Return the version up to which hints are decided, and what the
+        row needs: a set of (slot, prefix) and one of Marks, None if rows of
+        its table have no marks.
         """
+        name = self._owner.name
         floor, cell = stored
-        if cell is None:
-            return floor, ()
         table = self._owner.schema.tables.get(table_name)
         if table is None:
             table = self._owner.refresh_schema().tables.get(table_name)
-        if table is None:
-            return cell.version, ()
+        is_marked = table is None or table.covered is not None
+        if cell is None or table is None:
+            return (floor if cell is None else cell.version), (), (
+                () if is_marked else None)
         row = codec.decode(cell.payload, field)
-        return cell.version, {
+        hints = {
             hint for hint in (
-                indexing.hint_of(self._owner.name, table, index, row,
-                                 partition, field)
+                indexing.hint_of(name, table, index, row, partition, field)
                 for index in table.hints) if hint is not None}
+        return cell.version, hints, (
+            marks.needed(name, table, row, partition, field)
+            if is_marked else None)
 
     # Partitions -------------------------------------------------------------
 

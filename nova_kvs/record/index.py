@@ -100,11 +100,20 @@ def hint_of(database, table, index, values, partition, field):
     columns = keyspace.encode_tuple(
         [values.get(column) for column in index.columns])
     where = partition.key + field
-    bucket = zlib.crc32(where) % index.buckets if index.buckets > 1 else 0
     return Hint(
-        slot_key(database, table, index, values[index.columns[0]], bucket),
+        slot_of(database, table, index, values, where),
         b"%s%s%s" % (columns, where,
                      _LENGTHS.pack(len(partition.key), len(field))))
+
+
+def slot_of(database, table, index, values, where):
+    """Return the key of the slot of a hint index that a row is in.
+
+    :param where: the partition's key and the field, joined.
+    """
+    bucket = zlib.crc32(where) % index.buckets if index.buckets > 1 else 0
+    return slot_key(
+        database, table, index, values[index.columns[0]], bucket)
 
 
 def slot_key(database, table, index, value, bucket):
@@ -148,6 +157,15 @@ def field_of(stored):
 def version_of(stored):
     """Return the version of a stored hint."""
     return _VERSION.unpack_from(stored, len(stored) - MEMBER_TAIL_BYTES)[0]
+
+
+def where_of(stored):
+    """Return the partition's key and the field that a stored hint names,
+    joined.
+    """
+    end = len(stored) - _TAIL_BYTES
+    where, field = _LENGTHS.unpack_from(stored, end)
+    return stored[end - field - where:end]
 
 
 def columns_of(stored):

@@ -47,6 +47,23 @@ class Hint(typing.NamedTuple):
     buckets: int = 1
     #: ``(column, value)``: only rows that have it are in the index.
     only: tuple | None = None
+    #: Beside it is what ``Rule.covered`` says of its rows.
+    marked: bool = False
+
+
+class Covered(typing.NamedTuple):
+    """What marked indexes tell of rows, see :mod:`nova_kvs.record.marks`.
+
+    Each column costs those who write it a round trip, if nothing else does.
+    Whoever adds one makes a new format: older writers do not mark it.
+    """
+
+    #: ``(column, value)``: of the rows that have it.
+    only: tuple
+    #: Columns, beside those of the indexes that are marked.
+    columns: tuple
+    #: ``(column, value)``: only whether the column has the value.
+    states: tuple = ()
 
 
 class Rule(typing.NamedTuple):
@@ -57,6 +74,7 @@ class Rule(typing.NamedTuple):
     hints: tuple = ()
     #: Table whose record with the id ``column`` shares its partition.
     parent: str | None = None
+    covered: Covered | None = None
 
 
 _ID = Hint(("id",))
@@ -68,9 +86,13 @@ RULES = {
     # The servers of a cell.
     "instances": Rule(SERVER, "uuid", (
         _ID,
-        Hint(("project_id", "deleted", "created_at", "id")),
-        Hint(("host", "deleted", "created_at", "id")),
-        _LIVE)),
+        Hint(("project_id", "deleted", "created_at", "id"), marked=True),
+        Hint(("host", "deleted", "created_at", "id"), marked=True),
+        _LIVE), covered=Covered(
+            ("deleted", 0),
+            # What quotas count, and lists of UUIDs.
+            ("uuid", "user_id", "vcpus", "memory_mb", "hidden", "node"),
+            (("vm_state", "soft-delete"),))),
     "instance_extra": Rule(SERVER, "instance_uuid"),
     "instance_info_caches": Rule(SERVER, "instance_uuid"),
     "instance_metadata": Rule(SERVER, "instance_uuid"),

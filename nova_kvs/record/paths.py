@@ -13,6 +13,7 @@ import logging
 from nova_kvs import keyspace
 from nova_kvs.record import children
 from nova_kvs.record import index as indexing
+from nova_kvs.record import marks
 from nova_kvs.record import partition_rules
 from nova_kvs.txn import reading
 
@@ -222,9 +223,7 @@ def by_index(tx, table, wanted):
          for values in wanted.tuples]))
     if columns == table.key:
         return (yield from locate(tx, table, tuples))
-    rows = yield from _candidates(
-        tx, table, columns, tuples,
-        wanted.alone or table.kind in partition_rules.SINGLE)
+    rows = yield from _candidates(tx, table, wanted, tuples)
     chosen = set(tuples)
     if len(columns) == 1:
         column = columns[0]
@@ -234,8 +233,12 @@ def by_index(tx, table, wanted):
             in chosen]
 
 
-def _candidates(tx, table, columns, tuples, alone):
-    """Return at least the rows whose columns equal one of some tuples."""
+def _candidates(tx, table, wanted, tuples):
+    """Return at least the rows whose columns equal one of some tuples.
+
+    :param wanted: ByIndex. :param tuples: its tuples, as stored.
+    """
+    columns = wanted.columns
     size = len(columns)
     column = table.partition_column
     if column is None:
@@ -255,8 +258,12 @@ def _candidates(tx, table, columns, tuples, alone):
         return (yield from scan(tx, table))
     reads = _hint_reads(tx, table, index, list(dict.fromkeys(
         [values[:shared] for values in tuples])))
+    # What was read before stays as it was.
+    if not tx.views and index.marked and table.covered.can_answer(
+            wanted, tuples):
+        return (yield from marks.rows(tx, table, reads))
     results = yield reads
-    if alone:
+    if wanted.alone or table.kind in partition_rules.SINGLE:
         return (yield from _hinted_records(tx, table, results))
     return (yield from _named(tx, table, _hinted_partitions(reads, results)))
 

@@ -12,6 +12,7 @@ from nova_kvs.record import evolution
 from nova_kvs.record import format as stored_format
 from nova_kvs.record import housekeeping
 from nova_kvs.record import index as indexing
+from nova_kvs.record import marks
 from nova_kvs.record import partition_rules
 from nova_kvs.record import paths
 from nova_kvs.record import ranges
@@ -31,6 +32,10 @@ _PATHS = {
 }
 
 
+_NOT_OF_PARTITIONS = frozenset([
+    reading.HintRead, reading.MarksRead, reading.CoversRead])
+
+
 class RecordTransaction:
     """One transaction. Not for several threads at once.
 
@@ -46,6 +51,8 @@ class RecordTransaction:
         self.database = owner.name
         self.locators = owner.locators
         self.contents = owner.contents
+        #: Takes covers, to be written some time.
+        self.add_covers = owner.add_covers
         self._reset()
 
     def _reset(self):
@@ -227,7 +234,7 @@ class RecordTransaction:
         for read, result in zip(tuple(reads), results):
             reads[read] = result
             kind = type(read)
-            if kind is reading.HintRead:
+            if kind in _NOT_OF_PARTITIONS:
                 continue
             partition = read.partition
             seen = views.get(partition)
@@ -418,6 +425,7 @@ class RecordTransaction:
                 if not found or attempt == ATTEMPTS - 1:
                     raise
                 unique_versions.update(found)
+        self.add_covers(batch.covers())
         self._committed(writes, versions)
         if check is not None:
             self._owner.see_schema(results.pop())
@@ -445,10 +453,16 @@ class RecordTransaction:
 
     def _entries(self, batch):
         """Return what is added to hints and the queue with the commit."""
-        if not batch.hint_checks and not batch.partition_checks:
+        if not (batch.hint_checks or batch.partition_checks
+                or batch.marks):
             return ()
-        return batch.entries + housekeeping.entries(
-            self._owner, batch.hint_checks, batch.partition_checks)
+        return [
+            *[marks.raising(mark, version)
+              for mark, (version, _) in batch.marks.items()],
+            *batch.entries,
+            *housekeeping.entries(
+                self._owner, batch.hint_checks, batch.partition_checks),
+            *self._owner.take_covers()]
 
     def _other_versions(self, batch, known):
         """Return the versions of unique keys that are not as assumed.

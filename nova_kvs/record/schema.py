@@ -14,6 +14,7 @@ import typing
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
+from nova_kvs.record import marks
 from nova_kvs.record import partition_rules
 
 #: Key column of a table without a primary key.
@@ -43,6 +44,8 @@ class Index(typing.NamedTuple):
     buckets: int = 1
     #: ``(column, value)``: only rows that have it are in the index.
     only: tuple | None = None
+    #: Beside it are marks and covers, see :mod:`nova_kvs.record.marks`.
+    marked: bool = False
 
 
 def affinity(declared):
@@ -146,10 +149,14 @@ class Table:
         self.indexes = indexes
         self.hints = tuple(index for index in indexes if index.hint)
         self.inner = tuple(index for index in indexes if not index.hint)
-        #: Columns that an index or a unique key depends on.
+        self.marked = tuple(index for index in indexes if index.marked)
+        self.covered = (marks.Columns(rule.covered, columns, key, self.marked)
+                        if self.marked else None)
+        #: Columns that an index, a cover or a unique key depends on.
         self.indexed = frozenset(
             column for index in (*indexes, *uniques)
-            for column in index.columns)
+            for column in index.columns).union(
+                self.covered.names if self.covered else ())
         self.prefix = keyspace.record_prefix(name)
         self.id_hint = next(
             (index for index in self.hints if index.columns == key), None)
@@ -308,7 +315,8 @@ def _read_indexes(connection, name, key, rule):
         wanted.append(columns)
     if rule:
         indexes = [Index(_name(hint.columns), hint.columns, True,
-                         hint.buckets, hint.only) for hint in rule.hints]
+                         hint.buckets, hint.only, hint.marked)
+                   for hint in rule.hints]
     else:
         wanted.extend(_foreign_keys(connection, name))
         indexes = [Index(_name(columns), columns, False)

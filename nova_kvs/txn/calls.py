@@ -18,7 +18,6 @@ FOR_EVER = b""
 
 _VERSION = mutation.VERSION
 _ABSENT = b""
-_AT_ONCE = b""
 
 
 def commit_call(partition, mutations, txn_id, life_ms, versions, entries=()):
@@ -27,7 +26,7 @@ def commit_call(partition, mutations, txn_id, life_ms, versions, entries=()):
     :param mutations: those of this partition.
     :param life_ms: of outcome ``c``; ``FOR_EVER`` for none.
     :param versions: dict that gets (partition, field) -> new version.
-    :param entries: of Entry, to be added in the same step. Their keys have
+    :param entries: to be written in the same step. Their keys have
         other hash tags: only for a store of one server.
     """
     args = [life_ms, recovery.OUTCOME_LIFE_MS, len(mutations), 0]
@@ -48,8 +47,8 @@ def commit_call(partition, mutations, txn_id, life_ms, versions, entries=()):
     keys = (partition.key, partition.outcome_key(txn_id))
     if adds or removes or entries:
         keys += (partition.index_key, *[entry.key for entry in entries])
-        for _, member, due_in_ms in entries:
-            args += (_AT_ONCE if due_in_ms is None else due_in_ms, member)
+        for entry in entries:
+            args += (entry.how(), entry.member)
         args[3] = len(adds)
         args += adds
         args += removes

@@ -258,3 +258,32 @@ class HintRead(typing.NamedTuple):
     def result(self, reply, met):
         """Return the result."""
         return reply
+
+
+class MarksRead(typing.NamedTuple):
+    """The marks beside a slice of an index: a dict of member -> version."""
+
+    key: bytes
+
+    def item(self):
+        """Return the item of a batch that asks for it."""
+        return base.Command(
+            self.key, (b"ZRANGE", self.key, 0, -1, b"WITHSCORES"))
+
+    def result(self, reply, met):
+        """Return the result."""
+        return dict(zip(reply[::2], map(float, reply[1::2])))
+
+
+class CoversRead(typing.NamedTuple):
+    """The covers beside a slice of an index: a dict of member -> cover."""
+
+    key: bytes
+
+    def item(self):
+        """Return the item of a batch that asks for it."""
+        return base.Command(self.key, (b"HGETALL", self.key))
+
+    def result(self, reply, met):
+        """Return the result."""
+        return dict(zip(reply[::2], reply[1::2]))

@@ -3,13 +3,14 @@
 -- record the transaction's outcome in the same step: the commit point.
 -- Writes.
 -- KEYS[1] partition, KEYS[2] outcome, KEYS[3] the partition's index (only
--- if a mutation changes it, or more keys follow), KEYS[4..] sorted sets that
--- get entries (only where one server has every key).
+-- if a mutation changes it, or more keys follow), KEYS[4..] sorted sets and
+-- hashes that get entries (only where one server has every key).
 -- ARGV[1] life of outcome "c" in ms ("": until removed), ARGV[2] life of
 -- outcome "a" in ms, ARGV[3] number n of mutations, ARGV[4] number of index
 -- additions; n times: op, field, expected version ("": absent), new cell;
--- for each of KEYS[4..]: ms until the entry is due ("": its score is 0),
--- member; then index members to add, then those to remove.
+-- for each of KEYS[4..]: ms until the entry is due ("": its score is 0), or
+-- ">" and a score to raise it to, or "=" and the value of a field of a hash;
+-- member or field; then index members to add, then those to remove.
 -- op: "p" put, "P" insert above the floor, "d" delete, "D" delete that
 -- raises the floor, "l" only validate. Versions are 8 bytes, big-endian.
 -- Returns the outcome: "c"; "a" aborted by another; "av" and the numbers of
@@ -123,6 +124,10 @@ for i = 4, #KEYS do
   at = at + 2
   if delay == '' then
     redis.call('ZADD', KEYS[i], '0', member)
+  elseif string.byte(delay) == 62 then
+    redis.call('ZADD', KEYS[i], 'GT', string.sub(delay, 2), member)
+  elseif string.byte(delay) == 61 then
+    redis.call('HSET', KEYS[i], member, string.sub(delay, 2))
   else
     if not now then
       local time = redis.call('TIME')

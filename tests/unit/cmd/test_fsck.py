@@ -11,6 +11,7 @@ from nova_kvs.inspection import fsck
 from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record import index as indexing
+from nova_kvs.record import marks
 from nova_kvs.store import base as store_base
 from nova_kvs.txn import mutation
 from nova_kvs.txn import recovery
@@ -78,6 +79,22 @@ class Damage:
             table.index("host+deleted+created_at+id"),
             {"host": host, "deleted": 0, "id": 1}, partition, self.instance)
         return hint.key, indexing.member(hint, version, b"nonc")
+
+    def mark(self, host, instance=1):
+        """Return a Mark beside the index of hosts."""
+        table = self.table("instances")
+        slot, = indexing.slot_keys(
+            self.db.name, table,
+            table.index("host+deleted+created_at+id"), host)
+        return marks.Mark(
+            slot, self.server.key + table.field((instance,)))
+
+    def cover(self, host, version, **values):
+        """Write a cover of a row with other values."""
+        covered = self.table("instances").covered
+        row = {"id": 1, "host": "a", "deleted": 0, **values}
+        self.db.store.batch([marks.covering(
+            self.mark(host), covered.cover(row, version)).item()])
 
     # One method each for a kind of damage -----------------------------------
 
@@ -167,6 +184,28 @@ class Damage:
     def hint_undecodable(self):
         self.run(b"ZADD", self.hint_of("a")[0], 0, b"x")
 
+    def mark_missing(self):
+        mark = self.mark("a")
+        self.run(b"ZREM", keyspace.marks_key(mark.slot), mark.member)
+
+    def mark_stale(self):
+        self.db.store.batch([marks.raising(self.mark("b"), 3).item()])
+
+    def mark_of_nothing(self):
+        self.db.store.batch([marks.raising(self.mark("a", 77), 3).item()])
+
+    def mark_undecodable(self):
+        self.run(b"ZADD", keyspace.marks_key(self.mark("a").slot), 1, b"x")
+
+    def cover_stale(self):
+        self.cover("a", 9, uuid="other")
+
+    def cover_dangling(self):
+        self.cover("b", 9)
+
+    def cover_undecodable(self):
+        self.db.store.batch([marks.covering(self.mark("a"), b"x").item()])
+
     def directory_missing(self):
         for key in self.keys(b":h:.s:"):
             self.run(b"UNLINK", key)
@@ -245,6 +284,13 @@ DAMAGE = {
     "hint_of_a_later_version": "hint-stale",
     "hint_dangling": "hint-dangling",
     "hint_undecodable": "hint-undecodable",
+    "mark_missing": "mark-missing",
+    "mark_stale": "mark-stale",
+    "mark_of_nothing": "mark-stale",
+    "mark_undecodable": "mark-undecodable",
+    "cover_stale": "cover-stale",
+    "cover_dangling": "cover-dangling",
+    "cover_undecodable": "cover-undecodable",
     "directory_missing": "directory-missing",
     "directory_stale": "directory-stale",
     "directory_undecodable": "directory-undecodable",
@@ -268,7 +314,8 @@ def test_a_sound_database_is_clean(db):
 def test_every_kind_of_damage_is_done():
     done = {name for name in vars(Damage)
             if not name.startswith("_")} - {
-                "table", "run", "keys", "hint_of", "intent"}
+                "table", "run", "keys", "hint_of", "intent", "mark",
+                "cover"}
     assert done == set(DAMAGE)
 
 
@@ -290,7 +337,7 @@ def test_damage_is_found_and_repaired(db, name):
     assert again.is_clean
     assert bool(removed) == ("undecodable" in DAMAGE[name] and name not in (
         "index_undecodable", "hint_undecodable", "directory_undecodable",
-        "queue_undecodable"))
+        "queue_undecodable", "mark_undecodable", "cover_undecodable"))
     databases.tidy(db)
     if not removed:
         assert databases.keys(db) == keys

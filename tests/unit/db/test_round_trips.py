@@ -149,6 +149,30 @@ def test_page_of_all_projects(call):
     assert call.cloud.main.stats.full_scans == scans
 
 
+@pytest.mark.parametrize("target, args", [
+    ("nova.objects.instance:InstanceList._get_counts_in_db", ("p1", "u1")),
+    ("nova.objects.instance:InstanceList._get_count_by_hosts", (["h1"],)),
+    ("nova.objects.instance:InstanceList._get_uuids_by_host_and_node",
+     ("h1", None)),
+    ("instance_get_all_uuids_by_hosts", (["h1"],)),
+])
+def test_counts_and_lists_read_no_server(call, target, args):
+    for number in range(1, 30):
+        call.server(number)
+    call(target, *args)
+    call("service_create", {
+        "host": "h2", "binary": "nova-compute", "topic": "compute"})
+    call.server(99, project="p9", host="h9")
+    commands = call.cloud.main.store.stats.commands
+    result = call(target, *args)
+    assert call.cost == 1
+    assert call.cloud.main.store.stats.commands - commands <= 4
+    if "counts" in target:
+        assert result == {
+            "project": {"instances": 30, "cores": 0, "ram": 0},
+            "user": {"instances": 30, "cores": 0, "ram": 0}}
+
+
 def test_aggregates_of_a_host(call):
     module = "nova.objects.aggregate:"
     read = module + "_get_by_host_from_db"
