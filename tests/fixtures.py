@@ -167,9 +167,12 @@ class _Servers(abc.ABC):
     def resume(self, node):
         self.processes[node].send_signal(signal.SIGCONT)
 
-    def restart(self, node):
-        """Start a killed node again on its port and files."""
-        self._spawn(node, self._commands[node])
+    def restart(self, node, arguments=()):
+        """Start a killed node again on its port and files.
+
+        :param arguments: settings for this time, as redis-server's.
+        """
+        self._spawn(node, [*self._commands[node], *arguments])
         self._wait_started(node)
 
     def stop(self):

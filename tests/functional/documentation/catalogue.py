@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How each literal block of the documentation is tested.
+
+A block is found by what it starts with. Those of one page with the same check
+are given to it together, in the order of the page. A block that is not here
+fails the tests, and so does an entry without a block.
+"""
+
+#: Page -> start of a block -> name of the check: see CHECKS in
+#: test_documentation, whose docstrings say what each of them does.
+BLOCKS = {
+    "README.rst": {
+        "pipx run tox -e": "tox",
+        "[database]": "configuration",
+        "Nova, Placement\n    hot calls": "explanation",
+    },
+    "devstack/README.rst": {
+        "[[local|localrc]]": "localrc",
+        "DEVSTACK_SRC=": "tox",
+    },
+    "doc/source/admin/backup.rst": {
+        "redis-cli": "backup",
+    },
+    "doc/source/admin/migration.rst": {
+        "nova-manage --config-file nova-kvs.conf": "moving",
+        "nova-kvs import": "moving",
+        "nova-manage cell_v2 update_cell": "moving",
+        "nova-kvs export": "moving",
+    },
+    "doc/source/admin/monitoring.rst": {
+        "nova-kvs check": "cloud",
+        "[nova_kvs]": "configuration",
+        "node_exporter": "elsewhere",
+        "sum(rate(": "metrics",
+    },
+    "doc/source/admin/redis.rst": {
+        "redis-cli --cluster create": "cluster",
+        "ACL SETUSER": "cluster",
+    },
+    "doc/source/admin/sites.rst": {
+        "[api_database]": "configuration",
+    },
+    "doc/source/admin/upgrade.rst": {
+        "nova-kvs-status upgrade check": "cloud",
+    },
+    "doc/source/cli/index.rst": {
+        "nova-kvs COMMAND": "explanation",
+        "source": "completion",
+        "$ nova-kvs check": "session",
+    },
+    "doc/source/cli/nova-kvs-status.rst": {
+        "nova-kvs-status [": "explanation",
+        "nova-kvs-status --config-file": "cloud",
+    },
+    "doc/source/configuration/index.rst": {
+        "kvs+cluster://[": "url_forms",
+        "[database]": "configuration",
+    },
+    "doc/source/contributor/benchmarks.rst": {
+        "tox -e bench": "tox",
+        "python -m tests.benchmarks.boot": "programs",
+    },
+    "doc/source/contributor/conformance.rst": {
+        "tox -e nova-db": "tox",
+        "nova.tests.": "excluded_tests",
+    },
+    "doc/source/contributor/design.rst": {
+        "store <- txn": "explanation",
+        "kvs:{<db>": "explanation",
+        "r<table>": "explanation",
+        "Command = ": "signatures",
+        "Mutation(": "signatures",
+        "ByPartition(": "signatures",
+    },
+    "doc/source/contributor/experiments.rst": {
+        "tox -e experiment": "tox",
+    },
+    "doc/source/contributor/experiments.inc": {
+        "python -m tests.experiments run": "programs",
+    },
+    "doc/source/contributor/testing.rst": {
+        "apt-get install": "packages",
+        "tox -e py3": "tox",
+    },
+    "doc/source/install/index.rst": {
+        "pipx run tox -e": "tox",
+        "pip install": "pip",
+        "[database]": "installation",
+        "[placement_database]": "installation",
+        "nova-manage api_db sync": "installation",
+    },
+}
+
+#: Start of a literal in running text -> name of the check, the first that
+#: fits. Literals that start with no program's name are no commands.
+INLINE = {
+    "bash .ci/run": "syntax",
+    # An error message.
+    "nova-kvs failed": "explanation",
+    "nova-kvs ": "nova_kvs",
+    "nova-kvs-status ": "cloud",
+    "nova-manage": "cloud",
+    "pip install nova-kvs[": "extras",
+    "pipx": "tox",
+    "placement-manage": "cloud",
+    "pre-commit": "elsewhere",
+    # tests/unit/db/test_dispatch.py compares what it prints.
+    "python -m nova_kvs.db.dispatch": "elsewhere",
+    "python -m": "programs",
+    "redis-cli": "redis",
+    "reno": "elsewhere",
+    "tox -": "tox",
+    "ACL ": "redis",
+    "CONFIG ": "redis",
+    "INFO ": "redis",
+}
+
+#: Programs whose names start a command.
+PROGRAMS = {
+    "apt-get", "bash", "mysql", "mysqldump", "node_exporter", "nova-kvs",
+    "nova-kvs-status", "nova-manage", "pip", "pipx", "placement-manage",
+    "pre-commit", "pytest", "python", "redis-cli", "redis-server", "reno",
+    "systemctl", "tox",
+    # Redis's own, that take further words.
+    "ACL", "CLUSTER", "CONFIG", "INFO",
+}
