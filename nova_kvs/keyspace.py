@@ -93,7 +93,7 @@ class Partition(typing.NamedTuple):
 
     def outcome_key(self, txn_id):
         """Key of the outcome of a transaction whose primary this is."""
-        return self.key + b"t" + txn_id.hex().encode("ascii")
+        return self.key + b"t" + binascii.hexlify(txn_id)
 
 
 @functools.lru_cache(maxsize=16384)

@@ -216,7 +216,8 @@ def instance_update_and_get_original(s, context, instance_uuid, values,
     """
     late = []
     row = get(s, context, instance_uuid, columns_to_join, late)
-    original = _deep_copy(row)
+    original = _copy(row, [
+        name for name in _META if values.get(name) is not None])
     if not uuidutils.is_uuid_like(instance_uuid):
         raise exception.InvalidUUID(uuid=instance_uuid)
     _update(s, row, values, expected)
@@ -230,10 +231,13 @@ def instance_update_and_get_original(s, context, instance_uuid, values,
     return original, row
 
 
-def _deep_copy(row):
-    """Return a copy whose metadata does not change with the row's."""
+def _copy(row, names):
+    """Return a copy of a server.
+
+    :param names: kinds of metadata that are to change in the row only.
+    """
     copied = copy.copy(row)
-    for name in _META:
+    for name in names:
         copied.__dict__[name] = [
             copy.copy(item) for item in copied.__dict__[name]]
     return copied

@@ -263,13 +263,16 @@ class Session:
         identity = (record.table, record.key)
         entry = self._dirty.get(identity)
         if entry is None:
-            entry = self._dirty[identity] = (record, dict(record.values))
-        stored = entry[1]
+            entry = self._dirty[identity] = (
+                record, dict(record.values), set())
+        _record, stored, changed = entry
+        changed.update(values)
         attributes = row.__dict__
         for name, make in table.onupdates:
             if name not in values:
                 attributes[name] = make()
                 stored[name] = table.bind(name, attributes[name])
+                changed.add(name)
         for name, value in values.items():
             attributes[name] = value
             if value is None:
@@ -321,8 +324,8 @@ class Session:
         if self._done:
             return []
         self._done = True
-        for record, stored in self._dirty.values():
-            self.transaction.update(record, stored)
+        for record, stored, changed in self._dirty.values():
+            self.transaction.update(record, stored, changed)
         bound = [found._replace(equal=self.bind_equal(found))
                  for found in finds]
         try:

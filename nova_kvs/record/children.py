@@ -82,10 +82,11 @@ def _join_parents(tx, writes, waiting, locks):
                 ids.setdefault(parent, {})[value,] = None
     names = list(ids)
     stored = {}
-    for name, rows in zip(names, tx.load(
-            [access.ByKey(name, tuple(ids[name])) for name in names])):
-        for record in rows:
-            stored[name, record.key] = record
+    if names:
+        for name, rows in zip(names, tx.load(
+                [access.ByKey(name, tuple(ids[name])) for name in names])):
+            for record in rows:
+                stored[name, record.key] = record
     for write in waiting:
         table = write.new_table
         write.partition = tx.table_partition(table)

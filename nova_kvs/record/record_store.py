@@ -289,16 +289,28 @@ class RecordTransaction:
             write.row = values
             write.key = key
 
-    def update(self, record, row):
+    def update(self, record, row, changed=None):
         """Give a row new values, all of them.
 
         :param record: what ``load`` or ``insert`` returned.
         :param row: dict of every column that is not NULL from now on.
+        :param changed: columns whose values may differ from the record's,
+            as a set, if the caller knows: saves looking at all the others.
+            The dict belongs to the transaction then.
         :raises nova_kvs.exceptions.DuplicateKeyError: if this transaction
             wrote another row with the new primary key.
         """
         table = self.new_table(record.table)
-        values = _normalise(table, row)
+        if changed is None:
+            values = _normalise(table, row)
+        else:
+            values = row
+            part = {column: row[column] for column in changed
+                    if column in row}
+            normal = _normalise(table, part)
+            values.update(normal)
+            for column in part.keys() - normal.keys():
+                del values[column]
         key = table.record_key(values)
         write = self._write_of(record)
         if key == record.key:
@@ -398,13 +410,14 @@ class RecordTransaction:
         self._raise_counters(writes)
         floors = {}
         unique_versions = {}
-        steps = self._load(accesses)
         along = {}
         answers = []
-        try:
-            along = next(steps)
-        except StopIteration as end:
-            answers = end.value
+        if accesses:
+            steps = self._load(accesses)
+            try:
+                along = next(steps)
+            except StopIteration as end:
+                answers = end.value
         reads = list(along)
         # A process that only inserts has no other batch for it.
         check = self._owner.schema_read() if self._new_schema is None else None
@@ -498,7 +511,8 @@ class RecordTransaction:
                 if type(number) is int and (
                         number > highest.get(table.name, 0)):
                     highest[table.name] = number
-        self._owner.raise_counters(highest)
+        if highest:
+            self._owner.raise_counters(highest)
 
     def _committed(self, writes, versions):
         for write in writes:

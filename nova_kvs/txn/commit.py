@@ -32,8 +32,7 @@ LOG = logging.getLogger(__name__)
 
 def _items(entries, reads):
     """Return the items of a batch for Entries and reads."""
-    return [entry.item() for entry in entries] + [
-        read.item() for read in reads]
+    return [source.item() for source in (*entries, *reads)]
 
 
 def _check_fields(versions, count):
@@ -210,7 +209,7 @@ class Committer:
             latter where they were lost.
         """
         answers = None
-        outcome_key = partition.outcome_key(txn_id)
+        outcome_key = call.keys[1]
         sent = None
         self._reach("before_commit")
         for round_number in range(POLLS + 1):

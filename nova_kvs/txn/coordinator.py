@@ -157,6 +157,8 @@ class Coordinator:
             stats.conflicts += 1
             raise
         stats.commits += 1
+        if not reads:
+            return versions, []
         if replies is None:
-            return versions, self.read(reads) if reads else []
+            return versions, self.read(reads)
         return versions, self._results(reads, replies)

@@ -427,3 +427,14 @@ def test_a_schema_is_noticed_by_who_only_inserts(db):
     other._check_at = 0
     databases.insert(other, "services", {"host": "b"})
     assert "late" in other.schema.tables
+
+
+def test_an_update_may_name_what_changes(db):
+    databases.insert(db, "services", {"host": "a", "topic": "t"})
+    tx = db.begin()
+    record = databases.one(tx, "services", (1,))
+    row = {**record.values, "report_count": "7", "host": None}
+    tx.update(record, row, {"report_count", "host", "id"})
+    tx.commit()
+    found, = databases.load(db, access.ByKey("services", ((1,),)))
+    assert found == [{"id": 1, "topic": "t", "report_count": 7}]
