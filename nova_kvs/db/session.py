@@ -239,10 +239,10 @@ class Session:
         table = row._table
         changed = {}
         for name, value in values.items():
-            if name in table.template:
-                if attributes[name] != value:
-                    changed[name] = value
+            if name in table.template and attributes[name] != value:
+                changed[name] = value
             else:
+                # Also an equal one of another type, such as 1 for 1.0.
                 attributes[name] = value
         if changed:
             self._write(row, changed)

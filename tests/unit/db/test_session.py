@@ -91,6 +91,15 @@ def test_update_without_a_change_writes_nothing(kvs):
     assert session.Session(kvs).first(SERVICES).updated_at is None
 
 
+def test_update_takes_over_the_type_of_an_equal_value(kvs):
+    """As the ORM's objects do."""
+    _add(kvs, host="h", report_count=1)
+    s = session.Session(kvs)
+    row = s.first(SERVICES, host="h")
+    assert not s.update(row, {"report_count": 1.0})
+    assert type(row.report_count) is float
+
+
 def test_update_sets_updated_at(kvs):
     _add(kvs, host="h", disabled_reason="x")
     timeutils.set_time_override(_LATER)
