@@ -40,6 +40,9 @@ BLOCKS = {
     "doc/source/admin/sites.rst": {
         "[api_database]": "configuration",
     },
+    "doc/source/admin/sizing.rst": {
+        "python -m tests.benchmarks.copies": "programs",
+    },
     "doc/source/admin/upgrade.rst": {
         "nova-kvs-status upgrade check": "cloud",
     },
