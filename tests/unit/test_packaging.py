@@ -25,9 +25,8 @@ def wheel(tmp_path_factory):
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "setup.cfg", "README.rst", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("nova_kvs", "tools"):
-        shutil.copytree(ROOT / name, source / name,
-                        ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, source / "nova_kvs",
+                    ignore=shutil.ignore_patterns("__pycache__"))
     target = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-c",
@@ -85,7 +84,7 @@ def test_the_wheel_holds_what_bash_completes(wheel):
     (name,) = packed(
         wheel, ".data/data/share/bash-completion/completions/nova-kvs")
     assert wheel.read(name) == (
-        ROOT / "tools/completions/nova-kvs").read_bytes()
+        ROOT / "nova_kvs/cmd/completions/nova-kvs").read_bytes()
 
 
 def test_the_wheel_carries_the_licence(wheel):

@@ -43,7 +43,7 @@ def host(home):
         "/etc/placement/placement.conf":
             str(home / ".placement/placement.conf"),
         "/opt/nova/share/bash-completion/completions":
-            str(blocks.ROOT / "tools/completions"),
+            str(blocks.ROOT / "nova_kvs/cmd/completions"),
         "/path/to/the/clone": str(home / "clone"),
         "rabbit://...": "rabbit://guest:guest@127.0.0.1:5672/",
     }

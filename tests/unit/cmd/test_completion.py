@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The completion for bash: made of the parser, and run by bash."""
 
-import importlib.util
-import pathlib
 import subprocess
 
 import pytest
 
+from nova_kvs.cmd import completion
 from nova_kvs.cmd import main
 
-TOOLS = pathlib.Path(__file__).resolve().parents[3] / "tools"
 COMMANDS = ["check", "demo", "drop", "export", "fsck", "import", "show",
             "stats"]
 
@@ -29,19 +27,15 @@ def complete(*words, directory=None):
     """Return what bash offers for the last word."""
     done = subprocess.run(
         ["bash", "--norc", "-c", _BASH, "bash",
-         str(TOOLS / "completions" / "nova-kvs"), *words],
+         str(completion.TARGET), *words],
         cwd=directory, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.split()
 
 
 def test_the_file_is_made_of_the_parser_that_there_is():
-    spec = importlib.util.spec_from_file_location(
-        "bash_completion", TOOLS / "bash_completion.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.TARGET.read_text() == module.script(
-        main.build_parser()), "run python tools/bash_completion.py"
+    assert completion.TARGET.read_text() == completion.script(
+        main.build_parser()), "run python -m nova_kvs.cmd.completion"
 
 
 @pytest.mark.parametrize("words, offered", [

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes ``tools/completions/nova-kvs``, which completes words in bash.
+"""Writes ``nova_kvs/cmd/completions/nova-kvs``, which completes words in bash.
 
 It is made of the parser itself, once, so that a Tab does not start Python::
 
-    python tools/bash_completion.py
+    python -m nova_kvs.cmd.completion
 """
 
 import argparse
@@ -18,7 +18,7 @@ PATHS = ("FILE", "DIR")
 _SCRIPT = """\
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Completion of nova-kvs. Made by tools/bash_completion.py: change that.
+# Completion of nova-kvs. Made by nova_kvs/cmd/completion.py: change that.
 
 _nova_kvs()
 {
