@@ -18,6 +18,7 @@ from nova import context as nova_context
 from nova.db.api import api as api_db_api
 from nova.db.main import api as main_db_api
 import nova.objects
+from osprofiler import opts as profiler_opts
 import pymysql
 import sqlalchemy as sa
 
@@ -77,6 +78,8 @@ def main(config_file, servers):
     CONF([], project="nova", default_config_files=[config_file])
     # Deprecations would be printed at each call.
     logging.disable(logging.WARNING)
+    # As Nova's services do where osprofiler is installed.
+    profiler_opts.set_defaults(CONF)
     main_db_api.configure(CONF)
     api_db_api.configure(CONF)
     nova.objects.register_all()

@@ -8,6 +8,7 @@ from nova import context as nova_context
 from nova.db.main import api
 from nova.db.main import models
 from oslo_db import exception as db_exception
+from osprofiler import opts as profiler_opts
 import sqlalchemy as sa
 
 from tests.fault import fleet
@@ -32,6 +33,8 @@ def beat(number, ready, stop, url, **options):
     """
     conf.CONF([], project="nova", default_config_files=[])
     conf.CONF.set_override("connection", url, "database")
+    # As Nova's services do where osprofiler is installed.
+    profiler_opts.set_defaults(conf.CONF)
     api.configure(conf.CONF)
     context = nova_context.get_admin_context()
     service = api.service_create(context, {
