@@ -26,8 +26,11 @@ def quota_get(s, context, project_id, resource, user_id=None):
     equal = {"project_id": project_id, "resource": resource}
     if user_id:
         equal["user_id"] = user_id
-    row = s.first(USER_QUOTAS if user_id else QUOTAS,
-                  **equal, **_scope(context))
+    # Of deleted ones and the live one databases return the live one: they
+    # find them in the unique key, which ends with "deleted".
+    row = min(s.all(USER_QUOTAS if user_id else QUOTAS,
+                    **equal, **_scope(context)),
+              key=lambda found: found.deleted, default=None)
     if row is None:
         raise quota_limits.not_found(project_id, user_id)
     return row
