@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a transaction reads: tables, views of partitions, loads."""
+
+from nova_kvs import exceptions
+from nova_kvs import keyspace
+from nova_kvs.record import access
+from nova_kvs.record import index as indexing
+from nova_kvs.record import partition_rules
+from nova_kvs.record import paths
+from nova_kvs.record import ranges
+from nova_kvs.record import view
+from nova_kvs.txn import reading
+
+_PATHS = {
+    access.ByPartition: paths.by_partition,
+    access.ByKey: paths.by_key,
+    access.ByIndex: paths.by_index,
+    access.ByRange: ranges.by_range,
+    access.FullScan: paths.full_scan,
+}
+_NOT_OF_PARTITIONS = frozenset([
+    reading.HintRead, reading.MarksRead, reading.CoversRead])
+
+
+class Reader:
+    """The reading half of ``nova_kvs.record.record_store``'s transaction.
+
+    :param owner: nova_kvs.record.database.Database.
+    """
+
+    def __init__(self, owner):
+        self._owner = owner
+        self.database = owner.name
+        self.locators = owner.locators
+        self.contents = owner.contents
+        #: Takes covers, to be written some time.
+        self.add_covers = owner.add_covers
+        self._reset()
+
+    def _reset(self):
+        self._schema = self._owner.schema
+        self._new_schema = None
+        #: (table's name, key) -> Write.
+        self.writes = {}
+        #: partition -> View.
+        self.views = {}
+        #: Names of the tables of which every row was read.
+        self.scanned = set()
+
+    # For the paths ----------------------------------------------------------
+
+    def find_table(self, name):
+        """Return a table as its stored rows know it, or None."""
+        return self._schema.tables.get(name)
+
+    def table(self, name):
+        """Return a table as its stored rows know it.
+
+        :raises nova_kvs.exceptions.UnsupportedStatementError: if there is
+            none.
+        """
+        table = self._schema.tables.get(name)
+        if table is None and self._new_schema is not None:
+            table = self._new_schema.tables.get(name)
+        if table is None:
+            raise exceptions.UnsupportedStatementError(
+                "no such table", table=name)
+        return table
+
+    def new_table(self, name):
+        """Return a table as rows written by this transaction will know it.
+        """
+        if self._new_schema is not None and name in self._new_schema.tables:
+            return self._new_schema.tables[name]
+        return self.table(name)
+
+    def table_partition(self, table):
+        """Return the partition of a whole table, or of the rows of one
+        whose partition column is NULL.
+        """
+        homes = self._owner.homes
+        home = homes.get(table.name)
+        if home is None:
+            home = homes[table.name] = keyspace.partition(
+                self.database, partition_rules.TABLE, table.name)
+        return home
+
+    def partition_of_value(self, table, value):
+        """Return the partition that a value of the column names."""
+        if value is None:
+            return self.table_partition(table)
+        return keyspace.partition(
+            self.database, table.kind, indexing.text_of(value))
+
+    def written_rows(self, table):
+        """Return how many rows of a table this transaction wrote."""
+        return sum(1 for name, _ in self.writes if name == table.name)
+
+    def child_tables(self, name):
+        """Return the tables whose rows live with a table's records."""
+        return self._schema.children.get(name, ())
+
+    def take_fresh(self, name, key):
+        """Tell whether an id was given out by this process and not used
+        yet: then no row can refer to it.
+        """
+        fresh = self._owner.fresh_ids
+        if (name, key[0]) in fresh:
+            fresh.discard((name, key[0]))
+            return True
+        return False
+
+    def count_scan(self, table):
+        """Count a scan: none is silent."""
+        self._owner.stats.full_scans += 1
+        paths.LOG.debug("Full scan of table %s of database %s",
+                        table.name, self.database)
+
+    # Reading ----------------------------------------------------------------
+
+    def load(self, accesses):
+        """Return the records that accesses ask for.
+
+        :param accesses: of ``nova_kvs.record.access``.
+        :returns: for each a list of Records, in no order (ByRange: the
+            index's): all that were asked for and maybe more, as they are
+            committed: without this transaction's own writes.
+        :raises nova_kvs.exceptions.UnsupportedStatementError: for a table
+            that is not there.
+        :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
+            not answer.
+        :raises nova_kvs.exceptions.CorruptRecordError: if a record does not
+            decode.
+        """
+        return self._loaded(self._load(accesses))
+
+    def _loaded(self, steps):
+        """Run the steps of a ``load`` that are left."""
+        try:
+            while True:
+                self._read(next(steps))
+        except StopIteration as end:
+            return end.value
+
+    def _load(self, accesses):
+        """Yield the reads of each step of a ``load``.
+
+        :returns: what ``load`` does. The reads are keys of a dict, whose
+            values are to be the results, and the views to know of them.
+        """
+        self._owner.trim_memory()
+        answers = [None] * len(accesses)
+        running = []
+        reads = {}
+        # Most accesses name partitions, which needs no path of its own, and
+        # mostly they all name the same.
+        plain = []
+        named = {}
+        for number, wanted in enumerate(accesses):
+            table = self.table(wanted.table)
+            kind = type(wanted)
+            if kind is access.ByPartition and table.names_partitions:
+                values = wanted.values
+                # 1 and 1.0 are equal, but not as text; NULL is at home.
+                same = (table.name if None in values else table.kind,
+                        table.native[table.partition_column], values,
+                        tuple(map(type, values)))
+                partitions = named.get(same)
+                if partitions is None:
+                    partitions = named[same] = paths.partitions_of(
+                        self, table, values)
+                for read in paths.reads_of_whole(
+                        self, partitions, table, wanted.alone):
+                    reads[read] = None
+                plain.append((number, table, partitions))
+            else:
+                running.append(
+                    (number, _PATHS[kind](self, table, wanted), None))
+        while running or reads:
+            waiting = []
+            for number, path, results in running:
+                try:
+                    wanted = path.send(results)
+                except StopIteration as end:
+                    answers[number] = end.value
+                else:
+                    waiting.append((number, path, wanted))
+                    for read in wanted:
+                        reads[read] = None
+            if reads:
+                yield reads
+            running = [(number, path, [reads[read] for read in wanted])
+                       for number, path, wanted in waiting]
+            reads = {}
+        for number, table, partitions in plain:
+            answers[number] = paths.rows_in(self, table, partitions)
+        return answers
+
+    def _read(self, reads):
+        """Run reads in one batch: sets the dict's values to the results."""
+        batch = list(reads)
+        check = self._owner.schema_read()
+        if check is not None:
+            batch.append(check)
+        results = self._owner.coordinator.read(batch)
+        if check is not None:
+            self._owner.see_schema(results.pop())
+        self._absorb(reads, results)
+
+    def _absorb(self, reads, results):
+        """Set a dict's values to the results of reads, and see them."""
+        views = self.views
+        owner = self._owner
+        for read, result in zip(tuple(reads), results):
+            reads[read] = result
+            kind = type(read)
+            if kind in _NOT_OF_PARTITIONS:
+                continue
+            partition = read.partition
+            seen = views.get(partition)
+            if seen is None:
+                seen = views[partition] = view.View(
+                    partition, self.locators, owner.decoded)
+            if kind is reading.IndexRead:
+                seen.absorb(result[1])
+            elif kind is reading.PartitionRead and not read.prefixes:
+                seen.absorb_whole(result, self.contents, self._schema)
+            else:
+                seen.absorb(result)
+                if kind is reading.PartitionRead:
+                    seen.complete.update(read.prefixes)
