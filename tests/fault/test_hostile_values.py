@@ -38,7 +38,7 @@ def near(text):
 def key_pattern(name):
     part = rb"[A-Za-z0-9_.%~-]*"
     return re.compile(
-        rb"kvs:\{%s:[a-z]+:%s(:%s)?\}(x|t[0-9a-f]{32}|w)?" % (
+        rb"kvs:\{%s:[a-z]+:%s(:%s)?\}(x|t[0-9a-f]{32}|w|v|c)?" % (
             re.escape(name.encode()), part, part))
 
 

@@ -146,9 +146,8 @@ def check_pip(lab, literals):
     clone.mkdir()
     for name in ("pyproject.toml", "setup.cfg", "README.rst", "LICENSE"):
         shutil.copy(blocks.ROOT / name, clone)
-    for name in ("nova_kvs", "tools"):
-        shutil.copytree(blocks.ROOT / name, clone / name,
-                        ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(blocks.ROOT / "nova_kvs", clone / "nova_kvs",
+                    ignore=shutil.ignore_patterns("__pycache__"))
     target = lab.home("operator") / "installed"
     for literal in literals:
         for command in literal.commands():
