@@ -89,7 +89,7 @@ def _is_immutable(column_type):
     """Tell whether nobody can change the values that a type makes."""
     try:
         return issubclass(column_type.python_type, _IMMUTABLE)
-    except NotImplementedError:
+    except NotImplementedError:  # what SQLAlchemy raises if it has none
         return False
 
 
