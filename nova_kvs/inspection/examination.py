@@ -159,28 +159,32 @@ class Examiner:
                     piece.key.name, entry, "index-undecodable"))
         return made
 
-    def _hints(self, piece):
+    @staticmethod
+    def _of_members(piece, make, malformed):
+        """Return a check of each member of a sorted set.
+
+        :param make: function of a member; ValueError: it is malformed.
+        :param malformed: kind of the fault then.
+        """
         made = []
         for member, _ in piece.pairs:
             try:
-                made.append(hint_checks.HintHeld(
-                    piece.key.name, member, self._keys))
+                made.append(make(member))
             except ValueError:
                 made.append(hint_checks.Malformed(
-                    piece.key.name, member, "hint-undecodable"))
+                    piece.key.name, member, malformed))
         return made
+
+    def _hints(self, piece):
+        return self._of_members(
+            piece, lambda member: hint_checks.HintHeld(
+                piece.key.name, member, self._keys), "hint-undecodable")
 
     def _marks(self, piece):
         slot = keyspace.hints_key(piece.key.name)
-        made = []
-        for member, _ in piece.pairs:
-            try:
-                made.append(mark_checks.MarkHeld(
-                    marks.Mark(slot, member), self._keys))
-            except ValueError:
-                made.append(hint_checks.Malformed(
-                    piece.key.name, member, "mark-undecodable"))
-        return made
+        return self._of_members(
+            piece, lambda member: mark_checks.MarkHeld(
+                marks.Mark(slot, member), self._keys), "mark-undecodable")
 
     def _covers(self, piece):
         slot = keyspace.hints_key(piece.key.name)

@@ -91,15 +91,15 @@ class MarkHeld(_Check):
         return True
 
 
-class Cover(checks.Check):
+class Cover(_Check):
     """A cover must belong to a mark, and hold what its row holds."""
 
     def __init__(self, mark):
-        self._mark = mark
         try:
-            self._partition, self._field = marks.where(mark.member)
+            partition, field = marks.where(mark.member)
         except ValueError:
-            self._partition, self._field = keyspace.Partition(mark.slot), b""
+            partition, field = keyspace.Partition(mark.slot), b""
+        super().__init__(mark, partition, field)
 
     def reads(self, context):
         key = keyspace.covers_key(self._mark.slot)
@@ -129,11 +129,6 @@ class Cover(checks.Check):
         except exceptions.CorruptRecordError:
             return checks.Fault("cover-undecodable", cover)
         return checks.Fault("cover-stale", cover)
-
-    def describe(self):
-        return {"partition": checks.text(self._partition.key),
-                "field": checks.text(self._field),
-                "index": checks.text(self._mark.slot)}
 
     def repair(self, context, fault):
         """Remove it: whoever needs it next reads the row."""

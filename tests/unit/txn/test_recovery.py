@@ -256,17 +256,27 @@ def test_writers_go_on_when_a_transaction_ends(
     assert payload(coordinator, partitions[2]) == b"ours"
 
 
-def test_a_transaction_that_took_too_long_is_given_up(
-        store, database, client, monkeypatch):
+@pytest.fixture
+def slow_at(monkeypatch):
+    """Return a function of a failpoint's name that makes a failpoint: a
+    transaction's lifetime goes by there.
+    """
     now_s = [1000.0]
     monkeypatch.setattr(commit.time, "monotonic", lambda: now_s[0])
 
-    def be_slow(name):
-        if name == "before_commit":
-            now_s[0] += 10.0
+    def slow_at(slow):
+        def be_slow(name):
+            if name == slow:
+                now_s[0] += 10.0
+        return be_slow
+    return slow_at
 
+
+def test_a_transaction_that_took_too_long_is_given_up(
+        store, database, client, slow_at):
     wrapper = stores.Wrapper(store)
-    coordinator = txn.Coordinator(wrapper, database, failpoint=be_slow)
+    coordinator = txn.Coordinator(
+        wrapper, database, failpoint=slow_at("before_commit"))
     with pytest.raises(exceptions.ConflictError, match="transaction_lifetime"):
         coordinator.commit(client.mutations())
     assert wrapper.names() == [
@@ -274,15 +284,9 @@ def test_a_transaction_that_took_too_long_is_given_up(
 
 
 def test_hints_may_take_longer_than_a_transaction_lives(
-        store, database, partitions, monkeypatch):
-    now_s = [1000.0]
-    monkeypatch.setattr(commit.time, "monotonic", lambda: now_s[0])
-
-    def be_slow(name):
-        if name == "after_prewrite":
-            now_s[0] += 10.0
-
-    coordinator = txn.Coordinator(store, database, failpoint=be_slow)
+        store, database, partitions, slow_at):
+    coordinator = txn.Coordinator(
+        store, database, failpoint=slow_at("after_prewrite"))
     coordinator.commit(
         [txn.Mutation(partitions[0], FIELD, 0, b"ours")],
         [txn.Entry(partitions[1].index_key, b"hint")])
