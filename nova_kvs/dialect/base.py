@@ -38,6 +38,19 @@ def _regexp(pattern, value):
     return regexp.compiled(pattern).matches(str(value))
 
 
+class WorkspacePool(pool.QueuePool):
+    """The pool of connections: by default it lets nobody wait.
+
+    A connection is a workspace in this process, of a few hundred kilobytes;
+    what is scarce, connections to servers, the store has a pool of. With
+    SQLAlchemy's own default, 15 at most, requests of a busy Placement
+    waited for each other until they failed.
+    """
+
+    def __init__(self, creator, pool_size=20, max_overflow=-1, **options):
+        super().__init__(creator, pool_size, max_overflow, **options)
+
+
 class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
     """What all drivers share."""
 
@@ -62,7 +75,7 @@ class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
 
     @classmethod
     def get_pool_class(cls, url):
-        return pool.QueuePool
+        return WorkspacePool
 
     def create_connect_args(self, url):
         return [url.render_as_string(hide_password=False)], {}

@@ -62,6 +62,25 @@ def test_oslo_db_makes_engines():
         assert connection.scalar(sa.text("SELECT NULL REGEXP 'a'")) is None
 
 
+def test_no_request_waits_for_a_connection():
+    engine = sa.create_engine(base.memory_url(), pool_timeout=0.01)
+    taken = [engine.connect() for _ in range(60)]
+    assert {connection.scalar(sa.text("SELECT 1"))
+            for connection in taken} == {1}
+    for connection in taken:
+        connection.close()
+    assert engine.pool.checkedout() == 0
+    assert engine.pool.checkedin() == engine.pool.size() == 20
+
+
+def test_options_bound_the_connections():
+    engine = engines.create_engine(
+        base.memory_url(), max_pool_size=1, max_overflow=1, pool_timeout=0.01)
+    with engine.connect(), engine.connect():
+        with pytest.raises(exc.TimeoutError, match="overflow 1 reached"):
+            engine.connect()
+
+
 def test_the_password_is_not_shown():
     engine = sa.create_engine(
         "kvs+redis://user:s3cret@127.0.0.1:1/name?nosuch=1")
