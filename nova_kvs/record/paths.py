@@ -388,10 +388,8 @@ def scan(tx, table):
     for members in results[:len(reads)]:
         for member in members:
             partitions[indexing.listed_partition(member)] = None
-    views = tx.views
-    wanted = [reading.PartitionRead(partition, (table.prefix,))
-              for partition in partitions
-              if partition not in views or not views[partition].has_all(table)]
+    wanted = reads_of_whole(
+        tx, partitions, table, table.kind not in partition_rules.SINGLE)
     for first in range(0, len(wanted), SCAN_CHUNK):
         yield wanted[first:first + SCAN_CHUNK]
     tx.scanned.add(table.name)
