@@ -114,12 +114,12 @@ def test_what_intents_were_in_is_not_remembered():
 
 def test_a_scan_of_partitions_with_one_table_remembers_them():
     db = databases.make([
-        "CREATE TABLE allocations (id INTEGER NOT NULL PRIMARY KEY, "
-        "resource_provider_id INTEGER, consumer_id VARCHAR(36))"])
-    databases.insert(db, "allocations", *[
-        {"resource_provider_id": number % 3} for number in range(9)])
+        "CREATE TABLE consumers (id INTEGER NOT NULL PRIMARY KEY, "
+        "uuid VARCHAR(36) NOT NULL)"])
+    databases.insert(db, "consumers", *[
+        {"uuid": "c%d" % number} for number in range(9)])
     reader = databases.another(db)
     found = [{record.key: record for record in reader.begin().load(
-        [access.FullScan("allocations")])[0]} for _ in range(3)]
+        [access.FullScan("consumers")])[0]} for _ in range(3)]
     assert len(found[0]) == 9
     assert all(record is found[2][key] for key, record in found[1].items())
