@@ -47,8 +47,12 @@ def label(run):
 
 def _named(run):
     """Return the label with what was different in this run."""
-    note = run.get("note")
-    return "%s, %s" % (label(run), note) if note else label(run)
+    notes = [label(run)]
+    if run.get("note"):
+        notes.append(run["note"])
+    if run.get("profile"):
+        notes.append("sampled")
+    return ", ".join(notes)
 
 
 def _table(heads, rows):
