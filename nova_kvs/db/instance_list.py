@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists of servers: by filters, page by page, by host.
 
-A list in the order that the API sorts by (creation time, then id) reads an
-ordered index from its page's start, so its cost is the page's. Everything
-else reads what the most selective filter finds, then filters and sorts.
+A list by creation time, which is how the API sorts, reads an ordered index
+from its page's start, so its cost is the page's. Everything else reads what
+the most selective filter finds, then filters and sorts.
 
 :source: nova.db.main.api, "instance_get_all*"
 """
@@ -31,7 +31,7 @@ _UUID = frozenset(["uuid"])
 #: What quotas look at.
 _USAGE = frozenset(["hidden", "memory_mb", "user_id", "vcpus",
                     ("vm_state", vm_states.SOFT_DELETED)])
-_ORDER = ("created_at", "id")
+_INDEXED_ORDER = ("created_at", "id")
 _DEFAULT_JOINS = ["info_cache", "security_groups"]
 
 
@@ -90,16 +90,16 @@ def _by_filters(s, context, filters, limit, marker, columns_to_join,
     if marker is not None:
         after = _marker(s, context, marker)
     matching.check_sort_keys(INSTANCES, sort_keys)
+    if after is not None:
+        query.tests.append(
+            matching.after_marker(after, sort_keys, sort_dirs))
     records = None
     if not query.tags:
         records = _page(s, query, limit, after, sort_keys, sort_dirs)
     if records is None:
         records = _with_tags(s, query) if query.tags else s.records(
             session.Find(INSTANCES, query.equal, query.test))[0]
-        if after is not None:
-            test = matching.after_marker(after, sort_keys, sort_dirs)
-            records = [record for record in records if test(record.values)]
-        matching.sort(records, sort_keys, sort_dirs)
+    matching.sort(records, sort_keys, sort_dirs)
     records = matching.limited(records, limit)
     return joins.fill(s, context, s.rows(INSTANCES, records),
                       names, manual)
@@ -142,61 +142,63 @@ def _ordered_index(s, equal):
     for name in ("project_id", "host"):
         value = equal.get(name)
         if isinstance(value, str):
-            index = by_columns.get((name, "deleted") + _ORDER)
+            index = by_columns.get((name, "deleted") + _INDEXED_ORDER)
             if index is not None:
                 return index, (value, 0)
         elif isinstance(value, session.In):
             return None
-    index = by_columns.get(("deleted",) + _ORDER)
+    index = by_columns.get(("deleted",) + _INDEXED_ORDER)
     return None if index is None else (index, (0,))
 
 
 def _page(s, query, limit, after, sort_keys, sort_dirs):
-    """Return one page's records, in order, from an ordered index.
+    """Return records of an ordered index: the page's, and some more.
 
-    :returns: None if no index has this order, or nothing limits the page.
+    What else a list is sorted by, after the creation time, decides among
+    servers of the same moment: those of the page's last one are all read.
+    The API sorts by their UUIDs.
+
+    :returns: None if no index begins with this order, or nothing limits the
+        page.
     """
-    if limit is None or limit < 0 or tuple(sort_keys) != _ORDER or (
-            len(set(sort_dirs)) != 1):
+    if limit is None or limit < 0 or sort_keys[0] != "created_at":
         return None
     found = _ordered_index(s, query.equal)
     if found is None:
         return None
     index, prefix = found
     reverse = sort_dirs[0] == "desc"
-    low = high = None
+    low = high = last = None
     if after is not None:
-        bound = (after.get("created_at"), after["id"])
-        if bound[0] is None:
+        if after.get("created_at") is None:
             return None
-        low, high = (None, bound) if reverse else (bound, None)
+        moment = (after["created_at"],)
+        low, high = (None, moment) if reverse else (moment, None)
     page = []
     equal = s.bind_equal(session.Find(INSTANCES, query.equal))
-    # One more than the page, for the marker itself.
-    chunk = limit + 1
+    # More than the page: the marker itself, and one of another moment.
+    chunk = limit + 2
     while True:
         records = s.transaction.load([access.ByRange(
             INSTANCES.name, index, prefix, low, high, chunk, reverse)])[0]
-        fresh = sorted((record for record in records
-                        if _beyond(record, low, high)), key=_position,
-                       reverse=reverse)
+        if not all("created_at" in record.values for record in records):
+            return None
+        fresh = [record for record in records if _position(record) != last]
         page += session.matching(fresh, equal, query.test)
-        if len(page) >= limit or len(records) < chunk or not fresh:
+        if len(records) < chunk:
             return page
-        bound = _position(fresh[-1])
-        low, high = (None, bound) if reverse else (bound, None)
+        last = _position(records[-1])
+        complete = sum(record.values["created_at"] != last[0]
+                       for record in page)
+        if complete >= limit:
+            return page
+        low, high = (None, last) if reverse else (last, None)
         # Few of the servers match: look at more of them at once.
         chunk = min(chunk * 4, 4000)
 
 
 def _position(record):
     return record.values["created_at"], record.values["id"]
-
-
-def _beyond(record, low, high):
-    position = _position(record)
-    return (low is None or position > low) and (
-        high is None or position < high)
 
 
 @native.main_reader(require_context=True)

@@ -227,7 +227,8 @@ def _page(filters):
         columns = _columns(_DETAILS)
         return lambda: function(
             world.context, wanted, limit=PAGE, columns_to_join=columns,
-            sort_keys=["created_at", "id"], sort_dirs=["desc", "desc"])
+            # Nova adds the UUID to what the API sorts by.
+            sort_keys=["created_at", "uuid"], sort_dirs=["desc", "asc"])
     return prepare
 
 

@@ -60,9 +60,11 @@ filters = st.fixed_dictionaries({}, optional={
     "changes-since": times, "changes-before": times,
     "unknown": words, "name": words})
 sort_keys = st.sampled_from([
-    None, ["created_at", "id"], ["display_name"], ["host", "created_at"],
+    None, ["created_at", "id"], ["created_at", "uuid"], ["display_name"],
+    ["host", "created_at"],
     ["vm_state", "id"], ["locked", "uuid"], ["no_such_key"]])
-sort_dirs = st.sampled_from([None, ["asc"], ["desc"], ["asc", "desc"]])
+sort_dirs = st.sampled_from([
+    None, ["asc"], ["desc"], ["asc", "desc"], ["desc", "asc"]])
 
 
 class Machine(stateful.RuleBasedStateMachine):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers: what the comparison with Nova's functions does not say aloud."""
 
+import datetime
+
 from nova import context as nova_context
 from nova.db.main import api as main_db_api
 from nova.db.main import models
@@ -147,6 +149,43 @@ def test_page_is_not_thrown_by_servers_that_left(db):
         {"deleted": False, "project_id": "p1"}, limit=4,
         marker=page[-1]["uuid"])
     assert [row["id"] for row in page] == [3, 2, 1]
+
+
+@pytest.mark.parametrize("direction", ["asc", "desc"])
+def test_pages_of_servers_of_one_moment(db, direction):
+    """As of an imported cell, whose times were in whole seconds."""
+    uuids = [_UUID]
+    for number in range(2, 12):
+        uuid = "%08d-0000-4000-8000-000000000000" % (100 - number)
+        db.instance_create({
+            "uuid": uuid, "project_id": "p1", "created_at":
+            datetime.datetime(2026, 1, 1, 0, 0, number // 4)})
+        uuids.append(uuid)
+    wanted = {"sort_keys": ["created_at", "uuid"],
+              "sort_dirs": [direction, "asc"]}
+    filters = {"deleted": False, "project_id": "p1"}
+    expected = [row["uuid"] for row in db.instance_get_all_by_filters_sort(
+        filters, **wanted)]
+    assert sorted(expected) == sorted(uuids)
+    for limit in (1, 2, 3, 5):
+        found = []
+        for _page in range(len(expected)):
+            found += [row["uuid"]
+                      for row in db.instance_get_all_by_filters_sort(
+                          filters, limit=limit,
+                          marker=found[-1] if found else None, **wanted)]
+        assert found == expected
+
+
+def test_page_with_a_server_of_no_time(db):
+    db.instance_update(_UUID, {"created_at": None})
+    db.instance_create({"uuid": _OTHER, "project_id": "p1"})
+    for direction, expected in (("asc", [_UUID, _OTHER]),
+                                ("desc", [_OTHER, _UUID])):
+        page = db.instance_get_all_by_filters_sort(
+            {"deleted": False}, limit=2, sort_keys=["created_at"],
+            sort_dirs=[direction])
+        assert [row["uuid"] for row in page] == expected
 
 
 def test_rare_servers_are_found_page_by_page(db):

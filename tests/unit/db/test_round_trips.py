@@ -138,15 +138,27 @@ def test_page_of_a_project(call, others):
     assert call.cost <= 3
 
 
-def test_page_of_all_projects(call):
-    for number in range(1, 30):
-        call.server(number, project="p%d" % (number % 3))
-    scans = call.cloud.main.stats.full_scans
-    page = call("instance_get_all_by_filters_sort", {"deleted": False},
-                limit=10)
-    assert [row["id"] for row in page] == list(range(30, 20, -1))
-    assert call.cost <= 3
-    assert call.cloud.main.stats.full_scans == scans
+@pytest.mark.parametrize("order", [
+    {},
+    # What the API asks for: by creation time, and what Nova adds to that.
+    {"sort_keys": ["created_at", "uuid"], "sort_dirs": ["desc", "asc"]},
+])
+@pytest.mark.parametrize("filters", [{}, {"project_id": "p1"}])
+def test_page_of_a_large_cloud(call, order, filters):
+    for number in range(1, 80):
+        call.server(number)
+    page = []
+    for expected in (range(80, 70, -1), range(70, 60, -1)):
+        commands = call.cloud.main.store.stats.commands
+        page = call("instance_get_all_by_filters_sort",
+                    {"deleted": False, **filters}, limit=10,
+                    marker=page[-1]["uuid"] if page else None, **order)
+        assert [row["id"] for row in page] == list(expected)
+        # The marker costs one.
+        assert call.cost <= 3 + (expected[0] < 80)
+        # The page and a few more, not all servers.
+        assert call.cloud.main.store.stats.commands - commands < 50
+    assert not call.cloud.main.stats.full_scans
 
 
 @pytest.mark.parametrize("target, args", [
