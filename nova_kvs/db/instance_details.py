@@ -230,9 +230,10 @@ def instance_fault_get_by_instance_uuids(s, context, instance_uuids,
     by_uuid = collections.defaultdict(list)
     for row in s.all(FAULTS, deleted=0,
                      instance_uuid=session.In(tuple(instance_uuids))):
-        by_uuid[row.instance_uuid].append(joins.as_fault(row))
+        by_uuid[row.instance_uuid].append(row)
     output = {}
     for uuid in instance_uuids:
-        faults = by_uuid.get(uuid, [])[::-1]
+        faults = [joins.as_fault(row)
+                  for row in joins.newest(by_uuid.get(uuid, ()))]
         output[uuid] = faults[:1] if latest else faults
     return output

@@ -10,6 +10,7 @@ same batch, and a second batch follows only if the server has moved.
 """
 
 import collections
+import datetime
 import typing
 
 from nova import conf
@@ -290,9 +291,19 @@ def _add_manual(instances, manual_joins, joined):
             instance["pci_devices"] = (
                 by_name["pci_devices"][uuid] if "pci_devices" in by_name
                 else [])
-        faults = by_name["fault"][uuid] if "fault" in by_name else None
-        instance["fault"] = as_fault(faults[-1]) if faults else None
+        faults = by_name["fault"][uuid] if "fault" in by_name else ()
+        instance["fault"] = as_fault(newest(faults)[0]) if faults else None
     return instances
+
+
+def newest(faults):
+    """Return faults, the newest first.
+
+    Nova goes by their ids, which are not in the order of time here when
+    several processes gave them.
+    """
+    return sorted(faults, reverse=True, key=lambda row: (
+        row.created_at or datetime.datetime.min, row.id))
 
 
 def as_fault(row):

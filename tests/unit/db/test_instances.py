@@ -188,6 +188,21 @@ def test_page_with_a_server_of_no_time(db):
         assert [row["uuid"] for row in page] == expected
 
 
+def test_newest_fault_has_a_lower_id(db):
+    """Another process gave it, whose block of ids was an earlier one."""
+    for number, message in ((21, "older"), (1, "newer")):
+        db.cloud.set_next_id(models.BASE, number)
+        db.instance_fault_create({
+            "instance_uuid": _UUID, "code": 500, "message": message})
+    faults = db.instance_fault_get_by_instance_uuids([_UUID])[_UUID]
+    assert [fault["message"] for fault in faults] == ["newer", "older"]
+    fault, = db.instance_fault_get_by_instance_uuids(
+        [_UUID], latest=True)[_UUID]
+    assert fault["message"] == "newer"
+    server, = db.instance_get_all_by_filters({}, columns_to_join=["fault"])
+    assert server["fault"]["message"] == "newer"
+
+
 def test_rare_servers_are_found_page_by_page(db):
     for number in range(2, 40):
         db.instance_create({
