@@ -13,6 +13,7 @@ from nova_kvs.db import matching
 from nova_kvs.db import native
 from nova_kvs.db import rows
 from nova_kvs.db import session
+from nova_kvs import exceptions
 
 AGGREGATES = rows.table(models.Aggregate)
 HOSTS = rows.table(models.AggregateHost)
@@ -174,6 +175,11 @@ def _metadata_add_to_db(s, context, aggregate_id, metadata, max_retries=10,
                         set_delete=False):
     existing = s.all(METADATA, aggregate_id=aggregate_id)
     _set_metadata(s, aggregate_id, existing, metadata, set_delete)
+    try:
+        s.commit()
+    except db_exc.DBDuplicateEntry as error:
+        # Somebody else added a key since they were read.
+        raise exceptions.ConflictError() from error
     return metadata
 
 
@@ -223,9 +229,10 @@ def _aggregate_update_to_db(s, context, aggregate_id, values):
     s.update(aggregate, values)
     try:
         s.commit()
-    except db_exc.DBDuplicateEntry:
-        if "name" in values:
+    except db_exc.DBDuplicateEntry as error:
+        if "name" in error.columns:
             raise exception.AggregateNameExists(
                 aggregate_name=values["name"])
-        raise
+        # Somebody else added a key of the metadata since it was read.
+        raise exceptions.ConflictError() from error
     return aggregate

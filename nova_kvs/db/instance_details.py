@@ -164,9 +164,13 @@ def instance_system_metadata_update(s, context, instance_uuid, metadata,
 def instance_tag_add(s, context, instance_uuid, tag):
     """Add tag to the instance."""
     instances.exists_in_project(s, context, instance_uuid)
-    if s.count(TAGS, resource_id=instance_uuid, tag=tag):
-        return TAGS.new({"resource_id": instance_uuid, "tag": tag})
-    return s.insert(TAGS, {"resource_id": instance_uuid, "tag": tag})
+    row = s.insert(TAGS, {"resource_id": instance_uuid, "tag": tag})
+    try:
+        s.commit()
+    except db_exc.DBDuplicateEntry:
+        # It has the tag, maybe since a moment.
+        pass
+    return row
 
 
 @native.main_writer()
