@@ -47,6 +47,8 @@ class Workspace:
         self._locks = {}
         self._savepoints = []
         self._journal = []
+        #: The ConflictError after which some rows are missing.
+        self._lost = None
 
     def _follow_schema(self):
         template = templates.template_of(self.database)
@@ -108,6 +110,10 @@ class Workspace:
             return
         self._is_begun = False
         transaction = self._transaction
+        if self._lost is not None:
+            # What is missing would be taken for deleted.
+            transaction.rollback()
+            raise self._lost
         if self._infos is not None:
             ddl = self._schema_text()
             if ddl != self._template.schema.ddl:
@@ -205,11 +211,7 @@ class Workspace:
                 fresh.sort(key=info.order_of)
             if self._savepoints:
                 self._journal.append((state, info, fresh))
-            try:
-                self._put(state, info, fresh)
-            except sqlite3.IntegrityError as error:
-                raise exceptions.ConflictError(
-                    table=state.name, error=error) from error
+            self._put(state, info, fresh)
 
     def _put(self, state, info, rows):
         """Put loaded rows into the workspace."""
@@ -217,7 +219,12 @@ class Workspace:
             for statement in info.number_rows:
                 self.sqlite.execute(statement)
             state.numbered = True
-        self.sqlite.executemany(info.insert, rows)
+        try:
+            self.sqlite.executemany(info.insert, rows)
+        except sqlite3.IntegrityError as error:
+            self._lost = exceptions.ConflictError(
+                table=state.name, error=error)
+            raise self._lost from error
 
     def scan(self, names, statement):
         """Load whole tables."""
@@ -429,7 +436,10 @@ class Workspace:
             self._journal.clear()
 
     def rolled_back_to(self, name):
-        """Put rows back that were loaded after a savepoint."""
+        """Put rows back that were loaded after a savepoint.
+
+        :raises nova_kvs.exceptions.ConflictError: as ``load``.
+        """
         at = self._find_savepoint(name)
         if at is None:
             return

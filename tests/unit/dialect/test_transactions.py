@@ -350,6 +350,26 @@ def test_a_row_that_collides_when_loaded_is_a_conflict(engine, connection):
     assert type(raised.value.orig).__name__ == "ConflictOperationalError"
 
 
+def test_a_transaction_that_met_a_collision_cannot_commit(
+        engine, connection):
+    connection.execute(services.insert(), {"uuid": "u"})
+    with engine.begin() as other:
+        other.execute(services.insert(), [
+            {"id": 10, "uuid": "a"}, {"id": 11, "uuid": "u"},
+            {"id": 12, "uuid": "z"}])
+    stored = rows(engine, services)
+    with pytest.raises(exc.OperationalError):
+        connection.execute(sa.select(services)).all()
+    with pytest.raises(exc.OperationalError, match="changed a record"):
+        connection.commit()
+    assert rows(engine, services) == stored
+    connection.rollback()
+    # The connection is good for the next one.
+    connection.execute(services.insert(), {"uuid": "v"})
+    connection.commit()
+    assert len(rows(engine, services)) == 4
+
+
 # Savepoints -----------------------------------------------------------------
 
 def test_rows_loaded_after_a_savepoint_stay(engine, connection):
