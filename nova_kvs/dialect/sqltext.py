@@ -9,6 +9,8 @@ import functools
 import re
 import typing
 
+from nova_kvs.record import schema
+
 _TOKEN = re.compile(
     r"""
     (?P<space>\s+|--[^\n]*|/\*.*?(?:\*/|$))
@@ -21,10 +23,6 @@ _TOKEN = re.compile(
 _READS = frozenset(("SELECT", "VALUES", "EXPLAIN"))
 _WRITES = frozenset(("INSERT", "UPDATE", "DELETE", "REPLACE"))
 _SCHEMA = frozenset(("CREATE", "ALTER", "DROP", "REINDEX"))
-
-#: The types that get an id when they are a table's only key column.
-#: SQLite does so for INTEGER only, MySQL for all of these.
-_ID_TYPES = frozenset(("INTEGER", "BIGINT", "SMALLINT"))
 
 _GENERATED_ID = re.compile(
     r"(?P<type>\w+) NOT NULL ON CONFLICT REPLACE "
@@ -185,7 +183,7 @@ def with_generated_id(sql):
         if len(index) < 2 or (found[index[0]].name or "").lower() != key[0]:
             continue
         words = [found[at].keyword for at in index]
-        if words[0] == "CONSTRAINT" or words[1] not in _ID_TYPES:
+        if words[0] == "CONSTRAINT" or words[1] not in schema.ID_TYPES:
             continue
         if "DEFAULT" in words:
             return sql

@@ -19,6 +19,9 @@ from nova_kvs.record import partition_rules
 
 #: Key column of a table without a primary key.
 ROWID = "_rowid_"
+#: The types that get an id when they are a table's only key column.
+#: SQLite does so for INTEGER only, MySQL for all of these.
+ID_TYPES = frozenset(("INTEGER", "BIGINT", "SMALLINT"))
 
 _MAX_INT = 2 ** 63
 # Text with any other character, such as a time, is no number to SQLite.
@@ -282,7 +285,7 @@ def _read_table(connection, name):
         auto_id = ROWID
     elif len(key) == 1:
         declared = next(row[1] for row in rows if row[2])
-        if declared.upper() == "INTEGER":
+        if declared.upper() in ID_TYPES:
             auto_id = key[0]
     rule = partition_rules.rule_for(name, columns)
     uniques, indexes = _read_indexes(connection, name, key, rule)

@@ -73,8 +73,9 @@ def test_a_table_without_a_key_has_a_hidden_one():
 
 @pytest.mark.parametrize("declared,auto", [
     ("INTEGER PRIMARY KEY", "id"), ("integer primary key", "id"),
-    ("BIGINT PRIMARY KEY", None), ("VARCHAR(36) PRIMARY KEY", None)])
-def test_only_sqlites_row_id_is_automatic(declared, auto):
+    ("BIGINT PRIMARY KEY", "id"), ("SMALLINT PRIMARY KEY", "id"),
+    ("VARCHAR(36) PRIMARY KEY", None), ("NUMERIC PRIMARY KEY", None)])
+def test_only_keys_of_whole_numbers_are_automatic(declared, auto):
     assert table_of("CREATE TABLE x (id %s)" % declared).auto_id == auto
 
 
