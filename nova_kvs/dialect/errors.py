@@ -7,6 +7,7 @@ from oslo_db import exception
 from oslo_db.sqlalchemy import exc_filters
 from sqlalchemy import exc
 
+from nova_kvs.dialect import placement
 from nova_kvs import exceptions
 
 
@@ -22,6 +23,8 @@ def oslo_error(cause, original):
                           exceptions.UndeterminedError)):
         return exception.DBConnectionError(original)
     if isinstance(cause, exceptions.DuplicateKeyError):
+        if cause.table in placement.FILLED_AT_START:
+            return exception.DBDeadlock(original)
         return exception.DBDuplicateEntry(
             list(cause.columns), original,
             ",".join(map(str, cause.values)))

@@ -23,6 +23,9 @@ LOG = logging.getLogger(__name__)
 
 #: A host that many servers are claimed on at once is written one by one.
 ATTEMPTS = 20
+#: Tables that each process of Placement fills when it starts. It repeats
+#: that after a deadlock, and expects no duplicate at its commit.
+FILLED_AT_START = frozenset(("traits", "resource_classes"))
 _MODULE = "placement.handler"
 
 

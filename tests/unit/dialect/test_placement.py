@@ -70,6 +70,16 @@ def test_other_errors_are_raised_at_once(error):
     assert handler.calls == 1
 
 
+@pytest.mark.parametrize("table, kind", [
+    ("traits", db_exception.DBDeadlock),
+    ("resource_classes", db_exception.DBDeadlock),
+    ("users", db_exception.DBDuplicateEntry)])
+def test_what_is_filled_at_the_start_is_filled_again(table, kind):
+    error = oslo_error(exceptions.DuplicateKeyError(
+        table=table, columns=("name",), values=("x",)))
+    assert type(error) is kind
+
+
 def test_gives_up():
     handler = Handler(*[oslo_error(CONFLICT)] * 9)
     with pytest.raises(db_exception.DBDeadlock):
