@@ -89,10 +89,15 @@ class Housekeeper:
                 if (slot, prefix) not in needed and (
                         marked is not None and mark not in marked):
                     commands[mark] = marks.dropping(mark, left)
-                # One must stay: the oldest, whoever looks.
+                # One must stay: the newest that is the row's. A check that
+                # stopped when the row had left the index may still remove
+                # those of before.
                 keep = None
                 if (slot, prefix) in needed:
-                    keep = min(members, key=_by_version, default=None)
+                    keep = max(
+                        [member for member in members
+                         if indexing.version_of(member) <= version]
+                        or members, key=_by_version, default=None)
                 for member in members:
                     if member == keep:
                         continue

@@ -145,6 +145,29 @@ def test_a_check_leaves_a_transaction_in_flight_alone(db):
         assert len(found) == 1
 
 
+def test_a_check_that_is_held_up_leaves_a_row_that_came_back(
+        db, monkeypatch):
+    """Another one has to choose which of two hints stays meanwhile."""
+    db.grace_ms = 10 ** 6
+    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+    databases.update(db, "instances", (1,), host="b")
+    checks = _queued(db)
+    slow, other = databases.another(db), databases.another(db)
+    read = slow._housekeeper._read
+
+    def stop(wanted):
+        found = read(wanted)
+        databases.update(other, "instances", (1,), host="a")
+        other._housekeeper.check_hints(checks)
+        return found
+
+    monkeypatch.setattr(slow._housekeeper, "_read", stop)
+    slow._housekeeper.check_hints(checks)
+    found, = databases.load(databases.another(db), access.ByIndex(
+        "instances", ("host",), (("a",),)))
+    assert len(found) == 1
+
+
 def test_checks_of_a_dropped_table_do_not_stay(db):
     databases.insert(db, "instances", {"uuid": "u", "host": "a"})
     tx = db.begin()
