@@ -176,7 +176,9 @@ class ClusterStore(remote.RemoteStore):
         self._topology = topology
         for key in list(self._nodes):
             if key[0] not in addresses:
-                self._nodes.pop(key).drop()
+                node = self._nodes.pop(key, None)
+                if node is not None:  # no other thread was faster
+                    node.drop()
         return topology
 
     def _masters(self, deadline):

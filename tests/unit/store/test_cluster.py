@@ -9,6 +9,7 @@ from redis import exceptions as redis_exceptions
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import cluster
+from nova_kvs.store import connection as wire
 from nova_kvs.store import remote
 from nova_kvs.store import url as store_url
 from tests import base
@@ -217,3 +218,20 @@ def test_nodes_keep_their_connections_over_a_new_topology():
     before = store._load(_deadline()).masters
     after = store._load(_deadline()).masters
     assert before[0] is after[0] and before[-1] is after[-1]
+
+
+def test_two_threads_that_learn_a_topology_at_once(monkeypatch):
+    """To close a socket lets other threads run."""
+    store = Cluster()
+    for host in "ayz":
+        store._node((host, 1))
+    drop = wire.Node.drop
+
+    def drop_and_run_another(node):
+        monkeypatch.setattr(wire.Node, "drop", drop)
+        store._take(_ranges(b"b"), ("a", 1))
+        drop(node)
+
+    monkeypatch.setattr(wire.Node, "drop", drop_and_run_another)
+    store._take(_ranges(b"b"), ("a", 1))
+    assert {address for address, _ in store._nodes} == {("b", 1)}
