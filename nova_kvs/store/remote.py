@@ -296,15 +296,18 @@ class RemoteStore(base.Store):
         repeat = []
         errors = []
         for failure in failures:
-            error = failure.error
-            if not isinstance(error, redis_exceptions.ResponseError) or (
-                    isinstance(error, self._PASSING)
-                    or str(error).startswith(_PASSING_CODES)):
+            if self._is_passing(failure.error):
                 repeat.append(failure)
             else:
                 errors.append(wire.reply_error(
-                    error, items[failure.index], failure.node.address))
+                    failure.error, items[failure.index],
+                    failure.node.address))
         return repeat, errors
+
+    def _is_passing(self, error):
+        return not isinstance(error, redis_exceptions.ResponseError) or (
+            isinstance(error, self._PASSING)
+            or str(error).startswith(_PASSING_CODES))
 
     def _give_up(self, touched, cause):
         """Return what to raise when the time is over.
@@ -339,7 +342,7 @@ class RemoteStore(base.Store):
         for failure in failures:
             if isinstance(failure.error, NotSent):
                 raise failure.error
-            if not isinstance(failure.error, redis_exceptions.ResponseError):
+            if self._is_passing(failure.error):
                 raise NotSent(failure.error)
             raise wire.reply_error(
                 failure.error, items[failure.index], node.address)

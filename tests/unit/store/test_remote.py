@@ -6,6 +6,7 @@ from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
 from nova_kvs.store import base as store_base
+from nova_kvs.store import remote
 from tests import base
 from tests.unit.store import stubs
 
@@ -327,6 +328,14 @@ def test_check_and_scan_of_a_store_that_is_down(log):
         store.check()
     with pytest.raises(exceptions.StoreUnavailableError):
         list(store.scan(b"*"))
+
+
+def test_a_busy_server_does_not_tell_where_keys_are(log):
+    """The next one is asked, as where a server does not answer."""
+    node = stubs.StubNode("a", log, redis_exceptions.ResponseError(
+        "BUSY Redis is busy running a script."))
+    with pytest.raises(remote.NotSent, match="busy"):
+        stubs.StubStore([node])._ask(node, (b"CLUSTER", b"SLOTS"))
 
 
 def test_every_reading_command_is_known_as_one():
