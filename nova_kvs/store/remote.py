@@ -171,12 +171,15 @@ class RemoteStore(base.Store):
                 max(0.01, min(left_s, self.settings.socket_timeout)) + wait_s)
         position = 0
         before = len(failures)
+        forbidden = None
         try:
             for position, index in enumerate(plan):
                 reply = connection.read()
                 if index >= 0:
                     if isinstance(reply, Exception):
-                        self._refused(reply, items[index], connection)
+                        if isinstance(reply, redis_exceptions.NoScriptError):
+                            connection.scripts.clear()
+                            reply = forbidden or reply
                         failures.append(Failure(index, reply, node))
                     else:
                         replies[index] = reply
@@ -188,7 +191,9 @@ class RemoteStore(base.Store):
                         fence.note(node, reply)
                 elif index == wire.SCRIPT_LOAD and isinstance(
                         reply, Exception):
-                    self._refused(reply, None, connection)
+                    connection.scripts.clear()
+                    if isinstance(reply, redis_exceptions.NoPermissionError):
+                        forbidden = reply
         except wire.LOST as exc:
             connection.close()
             node.drop()
@@ -209,12 +214,6 @@ class RemoteStore(base.Store):
             self.stats.bytes_in += connection.received_bytes
             connection.received_bytes = 0
             node.release(connection)
-
-    @staticmethod
-    def _refused(error, item, connection):
-        """Forget what a connection does not have, after an error reply."""
-        if item is None or isinstance(error, redis_exceptions.NoScriptError):
-            connection.scripts.clear()
 
     def _settle(self, items, failures, replies, deadline, fence):
         """Repeat what failed until everything has a reply.

@@ -298,6 +298,15 @@ def test_a_missing_permission_is_a_configuration_error(log):
     assert len(node.idle) == 1
 
 
+def test_a_missing_permission_to_load_scripts_is_told(log):
+    """The server then does not know the script, which would pass."""
+    node = stubs.StubNode("a", log, redis_exceptions.NoPermissionError(
+        "this user has no permissions to run the 'script|load' command"),
+        NO_SCRIPT)
+    with pytest.raises(exceptions.ConfigurationError, match="script.load"):
+        stubs.StubStore([node]).batch([_call(WRITE, b"a")])
+
+
 def test_an_interrupted_connection_is_not_used_again(log):
     class Interrupt(BaseException):
         """As KeyboardInterrupt or eventlet's Timeout."""
