@@ -213,7 +213,14 @@ class RemoteStore(base.Store):
             self._answered = True
             self.stats.bytes_in += connection.received_bytes
             connection.received_bytes = 0
-            node.release(connection)
+            if failures and any(
+                    isinstance(failure.error, redis_exceptions.ReadOnlyError)
+                    for failure in failures[before:]):
+                # Its address may have become another server's.
+                connection.close()
+                node.drop()
+            else:
+                node.release(connection)
 
     def _settle(self, items, failures, replies, deadline, fence):
         """Repeat what failed until everything has a reply.

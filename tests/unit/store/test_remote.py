@@ -307,6 +307,18 @@ def test_a_missing_permission_to_load_scripts_is_told(log):
         stubs.StubStore([node]).batch([_call(WRITE, b"a")])
 
 
+def test_a_server_that_became_a_replica_is_connected_anew(log):
+    """Behind the same name or address there may be another one by now."""
+    node = stubs.StubNode("a", log, b"v", redis_exceptions.ReadOnlyError(
+        "You can't write against a read only replica."), b"OK")
+    old, idle = stubs.StubConnection(node), stubs.StubConnection(node)
+    node.idle = [idle, old]
+    store = stubs.StubStore([node], request_timeout=5)
+    assert store.batch([_get(b"a"), _set(b"a2")]) == [b"v", b"OK"]
+    assert not old.is_open
+    assert old not in node.idle and idle not in node.idle
+
+
 def test_an_interrupted_connection_is_not_used_again(log):
     class Interrupt(BaseException):
         """As KeyboardInterrupt or eventlet's Timeout."""
