@@ -231,8 +231,10 @@ def _take_records(tx, table, unread, places, found):
         if record is None:
             continue
         found[member] = record
-        if record.version >= mark:
-            fresh.append(covering(
-                Mark(slot, member),
-                table.covered.cover(record.values, record.version)))
+        own = Mark(slot, member)
+        # That of a row that left might come when housekeeping has been there.
+        if record.version >= mark and own in needed(
+                tx.database, table, record.values, partition, field):
+            fresh.append(covering(own, table.covered.cover(
+                record.values, record.version)))
     tx.add_covers(fresh)

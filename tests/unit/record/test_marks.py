@@ -269,6 +269,18 @@ def test_housekeeping_removes_what_has_left(db):
     assert marks_of(db, "host", "h") == ({}, set())
 
 
+def test_readers_leave_nothing_of_what_has_left(db):
+    databases.insert(db, "instances", server(1), server(2))
+    flush(db)
+    other = databases.another(db)
+    databases.update(other, "instances", (1,), host="elsewhere")
+    databases.update(other, "instances", (2,), deleted=2)
+    assert found(db, "host", "h") == {}
+    databases.tidy(other)
+    flush(db)
+    assert marks_of(db, "host", "h") == ({}, set())
+
+
 def test_housekeeping_leaves_a_mark_that_was_raised_meanwhile(db):
     databases.insert(db, "instances", server(1))
     (member, version), = marks_of(db, "host", "h")[0].items()
