@@ -104,6 +104,10 @@ class Database:
             lifetime_ms=int(settings.transaction_lifetime * 1000),
             commit_replicas=self._replicas,
             replica_timeout_ms=self._replica_timeout_ms,
+            # What is sent last may be repeated for request_timeout.
+            entry_life_ms=int(1000 * max(
+                settings.hint_grace - settings.request_timeout,
+                settings.transaction_lifetime)),
             one_server=base.Characteristics.PARTITIONED
             not in store.CHARACTERISTICS,
             failpoint=failpoint)

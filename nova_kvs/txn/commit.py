@@ -76,6 +76,7 @@ class Committer:
             entries if together else ())
         _check_fields(versions, len(mutations))
         replies = ()
+        started = time.monotonic()
         if not together and (entries or reads):
             self._reach("before_prewrite")
             replies = self._stage(
@@ -83,8 +84,11 @@ class Committer:
             self._reach("after_prewrite")
             replies = replies[len(entries):]
         # Only now: there are no intents by whose age others would take it
-        # for abandoned, and a failover may have kept the hints waiting.
-        deadline = time.monotonic() + self._options.lifetime_ms / 1000
+        # for abandoned, and a failover may have kept the hints waiting. But
+        # not when a check of the hints may have taken them away again.
+        deadline = min(
+            time.monotonic() + self._options.lifetime_ms / 1000,
+            started + self._options.entry_life_ms / 1000)
         outcome, replicated, along = self._decide(
             partition, mutations, txn_id, call, deadline, holds=False,
             along=_items((), reads) if together else ())

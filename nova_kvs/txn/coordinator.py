@@ -34,6 +34,7 @@ class Options(typing.NamedTuple):
     """How to commit."""
 
     lifetime_ms: int
+    entry_life_ms: int
     commit_replicas: int
     replica_timeout_ms: int
     one_server: bool
@@ -50,6 +51,8 @@ class Coordinator:
     :param commit_replicas: replicas that must have a commit, on each server
         concerned, before it is reported as done.
     :param replica_timeout_ms: how long to wait for them.
+    :param entry_life_ms: how long after entries were sent the commit that
+        they are for may be sent, before housekeeping takes it for decided.
     :param one_server: whether the store is one server that has every key,
         so that a script may use keys of several hash tags.
     :param failpoint: for tests: called with each of ``FAILPOINTS`` when it
@@ -62,7 +65,7 @@ class Coordinator:
 
     def __init__(self, store, database, *, lifetime_ms=10000,
                  commit_replicas=0, replica_timeout_ms=1000,
-                 one_server=False, failpoint=None):
+                 entry_life_ms=50000, one_server=False, failpoint=None):
         self.store = store
         self.stats = Stats()
         self.queue = housekeeping.Queue(store, database)
@@ -72,8 +75,8 @@ class Coordinator:
         self.queue.register(commit.SETTLE, self.recovery.settle)
         self._committer = commit.Committer(
             store, self.recovery, self.queue, Options(
-                lifetime_ms, commit_replicas, replica_timeout_ms, one_server,
-                failpoint))
+                lifetime_ms, entry_life_ms, commit_replicas,
+                replica_timeout_ms, one_server, failpoint))
 
     def read(self, reads):
         """Return what is committed: one round trip.

@@ -6,6 +6,7 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record import index as indexing
+from nova_kvs.txn import commit
 from nova_kvs.txn import reading
 from tests import base
 from tests.unit.record import databases
@@ -166,6 +167,24 @@ def test_a_check_that_is_held_up_leaves_a_row_that_came_back(
     found, = databases.load(databases.another(db), access.ByIndex(
         "instances", ("host",), (("a",),)))
     assert len(found) == 1
+
+
+def test_a_commit_that_is_held_up_until_its_hints_were_checked(
+        db, monkeypatch):
+    now_s = [1000.0]
+    monkeypatch.setattr(commit.time, "monotonic", lambda: now_s[0])
+
+    def stop(name):
+        if name == "after_prewrite":
+            now_s[0] += 60
+            databases.tidy(db)
+
+    other = databases.open_again("kvs+memory:///" + db.name, stop, True)
+    tx = other.begin()
+    tx.insert("instances", {"uuid": "u", "host": "a"})
+    with pytest.raises(exceptions.ConflictError, match="took longer"):
+        tx.commit()
+    assert databases.load(db, access.FullScan("instances")) == [[]]
 
 
 def test_checks_of_a_dropped_table_do_not_stay(db):
