@@ -19,6 +19,7 @@ from nova.i18n import _
 from nova_kvs.db import native
 from nova_kvs.db import rows
 from nova_kvs.db import session
+from nova_kvs import exceptions
 from nova_kvs.record import access
 from nova_kvs.txn import retry
 
@@ -178,16 +179,26 @@ def archive_deleted_rows(s, context=None, max_rows=None, before=None,
 
 
 def _purge_some(kvs, name, column, before):
-    """Remove some rows of a shadow table; return how many."""
-    transaction = kvs.begin()
-    records = transaction.load([access.FullScan(name)])[0]
+    """Remove rows of a shadow table, until one is in another's way.
+
+    :returns: (how many rows, whether none is left).
+    :raises nova_kvs.exceptions.ConflictError: if it was the first.
+    """
+    records = kvs.begin().load([access.FullScan(name)])[0]
     if column is not None:
         records = [record for record in records
                    if record.values.get(column, before) < before]
-    for record in records[:_PURGE_ROWS]:
-        transaction.delete(record)
-    transaction.commit()
-    return len(records[:_PURGE_ROWS])
+    for first in range(0, len(records), _PURGE_ROWS):
+        transaction = kvs.begin()
+        for record in records[first:first + _PURGE_ROWS]:
+            transaction.delete(record)
+        try:
+            transaction.commit()
+        except exceptions.ConflictError:
+            if not first:
+                raise
+            return first, False
+    return len(records), True
 
 
 @native.main_reader()
@@ -210,12 +221,11 @@ def purge_shadow_tables(s, context, before_date, status_fn=None):
                          "has no timestamp column") % {"table": name})
                 continue
         deleted = 0
-        while True:
-            some = retry.run(functools.partial(
+        done = False
+        while not done:
+            some, done = retry.run(functools.partial(
                 _purge_some, s.database, name, column, before))
             deleted += some
-            if some < _PURGE_ROWS:
-                break
         if deleted:
             report(_("Deleted %(rows)i rows from %(table)s based on "
                      "timestamp column %(col)s") % {

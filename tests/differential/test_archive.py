@@ -6,6 +6,10 @@ import random
 
 import pytest
 
+from nova_kvs.db import archive
+from nova_kvs import exceptions
+from nova_kvs.record import record_store
+from nova_kvs.txn import retry
 from tests.differential import clouds
 
 
@@ -83,4 +87,36 @@ def test_purge(pair, before):
     pair.call("archive_deleted_rows", clouds.context(), max_rows=1000)
     pair.call("purge_shadow_tables", clouds.context(), before,
               status_fn=None)
+    pair.compare_rows()
+
+
+def test_purge_scans_a_table_once(pair, monkeypatch):
+    _fill(pair, 1)
+    pair.call("archive_deleted_rows", clouds.context(), max_rows=1000)
+    monkeypatch.setattr(archive, "_PURGE_ROWS", 2)
+    scans = pair.kvs.main.stats.full_scans
+    pair.call("purge_shadow_tables", clouds.context(), None)
+    shadows = [name for name in pair.kvs.main.schema.tables
+               if name.startswith("shadow_")]
+    assert pair.kvs.main.stats.full_scans - scans == len(shadows)
+    pair.compare_rows()
+
+
+def test_purge_goes_on_after_conflicts(pair, monkeypatch):
+    _fill(pair, 1)
+    pair.call("archive_deleted_rows", clouds.context(), max_rows=1000)
+    monkeypatch.setattr(archive, "_PURGE_ROWS", 1)
+    monkeypatch.setattr(retry, "pause", lambda *_args: None)
+    commit = record_store.RecordTransaction.commit
+    calls = []
+
+    def every_third(self, *args):
+        calls.append(self)
+        if len(calls) % 3:
+            raise exceptions.ConflictError()
+        return commit(self, *args)
+
+    monkeypatch.setattr(record_store.RecordTransaction, "commit", every_third)
+    pair.call("purge_shadow_tables", clouds.context(), None)
+    assert len(calls) > 2 * retry.ATTEMPTS
     pair.compare_rows()
