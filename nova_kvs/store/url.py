@@ -127,6 +127,11 @@ def parse_url(url):
     if parts.fragment:
         raise exceptions.ConfigurationError(
             "the connection URL has a '#': write it as %23")
+    if "@" in parts.path:
+        # It may be the rest of a password.
+        raise exceptions.ConfigurationError(
+            "the connection URL has a '@' behind a '/': write '/' in a user "
+            "or password as %2F")
     database = keyspace.check_database_name(
         parse.unquote(parts.path[1:]))
     nodes, query = _parse_query(driver, parts.query)
@@ -163,6 +168,10 @@ def _parse_query(driver, text):
             else:
                 query[name] = value
             continue
+        if "@" in name:
+            raise exceptions.ConfigurationError(
+                "the connection URL has a '@' behind a '?': write '?' in a "
+                "user or password as %3F")
         if name not in _OPTIONS or name in conf.NOT_IN_QUERY:
             raise exceptions.ConfigurationError(
                 "the connection URL has an option that does not exist there",
