@@ -279,6 +279,16 @@ def reply_error(exc, item, address):
         command = item.args[0]
     if isinstance(command, bytes):
         command = command.decode("ascii", "replace")
+    if str(exc).startswith("unknown command"):
+        # The reply also quotes what was to be written.
+        if command == "SENTINEL":
+            return exceptions.ConfigurationError(
+                "the server is not a sentinel: name sentinels, or use "
+                "kvs+redis:// or kvs+cluster://", server=server)
+        return exceptions.ConfigurationError(
+            "the server does not know a command of Redis 7.0: name one "
+            "that is as new or newer, and not a sentinel",
+            command=command, server=server)
     return exceptions.StoreReplyError(
         command=command, reply=exc, server=server)
 

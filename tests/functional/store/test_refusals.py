@@ -102,6 +102,27 @@ def test_a_server_that_is_no_cluster():
         assert "%s:%d" % (host, port) in str(caught.value)
 
 
+def test_a_server_without_a_command():
+    with fixtures.RedisServerFixture(options={
+            "rename-command": 'SET ""'}) as server:
+        store = registry.get_store(server.url("db"))
+        with pytest.raises(exceptions.ConfigurationError) as caught:
+            store.batch([base.command(b"SET", KEY, b"s3cret")])
+        assert "Redis 7.0" in str(caught.value)
+        assert "command=SET" in str(caught.value)
+        assert "s3cret" not in str(caught.value)
+
+
+def test_a_server_that_is_no_sentinel():
+    with fixtures.RedisServerFixture() as server:
+        store = registry.get_store(
+            "kvs+sentinel://%s:%d/db?service=m" % server.nodes[0])
+        with pytest.raises(exceptions.ConfigurationError) as caught:
+            store.batch([SET])
+        assert "not a sentinel" in str(caught.value)
+        assert "%s:%d" % server.nodes[0] in str(caught.value)
+
+
 def test_a_cluster_under_the_url_of_one_server():
     with fixtures.RedisClusterFixture(replicas=0) as cluster:
         store = registry.get_store(
