@@ -159,14 +159,17 @@ def check_pip(lab, literals):
 
 
 def check_localrc(lab, literals):
-    """Bash reads it, and the plugin has the name that it enables."""
+    """Bash reads it, and the plugin has the name that it enables.
+
+    The branch is given: DevStack would take master.
+    """
     name = re.search(r"^define_plugin (\S+)$", (
         blocks.ROOT / "devstack/settings").read_text(), re.MULTILINE)[1]
     for literal in literals:
         section, _, text = literal.text.partition("\n")
         assert section == "[[local|localrc]]"
-        output = lab.run("enable_plugin() { echo $#:$1; }\n" + text)
-        assert output == "2:%s\n" % name
+        output = lab.run("enable_plugin() { echo $1:$3; }\n" + text)
+        assert output == "%s:main\n" % name
 
 
 def check_completion(lab, literals):
