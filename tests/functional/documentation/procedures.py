@@ -66,7 +66,7 @@ def check_moving(lab, literals):
         run(command)
     assert _mapped_cells(targets["nova_api"]) == {
         _CELL0_UUID: "none:///",
-        _CELL_UUID: "rabbit://new:new@127.0.0.1:5672/"}
+        _CELL_UUID: "rabbit://guest:guest@127.0.0.1:5672/"}
 
     _empty(sources["nova_cell1"])
     for command in back.commands():
