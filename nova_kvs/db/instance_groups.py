@@ -138,10 +138,12 @@ def _add_members_in_db(s, context, group_uuid, members):
     if group is None:
         raise exception.InstanceGroupNotFound(group_uuid=group_uuid)
     # As Nova, which joins on the member alone: one that is in any group
-    # counts as known.
-    existing = s.all(MEMBERS,
-                     instance_uuid=session.In(tuple(set(members))))
-    return _add_members(s, group, existing, members)[0]
+    # counts as known, once. Nova sees no more than one that is, whichever
+    # comes first, and would add the others again.
+    existing = {}
+    for row in s.all(MEMBERS, instance_uuid=session.In(tuple(set(members)))):
+        existing.setdefault(row.instance_uuid, row)
+    return _add_members(s, group, list(existing.values()), members)[0]
 
 
 @native.api_writer(_ONE + "_remove_members_in_db")

@@ -265,7 +265,9 @@ class Machine(stateful.RuleBasedStateMachine):
             self.call(one + "_save_in_db", context, uuid,
                       {"name": name, "members": members})
         elif kind == "b":
-            self.call(one + "_add_members_in_db", context, uuid, members)
+            # One, as Nova has it: of several that are in a group, Nova's
+            # query meets only the first, and adds the others again.
+            self.call(one + "_add_members_in_db", context, uuid, members[:1])
         elif kind == "c":
             self.call(one + "_remove_members_in_db", context, id_, members)
         elif kind == "d":
