@@ -187,6 +187,23 @@ def test_a_commit_that_is_held_up_until_its_hints_were_checked(
     assert databases.load(db, access.FullScan("instances")) == [[]]
 
 
+@pytest.mark.parametrize("wait_s", [8, 24])
+def test_a_commit_whose_hints_waited_for_a_failover(db, monkeypatch, wait_s):
+    """As long as request_timeout, with the default hint_grace."""
+    now_s = [1000.0]
+    monkeypatch.setattr(commit.time, "monotonic", lambda: now_s[0])
+
+    def wait(name):
+        if name == "after_prewrite":
+            now_s[0] += wait_s
+
+    other = databases.open_again(
+        "kvs+memory:///%s?request_timeout=%d" % (db.name, wait_s), wait, True)
+    databases.insert(other, "instances", {"uuid": "u", "host": "a"})
+    found, = databases.load(db, access.FullScan("instances"))
+    assert len(found) == 1
+
+
 def test_checks_of_a_dropped_table_do_not_stay(db):
     databases.insert(db, "instances", {"uuid": "u", "host": "a"})
     tx = db.begin()
