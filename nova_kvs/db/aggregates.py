@@ -13,7 +13,6 @@ from nova_kvs.db import matching
 from nova_kvs.db import native
 from nova_kvs.db import rows
 from nova_kvs.db import session
-from nova_kvs import exceptions
 
 AGGREGATES = rows.table(models.Aggregate)
 HOSTS = rows.table(models.AggregateHost)
@@ -175,11 +174,7 @@ def _metadata_add_to_db(s, context, aggregate_id, metadata, max_retries=10,
                         set_delete=False):
     existing = s.all(METADATA, aggregate_id=aggregate_id)
     _set_metadata(s, aggregate_id, existing, metadata, set_delete)
-    try:
-        s.commit()
-    except db_exc.DBDuplicateEntry as error:
-        # Somebody else added a key since they were read.
-        raise exceptions.ConflictError() from error
+    s.commit_what_was_missing()
     return metadata
 
 
@@ -228,11 +223,7 @@ def _aggregate_update_to_db(s, context, aggregate_id, values):
             s, aggregate_id, aggregate._metadata, metadata, replace)
     s.update(aggregate, values)
     try:
-        s.commit()
-    except db_exc.DBDuplicateEntry as error:
-        if "name" in error.columns:
-            raise exception.AggregateNameExists(
-                aggregate_name=values["name"])
-        # Somebody else added a key of the metadata since it was read.
-        raise exceptions.ConflictError() from error
+        s.commit_what_was_missing(but="name")
+    except db_exc.DBDuplicateEntry:
+        raise exception.AggregateNameExists(aggregate_name=values["name"])
     return aggregate

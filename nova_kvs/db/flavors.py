@@ -14,7 +14,6 @@ from nova_kvs.db import matching
 from nova_kvs.db import native
 from nova_kvs.db import rows
 from nova_kvs.db import session
-from nova_kvs import exceptions
 
 CONF = conf.CONF
 FLAVORS = rows.table(models.Flavors)
@@ -149,11 +148,7 @@ def _flavor_extra_specs_add(s, context, flavor_id, specs, max_retries=10):
         if key not in known:
             s.insert(SPECS, {"key": key, "value": value,
                              "flavor_id": flavor_id})
-    try:
-        s.commit()
-    except db_exc.DBDuplicateEntry as error:
-        # Somebody else added a key since it was looked for.
-        raise exceptions.ConflictError() from error
+    s.commit_what_was_missing()
     return specs
 
 

@@ -86,10 +86,14 @@ def _default(column_default):
 
 
 def _is_immutable(column_type):
-    """Tell whether nobody can change the values that a type makes."""
+    """Tell whether nobody can change the values that a type makes.
+
+    SQLAlchemy raises NotImplementedError for a type that does not say what
+    Python type its values have: they may be anything then, lists too.
+    """
     try:
         return issubclass(column_type.python_type, _IMMUTABLE)
-    except NotImplementedError:  # what SQLAlchemy raises if it has none
+    except NotImplementedError:  # SQLAlchemy's answer, not something missing
         return False
 
 

@@ -338,6 +338,21 @@ class Session:
         return [self.rows(found.table, records)
                 for found, records in zip(finds, _chosen(bound, answers))]
 
+    def commit_what_was_missing(self, but=None):
+        """Apply changes with rows that were looked for and not found.
+
+        :param but: a column: a duplicate of it is one all the same.
+        :raises nova_kvs.exceptions.ConflictError: also if somebody else
+            added a row meanwhile: the next attempt finds it.
+        :raises oslo_db.exception.DBDuplicateEntry: of ``but``.
+        """
+        try:
+            self.commit()
+        except db_exc.DBDuplicateEntry as error:
+            if but in error.columns:
+                raise
+            raise exceptions.ConflictError() from error
+
 
 def _chosen(bound, answers):
     """Return which records finds, with bound values, are for, in order."""
