@@ -370,6 +370,24 @@ def test_a_transaction_that_met_a_collision_cannot_commit(
     assert len(rows(engine, services)) == 4
 
 
+def test_nor_can_one_that_met_it_in_a_savepoint(engine, connection):
+    connection.execute(services.insert(), {"uuid": "u"})
+    savepoint = connection.begin_nested()
+    connection.execute(services.delete().where(services.c.id == 1))
+    with engine.begin() as other:
+        other.execute(services.insert(), [
+            {"id": 10, "uuid": "a"}, {"id": 11, "uuid": "u"},
+            {"id": 12, "uuid": "z"}])
+    stored = rows(engine, services)
+    connection.execute(sa.select(services)).all()
+    # With the savepoint the row comes back that has the same unique key.
+    with pytest.raises(exc.OperationalError):
+        savepoint.rollback()
+    with pytest.raises(exc.OperationalError, match="changed a record"):
+        connection.commit()
+    assert rows(engine, services) == stored
+
+
 # Savepoints -----------------------------------------------------------------
 
 def test_rows_loaded_after_a_savepoint_stay(engine, connection):
