@@ -65,7 +65,7 @@ class Statement(typing.NamedTuple):
     kind: str
     #: Lower-case identifiers that occur in it.
     names: frozenset
-    #: Its tokens, without white space.
+    #: Its tokens, without white space and a semicolon at its end.
     tokens: tuple
 
 
@@ -73,6 +73,8 @@ class Statement(typing.NamedTuple):
 def parse(sql):
     """Return the Statement that SQL text is."""
     found = tuple(token for token in tokens(sql) if token.kind != "space")
+    while found and found[-1].text == ";":
+        found = found[:-1]
     keywords = [token.keyword for token in found if token.keyword]
     kind = keywords[0] if keywords else ""
     if kind == "WITH":

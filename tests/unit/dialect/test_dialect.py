@@ -268,13 +268,14 @@ def test_functions_stay_when_the_schema_changes(engine):
         "ORDER BY v COLLATE backwards").fetchall() == [("b",), ("a",)]
 
 
-def test_foreign_keys_are_accepted_and_not_enforced(engine):
+@pytest.mark.parametrize("end", ["", ";"])
+def test_foreign_keys_are_accepted_and_not_enforced(engine, end):
     with engine.connect() as connection:
         assert connection.exec_driver_sql(
-            "PRAGMA foreign_keys").scalar() == 0
-        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+            "PRAGMA foreign_keys" + end).scalar() == 0
+        connection.exec_driver_sql("PRAGMA foreign_keys = ON" + end)
         assert connection.exec_driver_sql(
-            "PRAGMA foreign_keys").scalar() == 1
+            "PRAGMA foreign_keys" + end).scalar() == 1
         connection.execute(tables.Note.__table__.insert(), {
             "service_id": 5, "name": "n"})
         connection.commit()

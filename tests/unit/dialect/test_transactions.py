@@ -420,11 +420,12 @@ def test_nested_savepoints(engine, connection):
     assert [row[2] for row in rows(engine, services)] == ["h0", "x"]
 
 
-def test_savepoints_by_name(engine, connection):
+@pytest.mark.parametrize("end", ["", ";", " ; "])
+def test_savepoints_by_name(engine, connection, end):
     add_services(engine, 1)
     for sql in ("SAVEPOINT a", "DELETE FROM services", "SAVEPOINT b",
                 "ROLLBACK TO SAVEPOINT A", "RELEASE SAVEPOINT a"):
-        connection.exec_driver_sql(sql)
+        connection.exec_driver_sql(sql + end)
     connection.commit()
     assert len(rows(engine, services)) == 1
 
