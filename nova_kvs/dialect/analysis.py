@@ -320,23 +320,33 @@ class Analysis:
         """Return the origin of the only column of an IN's subquery."""
         origin = ()
         for arm in _arms(element):
-            scope = self._scopes.get(arm)
-            if scope is None or scope.select is None:
-                return ()
-            columns = scope.select._all_selected_columns
-            if len(columns) != 1:
-                return ()
-            found = self._resolve_output(arm, columns[0])
+            found = self._resolve_output(arm)
             if not found:
                 return ()
             origin += found
         return origin
 
-    def _resolve_output(self, select, column):
-        scope = self._scopes.get(select)
-        if scope is None or scope.select is None:
-            return ()
-        return self._resolve(scope, _plain(column))
+    def _resolve_output(self, select, column=None):
+        """Return the origin of a SELECT's column, by default its only one.
+
+        One that is rendered in several places may be correlated to another
+        source in each: any of them can be meant.
+        """
+        origin = ()
+        for scope in self._scopes.get(select, ()):
+            if scope.select is None:
+                return ()
+            wanted = column
+            if wanted is None:
+                columns = scope.select._all_selected_columns
+                if len(columns) != 1:
+                    return ()
+                wanted = columns[0]
+            found = self._resolve(scope, _plain(wanted))
+            if not found:
+                return ()
+            origin += found
+        return origin
 
     def _value(self, element, is_list=False):
         """Return the Value that an element is, or None."""

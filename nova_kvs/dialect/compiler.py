@@ -36,7 +36,8 @@ class KVSCompiler(base.SQLiteCompiler):
     def __init__(self, *args, **kwargs):
         #: Every Scope, inner ones first.
         self.kvs_scopes = []
-        #: Select element (as given and as expanded) -> Scope.
+        #: Select element (as given and as expanded) -> its Scopes, several
+        #: if it is rendered in several places; the values are None.
         self.kvs_selects = {}
         #: Names of tables that were rendered, once for each time.
         self.kvs_tables = []
@@ -56,7 +57,7 @@ class KVSCompiler(base.SQLiteCompiler):
 
     def visit_select(self, select_stmt, *args, **kwargs):
         scope = Scope(self._kvs_scope)
-        self.kvs_selects[select_stmt] = scope
+        self.kvs_selects.setdefault(select_stmt, {})[scope] = None
         self._kvs_scope = scope
         try:
             return super().visit_select(select_stmt, *args, **kwargs)
@@ -70,7 +71,7 @@ class KVSCompiler(base.SQLiteCompiler):
         scope.select = select
         scope.froms = tuple(froms)
         scope.criteria = tuple(select._where_criteria)
-        self.kvs_selects[select] = scope
+        self.kvs_selects.setdefault(select, {})[scope] = None
         return super()._compose_select_body(
             text, select, compile_state, inner_columns, froms, byfrom,
             toplevel, kwargs)

@@ -226,6 +226,21 @@ def test_in_union(connection):
         "  services: key (id = notes.service_id | notes.service_id)")
 
 
+def test_one_criterion_in_two_places(connection):
+    connection.execute(services.insert(), [
+        {"id": 1, "host": "h0"}, {"id": 2, "host": "h1"}])
+    connection.execute(notes.insert(), [
+        {"service_id": 1, "name": "n", "value": "h0"},
+        {"service_id": 2, "name": "n", "value": "h1"}])
+    connection.commit()
+    criterion = services.c.id.in_(sa.select(notes.c.service_id).where(
+        notes.c.value == services.c.host))
+    statement = sa.union_all(
+        sa.select(services.c.id).where(criterion),
+        sa.select(services.c.id).where(services.c.host == "h1", criterion))
+    assert sorted(connection.execute(statement).scalars()) == [1, 2, 2]
+
+
 def test_cte(connection):
     chosen = sa.select(instances.c.uuid).where(
         instances.c.host == "h").cte("chosen")
