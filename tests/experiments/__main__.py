@@ -51,6 +51,9 @@ def _parse(words):
                      help="KVS: an option for the query of the URLs")
     run.add_argument("--concurrency", type=int, default=4,
                      help="requests at once for each controller")
+    run.add_argument("--building", type=int, metavar="SERVERS", help=(
+        "ask for no more while so many are being built, at most 1000 "
+        "(default: do not look)"))
     run.add_argument("--cut", type=int, metavar="SITE",
                      help="cut a site, from 0, off during the (last) boots")
     run.add_argument("--cut-after-s", type=float, default=5)
@@ -79,6 +82,9 @@ def _complete(parser, arguments):
     arguments.delay_ms = arguments.delay_ms or [0.0]
     if min(arguments.controllers, arguments.computes) < arguments.sites:
         parser.error("every site needs a controller and a compute")
+    if arguments.building is not None and not (
+            0 < arguments.building <= 1000):
+        parser.error("--building is from 1 to 1000")
     if arguments.cells == "site" and arguments.backend != "kvs":
         parser.error("--cells site is a layout of KVS")
     if arguments.cut is not None and not (

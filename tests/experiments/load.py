@@ -46,13 +46,51 @@ class Boots:
                 if server["status"] == "ACTIVE"]
 
 
-def boot(cloud, count, concurrency, timeout_s):
+class _Gate:
+    """Holds requests back while many servers are being built.
+
+    :param limit: of servers; None for no limit.
+    """
+
+    def __init__(self, limit):
+        self.limit = limit
+        self._changed = threading.Condition()
+        self._asked = 0
+        self._room = limit
+
+    def enter(self):
+        """Wait until one more server may be asked for."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._room is None or self._asked < self._room)
+            self._asked += 1
+
+    def see(self, answered, building):
+        """Take note of what is being built.
+
+        :param answered: requests that had been answered before.
+        :param building: servers that the API said are.
+        """
+        with self._changed:
+            self._room = answered - building + self.limit
+            self._changed.notify_all()
+
+    def open(self):
+        """Let everything through from now on."""
+        with self._changed:
+            self._room = None
+            self._changed.notify_all()
+
+
+def boot(cloud, count, concurrency, timeout_s, building=None):
     """Ask all controllers for servers at once and wait for them.
 
     :param cloud: a Cloud that runs.
     :param count: of servers, shared out evenly.
     :param concurrency: requests at once for each controller.
     :param timeout_s: longest time for all of it.
+    :param building: no more are asked for while so many are being built, at
+        most 1000; None for no limit.
     :returns: Boots.
     """
     flavor_id = cloud.client.ensure_flavor()
@@ -61,8 +99,10 @@ def boot(cloud, count, concurrency, timeout_s):
     start = time.monotonic()
     requests = []
     lock = threading.Lock()
+    gate = _Gate(building)
 
     def ask(controller, api, number):
+        gate.enter()
         request = Request(controller, time.monotonic() - start)
         body = client.server_body("server-%d" % number, flavor_id)
         zone = cloud.zone_of(controller)
@@ -86,34 +126,41 @@ def boot(cloud, count, concurrency, timeout_s):
                 [cloud.api_url(controller)], deployment.TOKEN)
             for number in share:
                 pool.submit(ask, controller, api, number)
-        end = _wait_built(cloud, requests, count, start, timeout_s)
+        end = _wait_built(cloud, requests, count, start, timeout_s, gate)
     finally:
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
+        gate.open()
     return Boots(list(requests), end - start, {
         server["id"]: server for server in _patiently(cloud.client.servers)})
 
 
-def _wait_built(cloud, requests, count, start, timeout_s):
+def _wait_built(cloud, requests, count, start, timeout_s, gate):
     """Wait until no server is being built, or nothing happens any more.
 
     :returns: when something happened last.
     """
-    left, changed = None, start
+    last, changed = None, start
+    took = 0
     while time.monotonic() - start < timeout_s:
-        time.sleep(_PAUSE_S)
+        # Asking must not become a load of its own.
+        time.sleep(max(_PAUSE_S, 5 * took))
         cloud.group.check()
         now = time.monotonic()
-        if len(requests) < count:
+        answered = len(requests)
+        if answered < count and gate.limit is None:
             continue
         try:
             building = len(cloud.client.request(
                 "GET", "/servers?status=BUILD&limit=1000")["servers"])
         except (client.APIError, OSError):
             continue  # during a cut; what happened shows at the end
-        if building != left:
-            left, changed = building, now
-        if not building or now - changed > _STUCK_S:
+        took = time.monotonic() - now
+        if gate.limit is not None:
+            gate.see(answered, building)
+        if (answered, building) != last:
+            last, changed = (answered, building), now
+        if (answered == count and not building) or now - changed > _STUCK_S:
             break
     return changed
 

@@ -155,8 +155,8 @@ def run(arguments, command):
                 "delay_ms": delay_ms,
                 **{name: getattr(arguments, name) for name in (
                     "backend", "cells", "native", "sites", "controllers",
-                    "computes", "servers", "concurrency", "cut_after_s",
-                    "cut_s")},
+                    "computes", "servers", "concurrency", "building",
+                    "cut_after_s", "cut_s")},
                 "note": ", ".join(
                     "=".join(option) for option in arguments.kvs_option),
                 **figures}
@@ -187,7 +187,7 @@ def _measure(arguments, cloud, network, store, directory, cut):
     if arguments.profile:
         sampler = sampling.Sampler(cloud.services, directory)
     boots = load.boot(cloud, arguments.servers, arguments.concurrency,
-                      arguments.timeout_s)
+                      arguments.timeout_s, arguments.building)
     busy = _machine_cpu_s() - busy
     cpu = _difference(_cpu(cloud, network, store), cpu)
     profile = sampler.take() if sampler else None
