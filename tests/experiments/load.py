@@ -36,7 +36,7 @@ class Boots:
     requests: list
     #: From the first request until no server was being built any more.
     seconds: float
-    #: server id -> what the API says about it.
+    #: server id -> what the API says about it, of those that are new.
     servers: dict
 
     @property
@@ -96,6 +96,7 @@ def boot(cloud, count, concurrency, timeout_s, building=None):
     flavor_id = cloud.client.ensure_flavor()
     shares = [range(number, count, len(cloud.controllers))
               for number in range(len(cloud.controllers))]
+    before = {server["id"] for server in _patiently(cloud.client.servers)}
     start = time.monotonic()
     requests = []
     lock = threading.Lock()
@@ -132,7 +133,8 @@ def boot(cloud, count, concurrency, timeout_s, building=None):
             pool.shutdown(wait=False, cancel_futures=True)
         gate.open()
     return Boots(list(requests), end - start, {
-        server["id"]: server for server in _patiently(cloud.client.servers)})
+        server["id"]: server for server in _patiently(cloud.client.servers)
+        if server["id"] not in before})
 
 
 def _wait_built(cloud, requests, count, start, timeout_s, gate):

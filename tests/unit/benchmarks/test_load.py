@@ -60,3 +60,11 @@ def test_nobody_waits_without_a_limit(monkeypatch):
     boots = load.boot(cloud, 12, 4, 60)
     assert len(boots.active) == 12
     assert cloud.most == 12
+
+
+def test_what_was_there_before_does_not_count(monkeypatch):
+    cloud = _Cloud(monkeypatch)
+    cloud.request("POST", "", {"server": {"name": "old"}})
+    cloud.request("GET", "")
+    boots = load.boot(cloud, 2, 4, 60)
+    assert sorted(boots.servers) == ["server-0", "server-1"]
