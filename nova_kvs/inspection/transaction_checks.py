@@ -98,7 +98,10 @@ class Counter(checks.Check):
             self._key, (b"GET", self._key)))]
 
     def verdict(self, context, results):
-        behind = self._highest - int(results[0] or 0)
+        try:
+            behind = self._highest - int(results[0] or 0)
+        except ValueError:
+            return checks.Fault("counter-undecodable")
         return checks.Fault("counter-behind", behind) if behind > 0 else None
 
     def describe(self):
@@ -106,6 +109,9 @@ class Counter(checks.Check):
 
     def repair(self, context, fault):
         """Raise it by the difference: right, whoever else raises it."""
+        if fault.state is None:
+            # Nobody can tell how far it was.
+            return False
         context.store.execute([base.Command(
             self._key, (b"INCRBY", self._key, fault.state))])
         return True

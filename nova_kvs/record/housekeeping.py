@@ -6,8 +6,10 @@ is longer than any transaction lives, so whatever was in flight then is
 decided when the check runs. Only exact members are removed.
 """
 
+import logging
 import os
 
+from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import codec
 from nova_kvs.record import index as indexing
@@ -18,6 +20,8 @@ from nova_kvs.txn import mutation
 from nova_kvs.txn import reading
 
 DROP_FLOOR = scripts.load("nova_kvs.record", "drop_floor")
+
+LOG = logging.getLogger(__name__)
 
 HINTS = b"hints"
 PARTITIONS = b"partitions"
@@ -75,9 +79,16 @@ class Housekeeper:
         commands = {}
         again = {}
         for table_name, partition, field, slots in checks:
-            version, needed, marked = self._state(
-                table_name, keyspace.Partition(partition), field,
-                records[partition, field])
+            try:
+                version, needed, marked = self._state(
+                    table_name, keyspace.Partition(partition), field,
+                    records[partition, field])
+            except exceptions.CorruptRecordError as error:
+                # Nobody can tell what it needs, but that is no reason to
+                # leave the others' hints.
+                LOG.warning("The indexes of a record are left as they are "
+                            "until nova-kvs fsck --repair: %s", error)
+                continue
             # Up to this version nobody is at work who has raised a mark.
             left = marks.HIGHEST
             if records[partition, field][1] is not None:

@@ -238,7 +238,7 @@ class Committer:
                 return *self._shut(outcome_key, now, exc), answers
         if sent is None:
             raise exceptions.ConflictError(
-                "the transaction took longer than transaction_lifetime",
+                "the transaction was held up for too long",
                 partition=partition.key)
         return *self._shut(outcome_key, sent, None), answers
 

@@ -304,6 +304,15 @@ DAMAGE = {
 }
 
 
+def test_a_counter_that_is_no_number_is_left_alone(db):
+    key = keyspace.counter_key(db.name, "services")
+    Damage(db).run(b"SET", key, b"many")
+    report = check(db, lambda entry: None)
+    assert report.found == {"counter-undecodable": 1}
+    assert not report.is_clean and not any(report.repaired.values())
+    assert Damage(db).run(b"GET", key) == b"many"
+
+
 def test_a_sound_database_is_clean(db):
     report = check(db)
     assert report.found == {}
