@@ -50,6 +50,8 @@ def _named(run):
     notes = [label(run)]
     if run.get("note"):
         notes.append(run["note"])
+    if run.get("building"):
+        notes.append("%d at once" % run["building"])
     if run.get("profile"):
         notes.append("sampled")
     return ", ".join(notes)
