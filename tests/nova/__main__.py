@@ -123,7 +123,8 @@ class Run:
                 last = time.monotonic()
                 failed = sum(one['status'] == 'failed'
                              for one in outcomes.values())
-                print(f'{len(outcomes)} of {total} done, '
+                # A test that is listed once may have several scenarios.
+                print(f'{len(outcomes)} of {total} or more done, '
                       f'{failed} not passed, {last - started:.0f} s',
                       flush=True)
 
