@@ -35,6 +35,8 @@ DROP_MARK = scripts.load("nova_kvs.record", "drop_mark")
 
 #: Version above that of any row: of one that is gone.
 HIGHEST = 2 ** 53
+#: Covers of a table that a process keeps decoded.
+DECODED = 20000
 
 #: Version, and what tells of which columns it is.
 _HEAD = struct.Struct(">QI")
@@ -64,6 +66,8 @@ class Columns:
         self.offers = self._set.union(self._states)
         #: Covers of other columns are not looked at.
         self.check = zlib.crc32(repr((self._names, self._states)).encode())
+        #: Cover -> (its version, Values).
+        self._decoded = {}
 
     def holds(self, row):
         """Tell whether a row is one of those that are covered."""
@@ -118,6 +122,30 @@ class Columns:
             return dict(zip(names, values))
         return {column: value for column, value in zip(names, values)
                 if value is not None}
+
+
+    def values(self, table, cover, member):
+        """Return the version of a cover and what it tells, as Values.
+
+        They are kept: the next reader mostly meets the same covers.
+
+        :param table: Table of these columns.
+        :param member: of its mark, for the error.
+        :returns: None for a cover of other columns.
+        :raises nova_kvs.exceptions.CorruptRecordError: if it does not
+            decode.
+        """
+        found = self._decoded.get(cover)
+        if found is None:
+            version, check = head_of(cover, member)
+            if check != self.check:
+                return None
+            values = self.read(cover, member)
+            if len(self._decoded) >= DECODED:
+                self._decoded.clear()
+            found = self._decoded[cover] = version, access.Values(
+                table.name, table.record_key(values), values)
+        return found
 
 
 class Mark(typing.NamedTuple):
@@ -207,11 +235,9 @@ def rows(tx, table, hint_reads):
             mark = marks.get(member, math.inf)
             cover = covers.get(member)
             if cover is not None:
-                version, check = head_of(cover, member)
-                if version >= mark and check == covered.check:
-                    values = covered.read(cover, member)
-                    found[member] = access.Values(
-                        table.name, table.record_key(values), values)
+                told = covered.values(table, cover, member)
+                if told is not None and told[0] >= mark:
+                    found[member] = told[1]
                     continue
             unread[member] = (read.key, mark)
     if unread:

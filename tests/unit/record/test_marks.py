@@ -102,6 +102,36 @@ def test_covers_answer_in_one_trip(db):
     assert read_records(reader) == 0
 
 
+def test_covers_stay_decoded(db, monkeypatch):
+    databases.insert(db, "instances", *map(server, range(1, 4)))
+    covered = db.schema.tables["instances"].covered
+    read = covered.read
+    decoded = []
+
+    def counting(cover, member):
+        decoded.append(cover)
+        return read(cover, member)
+
+    monkeypatch.setattr(covered, "read", counting)
+    # Databases with the same schema share them.
+    monkeypatch.setattr(covered, "_decoded", {})
+    flush(db)
+    first = found(db)
+    assert len(decoded) == 3
+    assert found(db) == first and len(decoded) == 3
+    change(db, 1, vcpus=8)
+    assert found(db)["u1"] == (8, False)
+    flush(db)
+    assert found(db)["u1"] == (8, False) and len(decoded) == 4
+    # There is a bound.
+    monkeypatch.setattr(marks, "DECODED", 3)
+    change(db, 2, vcpus=9)
+    found(db)
+    flush(db)
+    assert found(db)["u2"] == (9, False)
+    assert len(covered._decoded) <= 3
+
+
 def test_readers_write_covers_that_got_lost(db):
     databases.insert(db, "instances", *map(server, range(3)))
     db.take_covers()
