@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every option of nova-kvs: group [nova_kvs] of the service's file.
 
-All but users, passwords and ``db_api`` can also be given in the query of
+All but users and passwords can also be given in the query of
 one database's URL, which wins: ``kvs+redis://host/name?tls=true``.
 """
 
@@ -10,10 +10,9 @@ from oslo_config import cfg
 GROUP = "nova_kvs"
 CONF = cfg.CONF
 
-#: Options that are secret, have another place in a URL, or concern the whole
-#: process.
+#: Options that are secret or have another place in a URL.
 NOT_IN_QUERY = frozenset([
-    "user", "password", "sentinel_user", "sentinel_password", "db_api"])
+    "user", "password", "sentinel_user", "sentinel_password"])
 
 OPTS = [
     cfg.StrOpt(
@@ -128,9 +127,10 @@ OPTS = [
     cfg.StrOpt(
         "db_api",
         default="kvs",
-        help="Implementation of Nova's database functions to put in front "
-             "of Nova's own, by its name in the entry points of "
-             "'nova.db.api'. 'none' leaves every function to SQLAlchemy."),
+        help="Implementation of Nova's and Placement's database functions "
+             "to put in front of their own, by its name in the entry points "
+             "of 'nova.db.api'. 'none' leaves every function to SQLAlchemy; "
+             "in the query of a URL, those that use its database."),
     cfg.StrOpt(
         "metrics_directory",
         help="Directory for files with the counters of each process (round "

@@ -12,6 +12,8 @@ import inspect
 import sys
 
 _MAIN = "nova.db.main.api"
+_NOVA = (_MAIN, "nova.db.api.api")
+_PLACEMENT = "placement.objects.allocation"
 
 
 def get_backend():
@@ -20,18 +22,23 @@ def get_backend():
 
 
 def install():
-    """Put the native functions in front of Nova's.
+    """Put the native functions in front of Nova's and of Placement's.
 
-    Does nothing in a process that has not imported Nova's database layer,
-    and nothing the second time.
+    Does nothing about one that the process has not imported, and nothing
+    the second time.
 
     :returns: number of functions that were replaced.
     """
-    if _MAIN not in sys.modules and "nova.db.api.api" not in sys.modules:
-        return 0
-    from nova_kvs.db import dispatch
+    replaced = 0
+    if any(name in sys.modules for name in _NOVA):
+        from nova_kvs.db import dispatch
 
-    return dispatch.install()
+        replaced += dispatch.install()
+    if _PLACEMENT in sys.modules:
+        from nova_kvs.db.placement import dispatch as placement_dispatch
+
+        replaced += placement_dispatch.install()
+    return replaced
 
 
 def __getattr__(name):

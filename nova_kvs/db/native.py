@@ -13,18 +13,16 @@ import contextvars
 import functools
 import importlib
 import inspect
-import os
-import weakref
 
 import nova.context
 from nova.db.api import api as api_db_api
 from nova.db.main import api as main_db_api
 
+from nova_kvs.db import engines
 from nova_kvs.db import errors
 from nova_kvs.db import overrides
 from nova_kvs.db import session
 from nova_kvs import exceptions
-from nova_kvs.record import database
 from nova_kvs.txn import retry
 
 #: "module:qualified name" of Nova's function -> native wrapper.
@@ -37,9 +35,6 @@ Fallback = errors.Fallback
 _use_slave = contextvars.ContextVar("nova_kvs_use_slave", default=False)
 # The Session that several native calls share, see ``shared_session``.
 _shared = contextvars.ContextVar("nova_kvs_shared", default=None)
-# Transaction factory of oslo.db -> (writer Database, reader Database).
-_databases = weakref.WeakKeyDictionary()
-os.register_at_fork(after_in_child=_databases.clear)
 
 
 @contextlib.contextmanager
@@ -73,26 +68,12 @@ def shared_session(kvs):
         raise errors.translate(error) from error
 
 
-def _open(engine):
-    url = engine.url
-    if url.get_backend_name() != "kvs":
-        return None
-    return database.open_database(url.render_as_string(hide_password=False))
-
-
 def _resolve(manager, context):
     """Return the Database of a call, or None if it is not for us."""
     factory = manager._factory
-    by_thread = getattr(context, "_enginefacade_context", None)
-    if by_thread is not None:
-        current = getattr(by_thread, "current", None)
-        if current is not None and current.factory is factory:
-            return None
-    pair = _databases.get(factory)
-    if pair is None:
-        pair = _databases[factory] = (_open(factory.get_writer_engine()),
-                                      _open(factory.get_reader_engine()))
-    return pair[_use_slave.get()]
+    if engines.is_in_transaction(factory, context):
+        return None
+    return engines.databases(factory)[_use_slave.get()]
 
 
 def main_database(context):

@@ -9,7 +9,7 @@ helper, so it has to give way.
 import inspect
 import types
 
-_PACKAGES = ("nova", "nova_kvs", "oslo_db", "sqlalchemy")
+_PACKAGES = ("nova", "nova_kvs", "oslo_db", "placement", "sqlalchemy")
 
 
 def _names(code):

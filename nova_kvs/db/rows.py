@@ -8,7 +8,7 @@ by hand, so a column that a later Nova adds is there by itself.
 
 import datetime
 
-from nova import conf
+from oslo_config import cfg
 from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import models
 import sqlalchemy as sa
@@ -17,7 +17,8 @@ from sqlalchemy.orm import exc as orm_exc
 
 from nova_kvs.record import access
 
-CONF = conf.CONF
+#: Nova's.
+CONF = cfg.CONF
 _DIALECT = pysqlite.dialect()
 _IMMUTABLE = (bool, bytes, datetime.date, float, int, str)
 

@@ -12,8 +12,6 @@ import functools
 import operator
 import typing
 
-import nova.context
-from nova.i18n import _
 from oslo_db import exception as db_exc
 from oslo_utils import timeutils
 
@@ -67,6 +65,9 @@ def scope(context, read_deleted=None):
         return {}
     if read_deleted == "only":
         return {"deleted": Not((0,))}
+    # Not at the top: a process of Placement's may have no Nova.
+    from nova.i18n import _
+
     raise ValueError(_("Unrecognized read_deleted value '%s'")
                      % read_deleted)
 
@@ -76,6 +77,8 @@ def project_scope(context, read_deleted=None):
 
     :source: nova.db.main.api.model_query with project_only
     """
+    import nova.context
+
     equal = scope(context, read_deleted)
     if nova.context.is_user_context(context):
         equal["project_id"] = context.project_id

@@ -70,7 +70,6 @@ class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
         errors.register()
         placement.register()
         filters.register()
-        native_api.install()
         return dbapi
 
     @classmethod
@@ -78,6 +77,7 @@ class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
         return WorkspacePool
 
     def create_connect_args(self, url):
+        native_api.install(url.query.get("db_api"))
         return [url.render_as_string(hide_password=False)], {}
 
     def connect(self, *cargs, **cparams):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads the native functions of Nova's database interface.
+"""Loads the native functions for Nova and Placement.
 
 The layer that has them is above this one, so it is found by its entry
 point; ``install`` is all that is known of it.
@@ -18,15 +18,17 @@ LOG = logging.getLogger(__name__)
 NAMESPACE = "nova.db.api"
 
 
-def install():
+def install(name=None):
     """Install what ``[nova_kvs] db_api`` names, unless that is ``none``.
 
     To be called whenever an engine is made: a process may import Nova's
     database layer after it made the first.
 
+    :param name: what the query of a URL says instead.
     :raises nova_kvs.exceptions.ConfigurationError: if it does not load.
     """
-    name = conf.CONF.nova_kvs.db_api
+    if name is None:
+        name = conf.CONF.nova_kvs.db_api
     if name == "none":
         return
     try:
@@ -38,7 +40,7 @@ def install():
             db_api=name, error=error) from error
     replaced = driver.install()
     if replaced:
-        LOG.info("%d functions of Nova's database interface are native",
+        LOG.info("%d functions that ask the database are native",
                  replaced)
 
 

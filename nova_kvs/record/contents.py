@@ -18,15 +18,16 @@ _make = tuple.__new__
 #: Bytes of the contents that a process remembers, as they are stored; in
 #: memory they take about eight times that.
 CONTENTS_BYTES = 4 << 20
-#: Larger partitions are not remembered.
-LARGEST_CONTENT_BYTES = 64 << 10
+#: Larger partitions are not remembered. What is allocated of one of
+#: Placement's providers takes 150 bytes for each server and class.
+LARGEST_CONTENT_BYTES = 256 << 10
 
 
 class Content:
     """What a partition held when it was last read whole.
 
-    Several transactions may use one: none changes it, but that records are
-    added as they are decoded.
+    Several transactions may use one: none changes it, but that records, and
+    what is made of them, are added as they are asked for.
 
     :ivar schema: by which its records are decoded.
     :ivar snapshot: nova_kvs.txn.reading.Snapshot.
@@ -34,12 +35,14 @@ class Content:
     :ivar records: field -> Record.
     :ivar tables: prefix of a table's fields -> list of its Records, of
         tables that were asked for.
+    :ivar derived: (Table, function) -> what the function made of the
+        table's Records.
     :ivar record_class: of its records: KeptRecord once the same was read
         again. Most of what is read once is not, and need not pay for it.
     """
 
     __slots__ = ("schema", "snapshot", "groups", "records", "tables",
-                 "size_bytes", "record_class")
+                 "derived", "size_bytes", "record_class")
 
     def __init__(self, schema, snapshot, before=None):
         """Take in what was read.
@@ -53,6 +56,7 @@ class Content:
         self.groups = group(stored)
         self.records = {}
         self.tables = {}
+        self.derived = {}
         self.record_class = access.Record
         if before is not None and before.schema is schema:
             known = before.snapshot.stored

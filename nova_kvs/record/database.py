@@ -14,6 +14,7 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import contents
 from nova_kvs.record import format as stored_format
+from nova_kvs.record import hinted
 from nova_kvs.record import housekeeping
 from nova_kvs.record import metrics
 from nova_kvs.record import record_store
@@ -115,6 +116,8 @@ class Database:
         self.schema = record_schema.Schema(0, (), {})
         #: (table's name, key) -> partition it was last seen in.
         self.locators = {}
+        #: HintRead -> what it named, see ``nova_kvs.record.hinted``.
+        self.hinted = {}
         #: Of View: what was decoded before, and what partitions held.
         self.decoded = {}
         self.contents = contents.Contents()
@@ -192,11 +195,12 @@ class Database:
         """
         if len(self.decoded) > DECODED:
             self.decoded.clear()
-        locators = self.locators
-        if len(locators) > LOCATORS:
-            # Another thread may be at it too.
-            for name in list(itertools.islice(locators, LOCATORS // 4)):
-                locators.pop(name, None)
+        for memory, limit in ((self.locators, LOCATORS),
+                              (self.hinted, hinted.SLICES)):
+            if len(memory) > limit:
+                # Another thread may be at it too.
+                for name in list(itertools.islice(memory, limit // 4)):
+                    memory.pop(name, None)
 
     def add_covers(self, entries):
         """Let covers be written with a commit, or get lost.

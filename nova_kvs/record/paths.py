@@ -12,6 +12,7 @@ import logging
 
 from nova_kvs import keyspace
 from nova_kvs.record import children
+from nova_kvs.record import hinted
 from nova_kvs.record import index as indexing
 from nova_kvs.record import marks
 from nova_kvs.record import partition_rules
@@ -206,11 +207,11 @@ def _visit(tx, table, partitions, keys):
     reads = [whole(tx, partition)
              for partition in dict.fromkeys(partitions)]
     if table.id_hint is not None:
-        reads += _hint_reads(tx, table, table.id_hint, keys)
+        reads += hinted.reads_of(tx, table, table.id_hint, keys)
     if not reads:
         return
     results = yield reads
-    yield from read_whole(tx, _hinted_partitions(reads, results), table)
+    yield from read_whole(tx, hinted.partitions_of(reads, results), table)
 
 
 # By index -------------------------------------------------------------------
@@ -256,39 +257,17 @@ def _candidates(tx, table, wanted, tuples):
                 return (yield from _by_unique(tx, table, unique, tuples))
     if not shared:
         return (yield from scan(tx, table))
-    reads = _hint_reads(tx, table, index, list(dict.fromkeys(
+    reads = hinted.reads_of(tx, table, index, list(dict.fromkeys(
         [values[:shared] for values in tuples])))
     # What was read before stays as it was.
     if not tx.views and index.marked and table.covered.can_answer(
             wanted, tuples):
         return (yield from marks.rows(tx, table, reads))
-    results = yield reads
     if wanted.alone or table.kind in partition_rules.SINGLE:
-        return (yield from _hinted_records(tx, table, results))
-    return (yield from _named(tx, table, _hinted_partitions(reads, results)))
-
-
-def _hinted_records(tx, table, results):
-    """Return the records that hints name, reading nothing else."""
-    fields = {}
-    for members in results:
-        for member in members:
-            fields.setdefault(indexing.partition_of(member), {})[
-                indexing.field_of(member)] = None
-    views = tx.views
-    reads = []
-    for partition, names in fields.items():
-        view = views.get(partition)
-        if view is None or not view.has_all(table):
-            absent = tuple([field for field in names if view is None
-                            or field not in view.stored])
-            if absent:
-                reads.append(reading.FieldsRead(partition, absent))
-    if reads:
-        yield reads
-    rows = [views[partition].record(table, field)
-            for partition, names in fields.items() for field in names]
-    return [row for row in rows if row is not None]
+        return (yield from hinted.records(tx, table, reads))
+    results = yield reads
+    return (yield from _named(
+        tx, table, hinted.partitions_of(reads, results)))
 
 
 def _closest(indexes, columns, tuples):
@@ -343,26 +322,6 @@ def _by_unique(tx, table, unique, tuples):
                 owners[indexing.owner_partition(
                     field, reading.payload_of(stored))] = None
     return (yield from _named(tx, table, owners))
-
-
-def _hint_reads(tx, table, index, tuples):
-    """Return the reads of all hints that begin with one of some tuples."""
-    reads = []
-    for values in tuples:
-        prefix = keyspace.encode_tuple(values)
-        for key in indexing.slot_keys(tx.database, table, index, values[0]):
-            reads.append(reading.HintRead(
-                key, b"[" + prefix, b"(" + prefix + indexing.AFTER))
-    return reads
-
-
-def _hinted_partitions(reads, results):
-    found = {}
-    for read, members in zip(reads, results):
-        if type(read) is reading.HintRead:
-            for member in members:
-                found[indexing.partition_of(member)] = None
-    return found
 
 
 # Scans ----------------------------------------------------------------------

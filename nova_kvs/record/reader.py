@@ -19,7 +19,7 @@ _PATHS = {
     access.FullScan: paths.full_scan,
 }
 _NOT_OF_PARTITIONS = frozenset([
-    reading.HintRead, reading.MarksRead, reading.CoversRead])
+    reading.Guess, reading.HintRead, reading.MarksRead, reading.CoversRead])
 
 
 class Reader:
@@ -33,6 +33,8 @@ class Reader:
         self.database = owner.name
         self.locators = owner.locators
         self.contents = owner.contents
+        #: What hints named before, see ``nova_kvs.record.hinted``.
+        self.hinted = owner.hinted
         #: Takes covers, to be written some time.
         self.add_covers = owner.add_covers
         self._reset()
@@ -134,6 +136,33 @@ class Reader:
         """
         return self._loaded(self._load(accesses))
 
+    def derive(self, name, make, value=None):
+        """Return what a function makes of the records of a table.
+
+        While the partition does not change it is not made anew, as far as
+        the process remembers the partition.
+
+        :param make: function of a list of Records. What it returns is
+            shared: nobody changes it.
+        :param value: of the partition's column: only of its records. The
+            table is one that ``names_partitions`` then, else one of one
+            partition.
+        :raises nova_kvs.exceptions.KVSError: as ``load``.
+        """
+        table = self.table(name)
+        if value is None:
+            wanted = access.FullScan(name)
+            partition = self.table_partition(table)
+        else:
+            wanted = access.ByPartition(name, (value,))
+            partition = self.partition_of_value(table, table.normalise(
+                table.partition_column, value))
+        seen = self.views.get(partition)
+        if seen is None or not seen.whole:
+            self.load([wanted])
+            seen = self.views[partition]
+        return seen.derive(table, make)
+
     def _loaded(self, steps):
         """Run the steps of a ``load`` that are left."""
         try:
@@ -206,6 +235,14 @@ class Reader:
         if check is not None:
             self._owner.see_schema(results.pop())
         self._absorb(reads, results)
+
+    def absorb(self, partition, snapshot):
+        """See some fields of a partition."""
+        seen = self.views.get(partition)
+        if seen is None:
+            seen = self.views[partition] = view.View(
+                partition, self.locators, self._owner.decoded)
+        seen.absorb(snapshot)
 
     def _absorb(self, reads, results):
         """Set a dict's values to the results of reads, and see them."""

@@ -24,8 +24,8 @@ class View:
     """
 
     __slots__ = ("partition", "whole", "floor", "stored", "complete",
-                 "_groups", "_records", "_tables", "_record_class",
-                 "_locators", "_decoded")
+                 "_groups", "_records", "_tables", "_derived",
+                 "_record_class", "_locators", "_decoded")
 
     def __init__(self, partition, locators, decoded=None):
         """Make a view of which nothing was read.
@@ -45,6 +45,7 @@ class View:
         self._groups = {}
         self._records = {}
         self._tables = {}
+        self._derived = {}
         self._record_class = access.Record
 
     def absorb(self, snapshot):
@@ -59,6 +60,7 @@ class View:
             self.stored = snapshot.stored
         self._groups = known_contents.group(self.stored)
         self._tables = {}
+        self._derived = {}
 
     def absorb_whole(self, snapshot, contents, schema):
         """Add a snapshot of all that is in the partition.
@@ -77,6 +79,7 @@ class View:
         self._groups = content.groups
         self._records = content.records
         self._tables = content.tables
+        self._derived = content.derived
         self._record_class = content.record_class
 
     def version(self, field):
@@ -113,6 +116,18 @@ class View:
                 records.get(field) or decode(table, field)
                 for field in self._groups.get(prefix, ())]
         return found
+
+    def derive(self, table, make):
+        """Return what a function makes of the records of a table.
+
+        What it made is remembered with the contents of the partition.
+
+        :param make: function of a list of Records.
+        """
+        name = table, make
+        if name not in self._derived:
+            self._derived[name] = make(self.records(table))
+        return self._derived[name]
 
     def record(self, table, field):
         """Return one record, or None if it was not read."""

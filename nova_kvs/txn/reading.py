@@ -260,6 +260,20 @@ class HintRead(typing.NamedTuple):
         return reply
 
 
+class Guess(typing.NamedTuple):
+    """A read of what may not be wanted: whoever asks looks at it alone."""
+
+    read: FieldsRead
+
+    def item(self):
+        """Return the item of a batch that asks for it."""
+        return self.read.item()
+
+    def result(self, reply, met):
+        """Return the read's result."""
+        return self.read.result(reply, met)
+
+
 class MarksRead(typing.NamedTuple):
     """The marks beside a slice of an index: a dict of member -> version."""
 

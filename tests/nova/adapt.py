@@ -113,11 +113,15 @@ def wrong_native(native):
         return ''
     from nova_kvs.db import native as native_functions
 
-    count = sum(hasattr(function, 'nova_original')
-                for function in native_functions.REGISTRY.values())
+    from nova_kvs.db.placement import native as placement_functions
+
+    count = sum(getattr(function, 'nova_original', None) is not None
+                for registry in (native_functions.REGISTRY,
+                                 placement_functions.REGISTRY)
+                for function in registry.values())
     if bool(count) == native:
         return ''
-    return f'{count} native functions are in front of Nova\'s'
+    return f'{count} native functions are in front'
 
 
 def _adapt_engines(target):

@@ -17,6 +17,7 @@ import pytest
 
 from nova_kvs.db import api
 from nova_kvs.db import dispatch
+from nova_kvs.db import engines
 from nova_kvs.db import native
 from nova_kvs.db import overrides
 from tests.differential import clouds
@@ -102,7 +103,7 @@ def test_open_transaction_is_novas(cloud):
     manager = _sql_manager()
     context = _context(manager)
     context.db_connection = manager
-    native._databases[manager._factory] = (cloud.main, cloud.main)
+    engines._databases[manager._factory] = (cloud.main, cloud.main)
     with manager.writer.using(context):
         row = _create(context)
     assert isinstance(row, main_models.Instance)

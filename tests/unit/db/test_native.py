@@ -9,6 +9,7 @@ from nova import exception
 from oslo_db import exception as db_exc
 import pytest
 
+from nova_kvs.db import engines
 from nova_kvs.db import native
 from nova_kvs.db import rows
 from nova_kvs.db import session
@@ -140,7 +141,7 @@ def test_database_that_does_not_open(monkeypatch):
     def down(*args, **kwargs):
         raise exceptions.StoreUnavailableError()
 
-    monkeypatch.setattr(native.database, "open_database", down)
+    monkeypatch.setattr(engines.database, "open_database", down)
     context = clouds.context()
     context.db_connection = clouds._Manager("kvs+memory:///never")
     with pytest.raises(db_exc.DBConnectionError):

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is allocated of whom by whom.
+
+An allocation is found by its consumer through hints, and names its provider;
+the consumer names its project and user. So that one round trip is enough,
+what they named the last time is read along, and what they name now if that
+is something else.
+"""
+
+from nova_kvs.db.placement import attributes
+from nova_kvs.db.placement import native
+from nova_kvs.db.placement import tables
+from nova_kvs.db import session as sessions
+
+find = sessions.find
+In = sessions.In
+_MODULE = "placement.objects.allocation:"
+
+
+class _Owners:
+    """Consumers, their projects and users, and maybe providers, by id.
+
+    :param guess: what is thought to be wanted: (ids of providers, of
+        projects, of users).
+    """
+
+    _TABLES = (tables.PROVIDERS, tables.PROJECTS, tables.USERS)
+
+    def __init__(self, session, guess):
+        self._session = session
+        self._finds = self._make(guess)
+        self._guess = [frozenset(ids) for ids in guess]
+        self._found = None
+
+    def _make(self, ids):
+        return [find(table, id=In(tuple(some)))
+                for table, some in zip(self._TABLES, ids)]
+
+    def finds(self):
+        """Return what to load along, for ``take``."""
+        return self._finds
+
+    def take(self, found):
+        """Take what ``finds`` found."""
+        self._found = found
+
+    def complete(self, *wanted):
+        """Load what was not guessed.
+
+        :returns: for each table {id: values}.
+        """
+        wanted = [frozenset(ids) - {None} for ids in wanted]
+        if not all(guess >= ids for guess, ids in zip(self._guess, wanted)):
+            self._found = self._session.records(*self._make(wanted))
+        return [tables.by_key(records, table)
+                for records, table in zip(self._found, self._TABLES)]
+
+
+def _load(session, ctx, owners, *finds):
+    """Load finds, owners that were guessed and names, in one batch.
+
+    :returns: the Records of each find.
+    """
+    found = attributes.load(
+        session, ctx, ("rc_cache",), *finds, *owners.finds())
+    owners.take(found[len(finds):])
+    return found[:len(finds)]
+
+
+@native.reader(_MODULE + "_get_allocations_by_consumer_uuid")
+def get_by_consumer(session, ctx, consumer_uuid):
+    """Return what a consumer has, as dicts.
+
+    :source: placement.objects.allocation._get_allocations_by_consumer_uuid
+    """
+    memory = tables.memory(session, "consumers")
+    guess = memory.get(consumer_uuid, ((), (), ()))
+    owners = _Owners(session, guess)
+    records, consumers = _load(
+        session, ctx, owners,
+        find(tables.ALLOCATIONS, consumer_id=consumer_uuid),
+        find(tables.CONSUMERS, uuid=consumer_uuid))
+    if not records or not consumers:
+        return []
+    consumer = tables.CONSUMERS.values(consumers[0])
+    allocations = [tables.ALLOCATIONS.values(record) for record in records]
+    wanted = (
+        tuple({values["resource_provider_id"] for values in allocations}),
+        (consumer["project_id"],), (consumer["user_id"],))
+    providers, projects, users = owners.complete(*wanted)
+    if wanted != guess:
+        memory[consumer_uuid] = wanted
+    project = projects.get(consumer["project_id"])
+    user = users.get(consumer["user_id"])
+    if project is None or user is None:
+        return []
+    result = []
+    for values in allocations:
+        provider = providers.get(values["resource_provider_id"])
+        if provider is not None:
+            result.append({
+                "id": values["id"],
+                "resource_provider_id": values["resource_provider_id"],
+                "resource_provider_name": provider["name"],
+                "resource_provider_uuid": provider["uuid"],
+                "resource_provider_generation": provider["generation"],
+                "resource_class_id": values["resource_class_id"],
+                "used": values["used"],
+                "consumer_id": consumer["id"],
+                "consumer_generation": consumer["generation"],
+                "consumer_type_id": consumer["consumer_type_id"],
+                "consumer_uuid": consumer["uuid"],
+                "project_id": project["id"],
+                "project_external_id": project["external_id"],
+                "user_id": user["id"],
+                "user_external_id": user["external_id"],
+                "created_at": values["created_at"],
+                "updated_at": values["updated_at"]})
+    return result
+
+
+@native.reader(_MODULE + "_get_allocations_by_provider_id")
+def get_by_provider(session, ctx, rp_id):
+    """Return what is allocated of a provider, as dicts.
+
+    :source: placement.objects.allocation._get_allocations_by_provider_id
+    """
+    memory = tables.memory(session, "providers")
+    guess = memory.get(rp_id, ((), (), ()))
+    owners = _Owners(session, ((), *guess[1:]))
+    records, consumers = _load(
+        session, ctx, owners,
+        find(tables.ALLOCATIONS, resource_provider_id=rp_id),
+        find(tables.CONSUMERS, uuid=In(guess[0])))
+    allocations = [tables.ALLOCATIONS.values(record) for record in records]
+    uuids = tuple(dict.fromkeys(
+        [values["consumer_id"] for values in allocations]))
+    if not set(guess[0]).issuperset(uuids):
+        consumers, = session.records(
+            find(tables.CONSUMERS, uuid=In(uuids)))
+    by_uuid = {record.values["uuid"]: tables.CONSUMERS.values(record)
+               for record in consumers}
+    project_ids, user_ids = (
+        tuple({by_uuid[uuid][name] for uuid in uuids if uuid in by_uuid})
+        for name in ("project_id", "user_id"))
+    _providers, projects, users = owners.complete(
+        (), project_ids, user_ids)
+    wanted = uuids, project_ids, user_ids
+    if wanted != guess:
+        memory[rp_id] = wanted
+    result = []
+    for values in allocations:
+        consumer = by_uuid.get(values["consumer_id"])
+        if consumer is None:
+            continue
+        project = projects.get(consumer["project_id"])
+        user = users.get(consumer["user_id"])
+        if project is not None and user is not None:
+            result.append({
+                "id": values["id"],
+                "resource_class_id": values["resource_class_id"],
+                "used": values["used"],
+                "updated_at": values["updated_at"],
+                "created_at": values["created_at"],
+                "consumer_id": consumer["id"],
+                "consumer_generation": consumer["generation"],
+                "consumer_uuid": consumer["uuid"],
+                "project_id": project["id"],
+                "project_external_id": project["external_id"],
+                "user_id": user["id"],
+                "user_external_id": user["external_id"]})
+    return result

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of Placement's functions are native, and when they run.
+
+A decorated function takes the call's Session first and is registered under
+the function of Placement's that it replaces. It runs when the database is a
+KVS one and no transaction is open on the context; otherwise Placement's own
+runs, and within a transaction that a request writes in it always does.
+"""
+
+import contextvars
+import functools
+import importlib
+import inspect
+
+from placement import db_api
+
+from nova_kvs.db import engines
+from nova_kvs.db import errors
+from nova_kvs.db import overrides
+from nova_kvs.db import session
+from nova_kvs import exceptions
+
+#: "module:qualified name" of Placement's function -> what stands there.
+REGISTRY = {}
+
+Fallback = errors.Fallback
+
+# (context, Session) that the calls made by a ``together`` share.
+_shared = contextvars.ContextVar("nova_kvs_placement", default=None)
+
+
+def _database(context):
+    """Return the Database of a call, or None if it is not for us."""
+    factory = db_api.placement_context_manager._factory
+    if engines.is_in_transaction(factory, context):
+        return None
+    return engines.databases(factory)[0]
+
+
+def _plain(raw):
+    return raw.__func__ if isinstance(
+        raw, (classmethod, staticmethod)) else raw
+
+
+def lookup(target):
+    """Return (owner, attribute name, what stands there) of a target.
+
+    :param target: "module:qualified name".
+    :returns: what stands there as it is stored, a classmethod for instance.
+    :raises AttributeError: and ImportError, if this release of Placement
+        does not have it.
+    """
+    module_name, _colon, qualified = target.partition(":")
+    owner = importlib.import_module(module_name)
+    *path, name = qualified.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    return owner, name, inspect.getattr_static(owner, name)
+
+
+def original(target):
+    """Return Placement's own function, even when ours is in front of it."""
+    found = _plain(lookup(target)[2])
+    return getattr(found, "nova_original", found)
+
+
+def _finder(name, at, context_of=None):
+    """Return a function that finds the context among arguments."""
+    def find_context(args, kwargs):
+        found = args[at] if len(args) > at else kwargs[name]
+        return found if context_of is None else context_of(found)
+
+    return find_context
+
+
+def _register(target, find_context, run):
+    """Register what runs for a function of Placement's.
+
+    :param find_context: of ``_finder``.
+    :param run: function of (Placement's own function, Session, positional
+        arguments, keyword arguments).
+    """
+    def wrapper(*args, **kwargs):
+        context = find_context(args, kwargs)
+        own = wrapper.nova_original
+        shared = _shared.get()
+        if shared is not None and shared[0] is context and (
+                _database(context) is shared[1].database):
+            # Whether helpers were replaced was asked for all together; and
+            # what cannot be done natively has all of it done again.
+            return run(own, shared[1], args, kwargs)
+        try:
+            kvs = _database(context)
+            if kvs is not None and not overrides.are_replaced(
+                    wrapper.nova_callees):
+                return run(own, session.Session(kvs, False), args, kwargs)
+        except Fallback:
+            pass
+        except exceptions.KVSError as error:
+            raise errors.translate(error) from error
+        return own(*args, **kwargs)
+
+    wrapper.target = target
+    #: As on Nova's, see ``overrides``. Set by ``dispatch``.
+    wrapper.nova_original = None
+    wrapper.nova_callees = ()
+    REGISTRY[target] = wrapper
+    return wrapper
+
+
+def reader(target, at=0):
+    """Return a decorator that registers a native function.
+
+    :param target: "module:qualified name" of the function it replaces,
+        which only reads.
+    :param at: position of the context among its arguments.
+    """
+    def register(function):
+        parameters = list(inspect.signature(function).parameters.values())
+
+        def run(own, current, args, kwargs):
+            return function(current, *args, **kwargs)
+
+        wrapper = _register(
+            target, _finder(parameters[at + 1].name, at), run)
+        functools.update_wrapper(wrapper, function)
+        del wrapper.__wrapped__
+        wrapper.__signature__ = inspect.Signature(parameters[1:])
+        wrapper.native = function
+        return wrapper
+
+    return register
+
+
+def together(target, name="context", at=0, prepare=None, context_of=None):
+    """Register that a function of Placement's needs no transaction.
+
+    What it does is done by functions it calls: those that are native share
+    a Session, instead of the transaction that a decorator would open. The
+    function must only read: it may be run again.
+
+    :param target: a function decorated by enginefacade.
+    :param name: of the parameter that is the context. :param at: where.
+    :param prepare: native function to call first: it loads what the others
+        will ask for.
+    :param context_of: function that finds the context in the parameter, if
+        that is something else.
+    """
+    def run(own, current, args, kwargs):
+        inner = own.__wrapped__
+        context = find_context(args, kwargs)
+        shared = _shared.get()
+        if shared is not None and shared[0] is context:
+            return inner(*args, **kwargs)
+        if prepare is not None:
+            prepare(current, *args, **kwargs)
+        token = _shared.set((context, current))
+        try:
+            return inner(*args, **kwargs)
+        finally:
+            _shared.reset(token)
+
+    find_context = _finder(name, at, context_of)
+    return _register(target, find_context, run)

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Placement reads of random databases: natively as by its own."""
+
+import random
+
+import hypothesis
+from hypothesis import strategies as st
+from placement.db.sqlalchemy import models
+from placement.objects import allocation
+import pytest
+
+from tests.differential import placements
+
+_CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB", "CUSTOM_X", "CUSTOM_Y")
+
+
+def _uuid(kind, number):
+    return "%08d-0000-4000-8000-%012d" % (number, kind)
+
+
+class World:
+    """Random rows, the same in every database.
+
+    :param seed: what makes them.
+    """
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.providers = self._numbers(6)
+        self.consumers = self._numbers(8)
+        self.owners = self._numbers(3)
+        self.aggregates = self._numbers(3)
+        self.traits = self._numbers(4)
+
+    def _numbers(self, most):
+        return list(range(1, self.random.randint(2, most + 1)))
+
+    def _some(self, items, share=0.5):
+        return [item for item in items if self.random.random() < share]
+
+    def _pick(self, items):
+        return self.random.choice(items)
+
+    def fill(self, sides):
+        """Replace all rows."""
+        rows = dict(self._rows())
+        for side in sides:
+            side.fill(rows)
+
+    def _rows(self):
+        yield models.ResourceClass, [
+            {"id": number, "name": name}
+            for number, name in enumerate(_CLASSES)]
+        yield models.Trait, [
+            {"id": number, "name": "T%d" % number}
+            for number in self.traits] + [
+                {"id": 9, "name": "MISC_SHARES_VIA_AGGREGATE"}]
+        yield models.PlacementAggregate, [
+            {"id": number, "uuid": _uuid(3, number)}
+            for number in self.aggregates]
+        yield models.ResourceProvider, list(self._trees())
+        yield models.Inventory, [
+            {"id": 10 * provider + number, "resource_provider_id": provider,
+             "resource_class_id": number, "total": self._pick([8, 16]),
+             "reserved": self._pick([0, 1]), "min_unit": self._pick([1, 2]),
+             "max_unit": self._pick([4, 16]),
+             "step_size": self._pick([1, 2]),
+             "allocation_ratio": self._pick([1.0, 1.5, 2])}
+            for provider in self.providers
+            for number in self._some(range(4), 0.7)]
+        yield models.ResourceProviderTrait, [
+            {"resource_provider_id": provider, "trait_id": trait}
+            for provider in self.providers
+            for trait in self._some(self.traits)
+            + ([9] if self.random.random() < 0.15 else [])]
+        yield models.ResourceProviderAggregate, [
+            {"resource_provider_id": provider, "aggregate_id": number}
+            for provider in self.providers
+            for number in self._some(self.aggregates)]
+        yield models.Project, [{"id": number, "external_id": "p%d" % number}
+                               for number in self.owners]
+        yield models.User, [{"id": number, "external_id": "u%d" % number}
+                            for number in self.owners]
+        yield models.ConsumerType, [{"id": 1, "name": "INSTANCE"}]
+        # Some have no project or user, and some allocations no consumer.
+        yield models.Consumer, [
+            {"id": number, "uuid": _uuid(2, number),
+             "project_id": self._pick([*self.owners, 1, 1, 8]),
+             "user_id": self._pick([*self.owners, 1, 1, 8]),
+             "generation": self._pick([0, 3]),
+             "consumer_type_id": self._pick([None, 1])}
+            for number in self._some(self.consumers, 0.9)]
+        yield models.Allocation, [
+            {"id": 100 * provider + 10 * consumer + number,
+             "resource_provider_id": provider,
+             "consumer_id": _uuid(2, consumer),
+             "resource_class_id": number, "used": self._pick([1, 2, 4])}
+            for provider in [*self.providers, 9]
+            for consumer in self._some(self.consumers, 0.4)
+            for number in self._some(range(5))]
+
+    def _trees(self):
+        roots = {}
+        for number in self.providers:
+            parent = self._pick([None, None, *roots])
+            roots[number] = number if parent is None else roots[parent]
+            yield {"id": number, "uuid": _uuid(1, number),
+                   "name": "host%d" % number, "generation": number,
+                   "parent_provider_id": parent,
+                   "root_provider_id": roots[number]}
+
+    def uuids(self, kind, numbers):
+        """Return UUIDs of what there is, and of one that is not."""
+        return [_uuid(kind, number) for number in [*numbers, 99]]
+
+
+@pytest.fixture(scope="module")
+def sides():
+    dialect = placements.Dialect()
+    return placements.SQLite(), dialect, placements.Native(dialect)
+
+
+def _same(sides, function, *args, **kwargs):
+    """Raise AssertionError unless all databases give the same."""
+    expected, *others = [
+        placements.outcome(side, function, *args, **kwargs)
+        for side in sides]
+    for found in others:
+        assert found == expected, (function, args)
+    return expected
+
+
+class _Provider:
+    """What is looked at of a ResourceProvider."""
+
+    def __init__(self, number):
+        self.id = number
+
+
+def _of_provider(context, number, module):
+    """Return all that a module has of a provider."""
+    found = module.get_all_by_resource_provider(context, _Provider(number))
+    for item in found:
+        item.resource_provider = None
+    return found
+
+
+def check_allocations(sides, world):
+    for uuid in world.uuids(2, world.consumers):
+        _same(sides, allocation.get_all_by_consumer_id, uuid)
+    for number in (*world.providers, 9, 99):
+        _same(sides, _of_provider, number, allocation)
+
+
+def check_attributes(sides, world):
+    for name in ("rc_cache", "trait_cache", "ct_cache"):
+        _same(sides, lambda context: getattr(context, name).get_all())
+        for value in ("VCPU", "T1", "INSTANCE", "nothing"):
+            _same(sides, lambda context: getattr(
+                context, name).id_from_string(value))
+
+
+@pytest.mark.parametrize("check", [
+    check for name, check in sorted(globals().items())
+    if name.startswith("check_")], ids=lambda check: check.__name__)
+def test_reads_the_same(sides, check):
+    # One by one, the databases change as they do in use.
+    @hypothesis.settings(max_examples=15, deadline=None)
+    @hypothesis.given(st.integers(0, 10 ** 9))
+    def run(seed):
+        world = World(seed)
+        world.fill(sides[:2])
+        # What was remembered of the last one, then of this one.
+        check(sides, world)
+        check(sides[1:], world)
+
+    run()

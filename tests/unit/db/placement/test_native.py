@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When Placement's functions run natively."""
+
+import subprocess
+import sys
+from unittest import mock
+
+from oslo_db import exception as db_exc
+from placement.db.sqlalchemy import models
+from placement import db_api
+from placement.objects import allocation
+import pytest
+
+from nova_kvs.db.placement import dispatch
+from nova_kvs.db.placement import native
+from nova_kvs import exceptions
+from tests.differential import placements
+
+_TARGET = "placement.objects.allocation:_get_allocations_by_consumer_uuid"
+_UUID = "00000001-0000-4000-8000-000000000000"
+ROWS = {
+    models.ResourceClass: [{"id": 0, "name": "VCPU"}],
+    models.ResourceProvider: [
+        {"id": 1, "uuid": "rp1", "name": "n", "generation": 1,
+         "root_provider_id": 1}],
+    models.Project: [{"id": 1, "external_id": "p"}],
+    models.User: [{"id": 1, "external_id": "u"}],
+    models.Consumer: [{"id": 1, "uuid": _UUID, "project_id": 1,
+                       "user_id": 1, "generation": 0}],
+    models.Allocation: [
+        {"id": 1, "resource_provider_id": 1, "consumer_id": _UUID,
+         "resource_class_id": 0, "used": 2}]}
+
+
+@pytest.fixture
+def side():
+    made = placements.Native()
+    made.fill(ROWS)
+    return made
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Notes the names of native functions that run."""
+    made = []
+    for target, wrapper in dispatch.load().items():
+        if hasattr(wrapper, "native"):
+            _spy(monkeypatch, wrapper, target, made)
+    return made
+
+
+def _spy(monkeypatch, wrapper, target, made):
+    # The closure is what a call goes through.
+    run = dict(zip(wrapper.__code__.co_freevars,
+                   wrapper.__closure__))["run"]
+    before = run.cell_contents
+
+    def noted(*args):
+        made.append(target.rpartition(":")[2])
+        return before(*args)
+
+    monkeypatch.setattr(run, "cell_contents", noted)
+
+
+def used(context):
+    return [item.used for item in
+            allocation.get_all_by_consumer_id(context, _UUID)]
+
+
+def test_runs_natively(side, calls):
+    assert side.call(used) == [2]
+    assert calls == ["_get_allocations_by_consumer_uuid"]
+
+
+def test_within_a_transaction_placements_own_runs(side, calls):
+    def function(context):
+        with db_api.placement_context_manager.reader.using(context):
+            return used(context)
+
+    assert side.call(function) == [2]
+    assert calls == []
+
+
+def test_sees_what_the_transaction_wrote(side):
+    def function(context):
+        with db_api.placement_context_manager.writer.using(context):
+            context.session.execute(
+                models.Allocation.__table__.update().values(used=3))
+            return used(context)
+
+    assert side.call(function) == [3]
+
+
+def test_other_databases_are_left_alone(calls):
+    sqlite = placements.SQLite()
+    sqlite.is_native = True
+    sqlite.fill(ROWS)
+    assert sqlite.call(used) == [2]
+    assert calls == []
+
+
+def test_url_can_switch_it_off(side, calls):
+    off = placements.Native()
+    off.url += "?db_api=none"
+    off.manager = off._connect(off.url)
+    models.BASE.metadata.create_all(off.manager.writer.get_engine())
+    assert off.call(used) == []
+    assert calls == []
+
+
+@pytest.mark.parametrize("target", [
+    "placement.objects.allocation.sa.join", "sqlalchemy.select"])
+def test_gives_way_to_a_patch(side, calls, target):
+    with side.active(), mock.patch(target) as patch:
+        patch.side_effect = ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            used(placements.context())
+    assert calls == []
+
+
+def test_replaced_function_is_called(side, calls):
+    with side.active(), mock.patch.object(
+            allocation, "_get_allocations_by_consumer_uuid",
+            return_value=[]):
+        assert used(placements.context()) == []
+    assert calls == []
+
+
+def test_context_may_be_a_keyword(side, calls):
+    def function(context):
+        return allocation._get_allocations_by_consumer_uuid(
+            consumer_uuid=_UUID, ctx=context)
+
+    assert len(side.call(function)) == 1
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("error, expected", [
+    (exceptions.StoreUnavailableError(), db_exc.DBConnectionError),
+    (exceptions.CorruptRecordError(), db_exc.DBError)])
+def test_errors_are_those_of_oslo_db(side, error, expected):
+    with mock.patch.object(side.database.coordinator, "read",
+                           side_effect=error):
+        with pytest.raises(expected):
+            side.call(used)
+
+
+def test_database_without_the_tables(side, calls):
+    """Placement's own says what is wrong."""
+    empty = placements.Native()
+    transaction = empty.database.begin()
+    transaction.set_schema(())
+    transaction.commit()
+    with pytest.raises(db_exc.DBError, match="no such table"):
+        empty.call(used)
+
+
+@pytest.mark.parametrize("target", sorted(dispatch.load()))
+def test_signature_is_placements(target):
+    wrapper = native.REGISTRY[target]
+    if hasattr(wrapper, "native"):
+        assert dispatch._is_known(wrapper, native.original(target))
+
+
+def test_function_of_other_parameters_stays():
+    def changed(ctx, consumer_uuid, and_more):
+        pass
+
+    with mock.patch.object(
+            allocation, "_get_allocations_by_consumer_uuid", changed):
+        dispatch.install()
+        try:
+            assert (allocation._get_allocations_by_consumer_uuid
+                    is changed)
+        finally:
+            dispatch.uninstall()
+
+
+def test_function_that_is_not_there():
+    own = allocation._get_allocations_by_provider_id
+    del allocation._get_allocations_by_provider_id
+    try:
+        assert dispatch.install() == len(native.REGISTRY) - 1
+    finally:
+        allocation._get_allocations_by_provider_id = own
+        dispatch.uninstall()
+
+
+def test_install_and_uninstall():
+    before = native.lookup(_TARGET)[2]
+    assert dispatch.install() == len(native.REGISTRY)
+    assert dispatch.install() == 0
+    assert native.lookup(_TARGET)[2] is native.REGISTRY[_TARGET]
+    dispatch.uninstall()
+    assert native.lookup(_TARGET)[2] is before
+
+
+def test_does_not_import_nova():
+    code = ("import sys\n"
+            "from placement import handler\n"
+            "from nova_kvs.db import api\n"
+            "assert api.install() > 0\n"
+            "from nova_kvs.dialect import dbapi\n"
+            "wrong = [name for name in sys.modules\n"
+            "         if name.partition('.')[0] == 'nova']\n"
+            "assert wrong == [], wrong\n")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_novas_processes_do_not_import_placement():
+    code = ("import sys\n"
+            "from nova.db.main import api as main_db_api\n"
+            "from nova_kvs.db import api\n"
+            "assert api.install() > 0\n"
+            "assert 'placement' not in sys.modules\n")
+    subprocess.run([sys.executable, "-c", code], check=True)
