@@ -2,7 +2,7 @@
 """Databases of Placement's on which the same calls must do the same.
 
 Plain SQLite and the dialect with Placement's own functions, and the native
-ones on the same store as the dialect.
+ones on the same store as the dialect. They have to be ``installed``.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from placement.db.sqlalchemy import models
 from placement import db_api
 import sqlalchemy as sa
 
+from nova_kvs.db import engines
 from nova_kvs.db.placement import dispatch
 from nova_kvs.db import rows as kvs_rows
 from nova_kvs.db import session
@@ -61,10 +62,18 @@ def rows_of(values):
     return [dict(row, created_at=NOW) for row in values]
 
 
+@contextlib.contextmanager
+def installed():
+    """Put the native functions in front of Placement's."""
+    dispatch.install()
+    try:
+        yield
+    finally:
+        dispatch.uninstall()
+
+
 class SQLite:
     """Placement's functions on SQLite."""
-
-    is_native = False
 
     def __init__(self):
         self.manager = self._connect("sqlite://")
@@ -90,23 +99,12 @@ class SQLite:
                         model.__table__.insert(), rows_of(some))
 
     @contextlib.contextmanager
-    def _native(self):
-        dispatch.install()
-        if not self.is_native:
-            dispatch.uninstall()
-        try:
-            yield
-        finally:
-            dispatch.uninstall()
-
-    @contextlib.contextmanager
     def active(self):
         """Make it Placement's database."""
         reset = db_api.placement_context_manager.patch_factory(
             self.manager._factory)
         try:
-            with self._native():
-                yield
+            yield
         finally:
             reset()
 
@@ -126,6 +124,11 @@ class Dialect(SQLite):
         transaction.set_schema(_DDL)
         transaction.commit()
         self.manager = self._connect(self.url)
+        self._switch()
+
+    def _switch(self):
+        # As with ``db_api=none``, but on the store that the others use.
+        engines._databases[self.manager._factory] = (None, None)
 
     def fill(self, rows):
         """Replace all rows of tables."""
@@ -152,15 +155,16 @@ class Native(Dialect):
     :param other: Dialect whose database it is.
     """
 
-    is_native = True
-
     def __init__(self, other=None):
         if other is None:
             super().__init__()
         else:
             self.url = other.url
             self.database = other.database
-            self.manager = other.manager
+            self.manager = self._connect(self.url)
+
+    def _switch(self):
+        """Do not: they are on."""
 
 
 def plain(value, depth=0):

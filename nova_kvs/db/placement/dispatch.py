@@ -13,7 +13,8 @@ from nova_kvs.db import overrides
 from nova_kvs.db.placement import native
 
 #: Modules whose import fills ``native.REGISTRY``.
-MODULES = ("allocations", "attributes")
+MODULES = ("allocations", "attributes", "candidates", "providers",
+           "searches")
 
 
 def load():
@@ -46,11 +47,24 @@ def install():
         _replace(owner, name, raw, wrapper)
         replaced += 1
     if replaced:
-        for wrapper in registry.values():
-            if wrapper.nova_original is not None:
-                wrapper.nova_callees = overrides.callees(
-                    wrapper.nova_original)
+        _watch([wrapper for wrapper in registry.values()
+                if wrapper.nova_original is not None])
     return replaced
+
+
+def _watch(wrappers):
+    """Note what must not be replaced for functions to run natively."""
+    everything = {}
+    for wrapper in wrappers:
+        wrapper.nova_callees = overrides.callees(wrapper.nova_original)
+        owner, name, _raw = native.lookup(wrapper.target)
+        own = ((vars(owner), name, wrapper),) if inspect.ismodule(
+            owner) else ()
+        for space, name, value in wrapper.nova_callees + own:
+            everything[id(space), name] = space, name, value
+    for wrapper in wrappers:
+        if wrapper.watches_all:
+            wrapper.nova_callees = tuple(everything.values())
 
 
 def uninstall():
@@ -82,6 +96,16 @@ def _is_known(wrapper, own):
         (one.name, one.default) for one in theirs]
 
 
-def coverage():
-    """Return the functions that are native, sorted."""
-    return sorted(load())
+def table():
+    """Return the native functions as a list in reStructuredText."""
+    return "".join("* ``%s``\n" % target.removeprefix("placement.")
+                   for target in sorted(load()))
+
+
+def main():
+    """Print the list."""
+    print(table(), end="")
+
+
+if __name__ == "__main__":
+    main()

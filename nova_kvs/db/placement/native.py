@@ -101,6 +101,7 @@ def _register(target, find_context, run):
         return own(*args, **kwargs)
 
     wrapper.target = target
+    wrapper.watches_all = False
     #: As on Nova's, see ``overrides``. Set by ``dispatch``.
     wrapper.nova_original = None
     wrapper.nova_callees = ()
@@ -146,6 +147,8 @@ def together(target, name="context", at=0, prepare=None, context_of=None):
     :param context_of: function that finds the context in the parameter, if
         that is something else.
     """
+    find_context = _finder(name, at, context_of)
+
     def run(own, current, args, kwargs):
         inner = own.__wrapped__
         context = find_context(args, kwargs)
@@ -160,5 +163,7 @@ def together(target, name="context", at=0, prepare=None, context_of=None):
         finally:
             _shared.reset(token)
 
-    find_context = _finder(name, at, context_of)
-    return _register(target, find_context, run)
+    wrapper = _register(target, find_context, run)
+    # Classes stand between it and the functions that it calls.
+    wrapper.watches_all = prepare is not None or context_of is not None
+    return wrapper

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """When Placement's functions run natively."""
 
+import pathlib
 import subprocess
 import sys
 from unittest import mock
@@ -8,11 +9,15 @@ from unittest import mock
 from oslo_db import exception as db_exc
 from placement.db.sqlalchemy import models
 from placement import db_api
+from placement import lib
 from placement.objects import allocation
+from placement.objects import allocation_candidate
+from placement.objects import research_context
 import pytest
 
 from nova_kvs.db.placement import dispatch
 from nova_kvs.db.placement import native
+from nova_kvs.db.placement import overview
 from nova_kvs import exceptions
 from tests.differential import placements
 
@@ -23,6 +28,11 @@ ROWS = {
     models.ResourceProvider: [
         {"id": 1, "uuid": "rp1", "name": "n", "generation": 1,
          "root_provider_id": 1}],
+    models.Trait: [{"id": 1, "name": "MISC_SHARES_VIA_AGGREGATE"}],
+    models.Inventory: [
+        {"id": 1, "resource_provider_id": 1, "resource_class_id": 0,
+         "total": 8, "reserved": 0, "min_unit": 1, "max_unit": 8,
+         "step_size": 1, "allocation_ratio": 1.0}],
     models.Project: [{"id": 1, "external_id": "p"}],
     models.User: [{"id": 1, "external_id": "u"}],
     models.Consumer: [{"id": 1, "uuid": _UUID, "project_id": 1,
@@ -36,7 +46,8 @@ ROWS = {
 def side():
     made = placements.Native()
     made.fill(ROWS)
-    return made
+    with placements.installed():
+        yield made
 
 
 @pytest.fixture
@@ -91,9 +102,8 @@ def test_sees_what_the_transaction_wrote(side):
     assert side.call(function) == [3]
 
 
-def test_other_databases_are_left_alone(calls):
+def test_other_databases_are_left_alone(side, calls):
     sqlite = placements.SQLite()
-    sqlite.is_native = True
     sqlite.fill(ROWS)
     assert sqlite.call(used) == [2]
     assert calls == []
@@ -214,3 +224,83 @@ def test_novas_processes_do_not_import_placement():
             "assert api.install() > 0\n"
             "assert 'placement' not in sys.modules\n")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def candidates(context):
+    """Return what is used of each candidate."""
+    found = allocation_candidate.AllocationCandidates.get_by_requests(
+        context, {"": lib.RequestGroup(resources={"VCPU": 1})},
+        lib.RequestWideParams())
+    return [resource.used for summary in found.provider_summaries
+            for resource in summary.resources]
+
+
+def test_search_shares_one_session(side, calls, monkeypatch):
+    sessions = []
+    begin = type(side.database).begin
+
+    def noted(self):
+        sessions.append(self)
+        return begin(self)
+
+    monkeypatch.setattr(type(side.database), "begin", noted)
+    assert side.call(candidates) == [2]
+    assert len(sessions) == 1
+    assert {"_has_provider_trees", "get_sharing_providers",
+            "get_providers_with_resource", "get_usages_by_provider_trees",
+            "_provider_ids_from_root_ids",
+            "get_traits_by_provider_tree"} <= set(calls)
+
+
+def test_search_falls_back_as_a_whole(side, calls, monkeypatch):
+    def refuse(*args):
+        raise native.Fallback()
+
+    monkeypatch.setattr(overview, "usages", refuse)
+    assert side.call(candidates) == [2]
+    # Once natively, and not again within the transaction.
+    assert calls.count("get_providers_with_resource") == 1
+
+
+def test_search_gives_way_to_a_patch(side, calls):
+    with side.active(), mock.patch.object(
+            research_context, "get_providers_with_resource",
+            return_value=set()):
+        assert candidates(placements.context()) == []
+    assert calls == []
+
+
+def test_search_within_a_transaction(side, calls):
+    def function(context):
+        with db_api.placement_context_manager.writer.using(context):
+            context.session.execute(
+                models.Allocation.__table__.update().values(used=3))
+            return candidates(context)
+
+    assert side.call(function) == [3]
+    assert calls == []
+
+
+def test_search_meets_an_error(side):
+    with mock.patch.object(
+            side.database.coordinator, "read",
+            side_effect=exceptions.StoreUnavailableError()):
+        with pytest.raises(db_exc.DBConnectionError):
+            side.call(candidates)
+    assert native._shared.get() is None
+
+
+def test_sums_are_those_of_now(side):
+    assert side.call(candidates) == [2]
+    assert side.call(candidates) == [2]
+    other = placements.Dialect()
+    other.database = side.database
+    other.fill({models.Allocation: [
+        dict(ROWS[models.Allocation][0], used=5)]})
+    assert side.call(candidates) == [5]
+
+
+def test_documentation_lists_the_functions():
+    page = pathlib.Path(__file__).resolve().parents[4].joinpath(
+        "doc", "source", "contributor", "placement.inc")
+    assert page.read_text() == dispatch.table()
