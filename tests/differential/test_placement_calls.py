@@ -9,11 +9,14 @@ from placement.db.sqlalchemy import models
 from placement import lib
 from placement.objects import allocation
 from placement.objects import allocation_candidate
+from placement.objects import consumer
 from placement.objects import inventory
+from placement.objects import project
 from placement.objects import research_context
 from placement.objects import resource_provider
 from placement.objects import trait
 from placement.objects import usage
+from placement.objects import user
 import pytest
 
 from tests.differential import placements
@@ -158,6 +161,14 @@ def check_allocations(sides, world):
         _same(sides, allocation.get_all_by_consumer_id, uuid)
     for number in (*world.providers, 9, 99):
         _same(sides, _of_provider, number, allocation)
+
+
+def check_consumers(sides, world):
+    for uuid in world.uuids(2, world.consumers):
+        _same(sides, consumer.Consumer.get_by_uuid, uuid)
+    for number in (*world.owners, 99):
+        _same(sides, project.Project.get_by_external_id, "p%d" % number)
+        _same(sides, user.User.get_by_external_id, "u%d" % number)
 
 
 def check_attributes(sides, world):

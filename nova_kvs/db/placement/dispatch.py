@@ -13,8 +13,8 @@ from nova_kvs.db import overrides
 from nova_kvs.db.placement import native
 
 #: Modules whose import fills ``native.REGISTRY``.
-MODULES = ("allocations", "attributes", "candidates", "providers",
-           "searches")
+MODULES = ("allocations", "attributes", "candidates", "consumers",
+           "providers", "searches")
 
 
 def load():

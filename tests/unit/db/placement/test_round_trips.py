@@ -4,10 +4,13 @@
 from placement import lib
 from placement.objects import allocation
 from placement.objects import allocation_candidate
+from placement.objects import consumer
 from placement.objects import inventory
+from placement.objects import project
 from placement.objects import resource_provider
 from placement.objects import trait
 from placement.objects import usage
+from placement.objects import user
 import pytest
 
 from tests.differential import placements
@@ -65,3 +68,11 @@ def test_candidates(cost):
         {"": lib.RequestGroup(resources={"VCPU": 1})},
         lib.RequestWideParams())
     assert made == [2, 1]
+
+
+@pytest.mark.parametrize("function, argument, expected", [
+    (consumer.Consumer.get_by_uuid, test_native._UUID, [2, 1]),
+    (project.Project.get_by_external_id, "p", [1, 1]),
+    (user.User.get_by_external_id, "u", [1, 1])])
+def test_consumer(cost, function, argument, expected):
+    assert cost(function, argument) == expected
