@@ -44,6 +44,22 @@ class FloorError(ConflictError):
     message = "the version of an inserted record was used before"
 
 
+class StaleError(ConflictError):
+    """What a transaction took to be stored is not: rerun it.
+
+    :ivar read: what the transaction has not asked.
+    :ivar reply: how the store answers it; None if it did not tell.
+    """
+
+    message = "what a process remembered was not proved to be current"
+
+    def __init__(self, read=None, reply=None, **details):
+        # Not in the details, which are logged.
+        self.read = read
+        self.reply = reply
+        super().__init__(**details)
+
+
 class UndeterminedError(KVSError):
     """The commit's reply was lost: read its outcome, never rerun blindly."""
 

@@ -60,6 +60,9 @@ _RELATED = {
         BLOCK_DEVICES, "instance_uuid", {"deleted": 0}, True),
 }
 
+#: Relationships of _RELATED that are not in the server's partition.
+ELSEWHERE = frozenset(["pci_devices"])
+
 # UUID -> host that this process saw last; only ever a guess.
 _hosts = {}
 _MAX_HOSTS = 50000

@@ -42,12 +42,11 @@ def _create_in_db(s, context, updates):
 
 @native.api_writer(_ONE + "_save_in_db")
 def _save_in_db(s, context, instance_uuid, updates):
-    mappings, cells = s.load(
-        session.find(MAPPINGS, instance_uuid=instance_uuid),
-        session.find(CELLS))
+    mappings = s.all(MAPPINGS, instance_uuid=instance_uuid)
     if not mappings:
         raise exception.InstanceMappingNotFound(uuid=instance_uuid)
     s.update(mappings[0], updates)
+    cells, = s.commit(session.find(CELLS))
     return cell_mappings.attach(mappings, cells)[0]
 
 

@@ -47,8 +47,8 @@ def get(s, context, uuid, columns_to_join=None, late=None):
 
     One batch, unless the server moved or has security groups.
 
-    :param late: list that gets the server's host if its services are not
-        loaded: this process did not know where it is. None to load them.
+    :param late: dict that gets name -> Find of what is not in the server's
+        partition, and is to be loaded with the commit. None to load it.
     :raises nova.exception.InstanceNotFound:
     """
     row = _get(s, {"uuid": uuid, **session.project_scope(context)},
@@ -64,10 +64,13 @@ def _get(s, equal, columns_to_join, uuid, late=None):
     names = joins.names_of(columns_to_join)
     names.update(("info_cache", "security_groups"))
     wanted = joins.finds(names, (uuid,))
+    if late is not None:
+        late.update(item for item in wanted if item[0] in joins.ELSEWHERE)
+        wanted = [item for item in wanted if item[0] not in late]
     batch = [session.Find(INSTANCES, equal)]
     batch.extend(find for _name, find in wanted)
     guess = None
-    if "services" in names:
+    if "services" in names and late is None:
         guess = joins.guessed_host(uuid)
         if guess is not None:
             batch.append(joins.services_find((guess,)))
@@ -80,11 +83,10 @@ def _get(s, equal, columns_to_join, uuid, late=None):
     joins.remember_host(uuid, row.host)
     if "services" in names:
         known = {guess: answers[-1]} if guess is not None else {}
-        if late is None or row.host is None or row.deleted != 0 or (
-                row.host in known):
+        if late is None or row.host is None or row.deleted != 0:
             joins.attach_services(s, [row], known)
         else:
-            late.append(row.host)
+            late["services"] = joins.services_find((row.host,))
     joins.attach(s, [row], names - {"services"}, loaded, rules=True)
     for name in _META:
         # Nova's query says not to load them then: they read as empty.
@@ -214,7 +216,7 @@ def instance_update_and_get_original(s, context, instance_uuid, values,
     :returns: a tuple of the form (old_instance_ref, new_instance_ref)
     :raises: NotFound if instance does not exist.
     """
-    late = []
+    late = {}
     row = get(s, context, instance_uuid, columns_to_join, late)
     original = _copy(row, [
         name for name in _META if values.get(name) is not None])
@@ -222,9 +224,11 @@ def instance_update_and_get_original(s, context, instance_uuid, values,
         raise exception.InvalidUUID(uuid=instance_uuid)
     _update(s, row, values, expected)
     if late:
-        services, = s.commit(joins.services_find(late))
+        loaded = dict(zip(late, s.commit(*late.values())))
         for version in (original, row):
-            version.__dict__["services"] = list(services)
+            if "services" in loaded:
+                version.__dict__["services"] = list(loaded["services"])
+            joins.attach(s, [version], (), loaded)
     if "updated_at" not in values:
         # Nova does not read the row again, so this is still as it was.
         row.__dict__["updated_at"] = original.updated_at

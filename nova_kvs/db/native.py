@@ -110,6 +110,50 @@ def original(target):
     return getattr(found, "nova_original", found)
 
 
+class Attempts:
+    """Runs a writing function, each time that it is called.
+
+    The first time what the process remembers of a server is taken for what
+    is stored, which spares a round trip if the commit proves it. If it does
+    not, or whatever else comes of it without proof (the function raises, or
+    finds nothing to write), the function is run once more, as each time
+    from then on, with what the store has.
+
+    :param kvs: Database.
+    :param function: is given the Session, which is committed afterwards.
+    """
+
+    def __init__(self, kvs, function):
+        self._kvs = kvs
+        self._function = function
+        self._guesses = True
+
+    def __call__(self):
+        if not self._guesses:
+            return self._finish(session.Session(self._kvs))
+        self._guesses = False
+        guessing = session.Session(self._kvs, guesses=True)
+        read = None
+        try:
+            return self._finish(guessing)
+        except exceptions.StaleError as error:
+            read, reply = error.read, error.reply
+        # Whatever a function raises may be due to what is out of date.
+        except Exception as error:
+            if guessing.transaction.guess is None or isinstance(
+                    error, exceptions.StoreUnavailableError):
+                raise
+        again = session.Session(self._kvs)
+        if read is not None:
+            again.transaction.give(read, reply)
+        return self._finish(again)
+
+    def _finish(self, current):
+        result = self._function(current)
+        current.commit()
+        return result
+
+
 def _register(function, target, resolve, writes, require_context):
     names = list(inspect.signature(function).parameters.values())[1:]
 
@@ -123,13 +167,8 @@ def _register(function, target, resolve, writes, require_context):
             return function(session.Session(kvs, False), context,
                             *args, **kwargs)
 
-        def attempt():
-            current = session.Session(kvs)
-            result = function(current, context, *args, **kwargs)
-            current.commit()
-            return result
-
-        return retry.run(attempt)
+        return retry.run(Attempts(kvs, lambda current: function(
+            current, context, *args, **kwargs)))
 
     def wrapper(context=None, *args, **kwargs):
         try:

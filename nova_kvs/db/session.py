@@ -88,15 +88,16 @@ def project_scope(context, read_deleted=None):
 class Session:
     """Reads and buffered writes of one native call."""
 
-    def __init__(self, database, writes=True):
+    def __init__(self, database, writes=True, guesses=False):
         """Begin a transaction.
 
         :param writes: False if no loaded row will be changed.
+        :param guesses: as of RecordTransaction.
         """
         self.database = database
         self.writes = writes
         self.schema = database.schema
-        self.transaction = database.begin()
+        self.transaction = database.begin(guesses)
         self._rows = {}
         self._dirty = {}
         self._done = False

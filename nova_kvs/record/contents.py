@@ -3,13 +3,18 @@
 
 Servers are read again and again, mostly unchanged; so their records stay
 decoded. Nothing here is an answer: it is used if what the store has just
-answered is the same, byte for byte.
+answered is the same, byte for byte, or by a transaction whose commit lets the
+store compare it.
 """
 
 import collections
+import time
 
 from nova_kvs import keyspace
 from nova_kvs.record import access
+from nova_kvs.record import odds
+from nova_kvs.txn import mutation
+from nova_kvs.txn import reading
 
 _RECORD = keyspace.RECORD[0]
 # What a named tuple's class does, without a call in between.
@@ -21,6 +26,8 @@ CONTENTS_BYTES = 4 << 20
 #: Larger partitions are not remembered. What is allocated of one of
 #: Placement's providers takes 150 bytes for each server and class.
 LARGEST_CONTENT_BYTES = 256 << 10
+#: A commit does not compare more fields than this.
+MOST_FIELDS = 256
 
 
 class Content:
@@ -39,10 +46,11 @@ class Content:
         table's Records.
     :ivar record_class: of its records: KeptRecord once the same was read
         again. Most of what is read once is not, and need not pay for it.
+    :ivar seen_at: when the store had it last, by the monotonic clock.
     """
 
     __slots__ = ("schema", "snapshot", "groups", "records", "tables",
-                 "derived", "size_bytes", "record_class")
+                 "derived", "size_bytes", "record_class", "seen_at")
 
     def __init__(self, schema, snapshot, before=None):
         """Take in what was read.
@@ -65,6 +73,7 @@ class Content:
                 if stored.get(field) == known[field]:
                     self.records[field] = record
         self.size_bytes = sum(map(len, stored.values()))
+        self.seen_at = time.monotonic()
 
     def keep(self):
         """Note that the same was read again."""
@@ -83,11 +92,26 @@ class Contents:
     def __init__(self):
         self._contents = collections.OrderedDict()
         self._size_bytes = 0
+        self._odds = odds.Odds()
 
     def get(self, partition):
         """Return the Content of a partition when it was last read, or None.
         """
         return self._contents.get(partition)
+
+    def recall(self, schema, partition):
+        """Return the Content of a partition if it is likely to be current.
+
+        For a transaction that lets the commit compare it. Or None.
+        """
+        content = self._contents.get(partition)
+        if content is None or content.schema is not schema or (
+                len(content.snapshot.pairs) > 2 * MOST_FIELDS
+                or not self._odds.are_good(
+                    partition, time.monotonic() - content.seen_at)):
+            return None
+        content.keep()
+        return content
 
     def take(self, schema, partition, snapshot):
         """Return the Content of a partition that was read.
@@ -95,23 +119,66 @@ class Contents:
         :param snapshot: what was read: that of ``get`` itself where the
             partition did not change.
         """
-        # Taken out and put in again: it is the newest then.
-        known = self._contents.pop(partition, None)
+        known = self._pop(partition)
         if known is not None:
-            self._size_bytes -= known.size_bytes
-        if known is not None and known.schema is schema and (
-                known.snapshot is snapshot):
-            content = known
-            content.keep()
-        else:
-            content = Content(schema, snapshot, known)
-        if snapshot.pairs is not None and (
-                content.size_bytes <= LARGEST_CONTENT_BYTES):
+            now = time.monotonic()
+            same = known.snapshot is snapshot
+            self._odds.learn(partition, now - known.seen_at, same)
+            known.seen_at = now
+            if same and known.schema is schema:
+                known.keep()
+                self._put(partition, known)
+                return known
+        content = Content(schema, snapshot, known)
+        if snapshot.pairs is not None:
+            self._put(partition, content)
+        return content
+
+    def confirm(self, partition):
+        """Take note of that the store has what is remembered."""
+        content = self._contents.get(partition)
+        if content is not None:
+            now = time.monotonic()
+            self._odds.learn(partition, now - content.seen_at, True)
+            content.seen_at = now
+
+    def write(self, schema, mutations, versions):
+        """Take note of what this process has committed.
+
+        What else the partitions hold may have changed since they were read:
+        this is as good as any guess.
+
+        :param mutations: of nova_kvs.txn.mutation.Mutation.
+        :param versions: dict of (partition, field) -> new version.
+        """
+        groups = {}
+        for change in mutations:
+            if change.partition in self._contents:
+                groups.setdefault(change.partition, []).append(change)
+        for partition, changes in groups.items():
+            known = self._pop(partition)
+            if known is None or known.schema is not schema:
+                continue
+            snapshot = _written(known.snapshot, changes, versions)
+            if snapshot is not None and snapshot.stored:
+                content = Content(schema, snapshot, known)
+                content.record_class = known.record_class
+                self._put(partition, content)
+
+    def _pop(self, partition):
+        """Take out the Content of a partition, or None."""
+        content = self._contents.pop(partition, None)
+        if content is not None:
+            self._size_bytes -= content.size_bytes
+        return content
+
+    def _put(self, partition, content):
+        """Remember a Content, as the newest, unless it is too large."""
+        if content.size_bytes <= LARGEST_CONTENT_BYTES:
             self._contents[partition] = content
             self._size_bytes += content.size_bytes
             if self._size_bytes > CONTENTS_BYTES:
                 self._trim()
-        return content
 
     def _trim(self):
         """Drop those that were not read for longest: a quarter."""
@@ -125,6 +192,36 @@ class Contents:
                 break
             left -= content.size_bytes
         self._size_bytes = left
+
+
+def _written(snapshot, changes, versions):
+    """Return a Snapshot in which mutations are applied.
+
+    :returns: None if they were not made of this snapshot.
+    """
+    pairs = iter(snapshot.pairs)
+    stored = dict(zip(pairs, pairs))
+    floor = snapshot.floor
+    for change in changes:
+        field = change.field
+        before = stored.get(field)
+        if change.expected != (
+                0 if before is None else reading.version_of(before)):
+            return None
+        if change.value is mutation.DELETE:
+            del stored[field]
+            if change.hinted and change.expected > floor:
+                floor = change.expected
+        elif change.value is not mutation.LOCK:
+            stored[field] = mutation.VERSION.pack(
+                versions[change.partition, field]) + change.value
+    if floor:
+        stored[keyspace.FLOOR_FIELD] = mutation.VERSION.pack(floor)
+    # As the store answers, so that its next answer is found to be the same:
+    # what has changed is in its place.
+    pairs = [item for pair in stored.items() for item in pair]
+    stored.pop(keyspace.FLOOR_FIELD, None)
+    return reading.Snapshot(floor, stored, pairs)
 
 
 def group(stored):

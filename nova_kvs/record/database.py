@@ -142,9 +142,12 @@ class Database:
         self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
         self._housekeeper = housekeeping.Housekeeper(self)
 
-    def begin(self):
-        """Return a new transaction; costs nothing in the store."""
-        return record_store.RecordTransaction(self)
+    def begin(self, guesses=False):
+        """Return a new transaction; costs nothing in the store.
+
+        :param guesses: as of RecordTransaction.
+        """
+        return record_store.RecordTransaction(self, guesses)
 
     # Schema -----------------------------------------------------------------
 

@@ -47,7 +47,7 @@ def records(tx, table, reads):
     for read in reads:
         for partition, field in remembered.get(read, ((), ()))[1]:
             guessed.setdefault(partition, {})[field] = None
-    guesses = [reading.Guess(read)
+    guesses = [reading.SideRead(read)
                for read in _absent(tx, table, guessed)]
     results = yield reads + guesses
     named = {}

@@ -19,16 +19,21 @@ _PATHS = {
     access.FullScan: paths.full_scan,
 }
 _NOT_OF_PARTITIONS = frozenset([
-    reading.Guess, reading.HintRead, reading.MarksRead, reading.CoversRead])
+    reading.HintRead, reading.MarksRead, reading.CoversRead, reading.SideRead])
 
 
 class Reader:
     """The reading half of ``nova_kvs.record.record_store``'s transaction.
 
     :param owner: nova_kvs.record.database.Database.
+    :param guesses: whether it may rest on what the process remembers of a
+        partition, to be proved by the commit.
+    :ivar guess: nova_kvs.txn.reading.Guess on which it rests, or None:
+        everything was read. Until the commit nothing that was found there
+        is more than likely.
     """
 
-    def __init__(self, owner):
+    def __init__(self, owner, guesses=False):
         self._owner = owner
         self.database = owner.name
         self.locators = owner.locators
@@ -37,6 +42,8 @@ class Reader:
         self.hinted = owner.hinted
         #: Takes covers, to be written some time.
         self.add_covers = owner.add_covers
+        self._guesses = guesses
+        self.guess = None
         self._reset()
 
     def _reset(self):
@@ -216,7 +223,7 @@ class Reader:
                     waiting.append((number, path, wanted))
                     for read in wanted:
                         reads[read] = None
-            if reads:
+            if reads and not (self._guesses and self._recall(reads)):
                 yield reads
             running = [(number, path, [reads[read] for read in wanted])
                        for number, path, wanted in waiting]
@@ -224,6 +231,47 @@ class Reader:
         for number, table, partitions in plain:
             answers[number] = paths.rows_in(self, table, partitions)
         return answers
+
+    def _recall(self, reads):
+        """Take what is remembered for the answer to all reads of a step.
+
+        Only if that saves a round trip: they are of one partition, of which
+        nothing was read. And of one partition only, which the commit can
+        compare in the same step as it writes.
+
+        :returns: whether it was done: the dict's values are set.
+        """
+        if self.guess is not None:
+            return False
+        partition = None
+        for read in reads:
+            if type(read) is not reading.PartitionRead or (
+                    partition not in (None, read.partition)):
+                return False
+            partition = read.partition
+        if partition in self.views:
+            return False
+        content = self.contents.recall(self._schema, partition)
+        if content is None:
+            return False
+        self.guess = reading.Guess.of(
+            reading.PartitionRead(partition, (), content))
+        seen = self.views[partition] = view.View(
+            partition, self.locators, self._owner.decoded)
+        seen.recall(content)
+        for read in reads:
+            reads[read] = content.snapshot
+        return True
+
+    def give(self, read, reply):
+        """Let the store's answer to a read be known, as if just read.
+
+        :param read: of ``nova_kvs.txn.reading``.
+        :param reply: to its item.
+        """
+        reads = {read: None}
+        self._absorb(
+            reads, self._owner.coordinator.results([read], [reply]))
 
     def _read(self, reads):
         """Run reads in one batch: sets the dict's values to the results."""

@@ -26,7 +26,14 @@ class RecordTransaction(reader.Reader):
     inserted rows take. What was read once keeps its value. After ``commit``
     or ``rollback`` the object holds nothing and may be used again.
 
+    One that ``guesses`` reads a partition that the process remembers from
+    memory, if it has nothing else to ask the store then; the commit fails
+    with StaleError if that is out of date. Whatever else comes of it (an
+    exception, nothing to write) must be found again without guessing as
+    long as ``guess`` is not None.
+
     :param owner: nova_kvs.record.database.Database.
+    :param guesses: whether it does.
     """
 
     def _reset(self):
@@ -154,6 +161,7 @@ class RecordTransaction(reader.Reader):
 
     def rollback(self):
         """Forget everything."""
+        self.guess = None
         self._reset()
 
     def commit(self, accesses=()):
@@ -166,6 +174,9 @@ class RecordTransaction(reader.Reader):
         :raises nova_kvs.exceptions.ConflictError: if another transaction
             changed a row that this one wrote or locked; nothing was
             applied, run it again from the reads.
+        :raises nova_kvs.exceptions.StaleError: if it rests on a guess that
+            is wrong or was not proved; nothing was applied, run it again
+            without guessing, with what this error knows given.
         :raises nova_kvs.exceptions.DuplicateKeyError: if a primary or
             unique key is taken; nothing was applied.
         :raises nova_kvs.exceptions.StoreUnavailableError: nothing was
@@ -173,7 +184,10 @@ class RecordTransaction(reader.Reader):
         :raises nova_kvs.exceptions.UndeterminedError: if it is not known
             whether it was applied.
         """
+        self._guesses = False
         if not self.writes and not self._locks and self._new_schema is None:
+            if self.guess is not None:
+                raise exceptions.StaleError()
             found = self.load(accesses) if accesses else []
             if self.views:
                 self._reset()
@@ -207,12 +221,17 @@ class RecordTransaction(reader.Reader):
         check = self._owner.schema_read() if self._new_schema is None else None
         if check is not None:
             reads.append(check)
+        guess = self.guess
         for attempt in range(ATTEMPTS):
             batch = self._gather(writes, locks, floors, unique_versions)
+            # What comes of it is the store's answer.
+            self.guess = None
             try:
                 versions, results = self._owner.coordinator.commit_and_read(
-                    batch.mutations, self._entries(batch), reads)
+                    batch.mutations, self._entries(batch), reads, guess)
                 break
+            except exceptions.StaleError:
+                raise
             except exceptions.FloorError as error:
                 if attempt == ATTEMPTS - 1:
                     raise
@@ -223,6 +242,9 @@ class RecordTransaction(reader.Reader):
                     raise
                 unique_versions.update(found)
         self.add_covers(batch.covers())
+        if guess is not None:
+            self.contents.confirm(guess.read.partition)
+        self.contents.write(self._schema, batch.mutations, versions)
         self._committed(writes, versions)
         if check is not None:
             self._owner.see_schema(results.pop())

@@ -74,8 +74,19 @@ class View:
             return
         if snapshot.floor > self.floor:
             self.floor = snapshot.floor
-        content = contents.take(schema, self.partition, snapshot)
-        self.stored = snapshot.stored
+        self._adopt(contents.take(schema, self.partition, snapshot))
+
+    def recall(self, content):
+        """Take what is remembered for all that is in the partition.
+
+        :param content: nova_kvs.record.contents.Content.
+        """
+        self.whole = True
+        self.floor = content.snapshot.floor
+        self._adopt(content)
+
+    def _adopt(self, content):
+        self.stored = content.snapshot.stored
         self._groups = content.groups
         self._records = content.records
         self._tables = content.tables

@@ -16,11 +16,15 @@ STAGED = b"s"
 #: settled.
 FOR_EVER = b""
 
+#: Outcome of a commit that took something for known that is not so.
+STALE = b"as"
+
 _VERSION = mutation.VERSION
 _ABSENT = b""
 
 
-def commit_call(partition, mutations, txn_id, life_ms, versions, entries=()):
+def commit_call(partition, mutations, txn_id, life_ms, versions, entries=(),
+                guess=None):
     """Return the call of commit.lua for one partition.
 
     :param mutations: those of this partition.
@@ -28,8 +32,13 @@ def commit_call(partition, mutations, txn_id, life_ms, versions, entries=()):
     :param versions: dict that gets (partition, field) -> new version.
     :param entries: to be written in the same step. Their keys have
         other hash tags: only for a store of one server.
+    :param guess: nova_kvs.txn.reading.Guess that must be right, or None.
     """
-    args = [life_ms, recovery.OUTCOME_LIFE_MS, len(mutations), 0]
+    args = [life_ms, recovery.OUTCOME_LIFE_MS, len(mutations), 0, 0]
+    if guess is not None:
+        args[4] = len(guess.fields)
+        args += guess.fields
+        args += guess.values
     adds = []
     removes = []
     pack = _VERSION.pack
@@ -87,12 +96,18 @@ def blocking_intents(partition, mutations, reply):
             for number, data in zip(reply[::2], reply[1::2])]
 
 
-def failure(partition, mutations, outcome):
+def failure(partition, mutations, outcome, guess=None):
     """Return the error that tells why a script has refused.
 
     :param mutations: those of this partition.
-    :param outcome: bytes that commit.lua or prewrite.lua returned.
+    :param outcome: bytes that commit.lua or prewrite.lua returned, or the
+        list with which commit.lua tells that a guess is wrong.
+    :param guess: what commit.lua was given.
     """
+    if type(outcome) is list:
+        return exceptions.StaleError(guess.read, outcome[1])
+    if outcome == STALE:
+        return exceptions.StaleError()
     kind = outcome[1:2]
     if kind == b"f":
         return exceptions.FloorError(

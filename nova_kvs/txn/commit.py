@@ -60,11 +60,12 @@ class Committer:
         #: the settle entry in the queue does the same.
         self._leftovers = collections.deque()
 
-    def commit_one(self, partition, mutations, entries, reads):
+    def commit_one(self, partition, mutations, entries, reads, guess=None):
         """Commit in one partition: one round trip.
 
-        Two, if there are entries or reads and several servers.
+        Two, if there are entries and several servers.
 
+        :param guess: nova_kvs.txn.reading.Guess that must be right, or None.
         :returns: as ``Coordinator.commit_and_read``, but the replies to the
             reads; None where they were lost.
         """
@@ -73,11 +74,11 @@ class Committer:
         together = self._options.one_server
         call = calls.commit_call(
             partition, mutations, txn_id, recovery.OUTCOME_LIFE_MS, versions,
-            entries if together else ())
+            entries if together else (), guess)
         _check_fields(versions, len(mutations))
-        replies = ()
+        replies = None
         started = time.monotonic()
-        if not together and (entries or reads):
+        if entries and not together:
             self._reach("before_prewrite")
             replies = self._stage(
                 {}, {}, txn_id, _items(entries, reads), deadline=None)
@@ -91,13 +92,13 @@ class Committer:
             started + self._options.entry_life_ms / 1000)
         outcome, replicated, along = self._decide(
             partition, mutations, txn_id, call, deadline, holds=False,
-            along=_items((), reads) if together else ())
+            along=_items((), reads) if replies is None else ())
         if outcome != calls.COMMITTED:
-            raise calls.failure(partition, mutations, outcome)
+            raise calls.failure(partition, mutations, outcome, guess)
         self._reach("after_commit")
         if not replicated:
             raise exceptions.UnreplicatedError()
-        return versions, along if together else replies
+        return versions, along if replies is None else replies
 
     def commit_several(self, groups, entries, reads):
         """Commit in several partitions: three round trips.
@@ -225,7 +226,7 @@ class Committer:
                 sent = now
                 if answers is None:
                     answers, along = others, ()
-                if type(reply) is bytes:
+                if type(reply) is bytes or reply[0] == calls.STALE:
                     return reply, replicated, answers
                 found = calls.blocking_intents(partition, mutations, reply)
                 if not self._wait(

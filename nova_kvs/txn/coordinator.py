@@ -10,7 +10,7 @@ from nova_kvs.txn import queue as housekeeping
 from nova_kvs.txn import recovery
 
 #: Named points of a commit, in order; a single-partition commit without
-#: entries and reads, or on one server, passes the third and fourth.
+#: entries, or on one server, passes the third and fourth.
 FAILPOINTS = ("before_prewrite", "after_prewrite", "before_commit",
               "after_commit", "before_apply", "after_apply")
 
@@ -22,6 +22,10 @@ class Stats:
     commits: int = 0
     #: Commits refused because others were first, unique keys included.
     conflicts: int = 0
+    #: Commits that rested on what the process remembered instead of a read.
+    guesses: int = 0
+    #: Those of them that were refused because it was out of date.
+    wrong_guesses: int = 0
     #: Commits that spanned partitions.
     multi_partition: int = 0
     #: Applications or removals of other transactions' intents.
@@ -93,10 +97,15 @@ class Coordinator:
         :raises nova_kvs.exceptions.CorruptRecordError: if a record has no
             version.
         """
-        return self._results(
+        return self.results(
             reads, self.store.batch([read.item() for read in reads]))
 
-    def _results(self, reads, replies):
+    def results(self, reads, replies):
+        """Return the results of reads that the store has answered.
+
+        :param replies: to the items of ``reads``.
+        :raises nova_kvs.exceptions.KVSError: as ``read``.
+        """
         met = []
         results = [
             read.result(reply, met) for read, reply in zip(reads, replies)]
@@ -111,7 +120,7 @@ class Coordinator:
         """
         return self.commit_and_read(mutations, entries, ())[0]
 
-    def commit_and_read(self, mutations, entries, reads):
+    def commit_and_read(self, mutations, entries, reads, guess=None):
         """Apply every mutation, or none, and read in the same round trips.
 
         :param mutations: sequence of Mutation, not two for one field.
@@ -120,10 +129,15 @@ class Coordinator:
             before it. Then they may stay when the commit fails.
         :param reads: as for ``read``, of other partitions. They see what is
             committed shortly before or after this transaction.
+        :param guess: nova_kvs.txn.reading.Guess: what of the mutations'
+            partition is taken to be known, and must be so at the commit.
         :returns: dict of (partition, field) -> new version, 0 for a delete,
             and the list of the reads' results.
         :raises nova_kvs.exceptions.ConflictError: if a version differs or
             another transaction is in the way; nothing was applied.
+        :raises nova_kvs.exceptions.StaleError: if the guess is wrong, or
+            cannot be proved: the mutations are not all of its partition, or
+            there are none; nothing was applied.
         :raises nova_kvs.exceptions.FloorError: if a hinted insert is not
             above the floor; nothing was applied.
         :raises nova_kvs.exceptions.DuplicateKeyError: the ``duplicate`` of
@@ -142,12 +156,16 @@ class Coordinator:
                 groups[change.partition] = [change]
             else:
                 group.append(change)
+        if guess is not None and list(groups) != [guess.read.partition]:
+            # What is only read of a partition, its commit does not prove.
+            raise exceptions.StaleError()
         stats = self.stats
+        stats.guesses += guess is not None
         try:
             if len(groups) == 1:
                 (partition, group), = groups.items()
                 versions, replies = self._committer.commit_one(
-                    partition, group, entries, reads)
+                    partition, group, entries, reads, guess)
             elif groups:
                 stats.multi_partition += 1
                 versions, replies = self._committer.commit_several(
@@ -156,12 +174,21 @@ class Coordinator:
                 if entries:
                     self.store.batch([entry.item() for entry in entries])
                 return {}, self.read(reads) if reads else []
+        except exceptions.StaleError:
+            stats.wrong_guesses += 1
+            raise
         except (exceptions.ConflictError, exceptions.DuplicateKeyError):
             stats.conflicts += 1
             raise
         stats.commits += 1
         if not reads:
             return versions, []
-        if replies is None:
-            return versions, self.read(reads)
-        return versions, self._results(reads, replies)
+        try:
+            if replies is None:
+                return versions, self.read(reads)
+            return versions, self.results(reads, replies)
+        except exceptions.StoreUnavailableError as exc:
+            # That would tell that nothing was applied.
+            raise exceptions.UndeterminedError(
+                "the commit is applied, but what was to be read along with "
+                "it is not known", cause=exc) from exc

@@ -203,6 +203,29 @@ class FieldsRead(typing.NamedTuple):
         return snapshot
 
 
+class Guess(typing.NamedTuple):
+    """What a transaction takes a partition to hold, without having asked.
+
+    Its commit proves it: the script compares every byte.
+    """
+
+    #: PartitionRead of all that is not asked.
+    read: PartitionRead
+    #: Every field of the partition, the floor included, and no intent.
+    fields: list
+    #: What they hold.
+    values: list
+
+    @classmethod
+    def of(cls, read):
+        """Return the guess that a read is answered as it was before.
+
+        :param read: PartitionRead with ``known``.
+        """
+        pairs = read.known.snapshot.pairs
+        return cls(read, pairs[::2], pairs[1::2])
+
+
 class IndexRead(typing.NamedTuple):
     """Members of a partition's own index, and a Snapshot of their records.
 
@@ -260,7 +283,7 @@ class HintRead(typing.NamedTuple):
         return reply
 
 
-class Guess(typing.NamedTuple):
+class SideRead(typing.NamedTuple):
     """A read of what may not be wanted: whoever asks looks at it alone."""
 
     read: FieldsRead

@@ -101,6 +101,7 @@ MAPPING = {
     exceptions.ConfigurationError: ("OperationalError", "DBError"),
     exceptions.ConflictError: ("OperationalError", "DBDeadlock"),
     exceptions.FloorError: ("OperationalError", "DBDeadlock"),
+    exceptions.StaleError: ("OperationalError", "DBDeadlock"),
     exceptions.UndeterminedError: ("OperationalError", "DBConnectionError"),
     exceptions.UnreplicatedError: ("OperationalError", "DBConnectionError"),
     exceptions.StoreUnavailableError:

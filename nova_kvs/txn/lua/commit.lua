@@ -7,7 +7,10 @@
 -- hashes that get entries (only where one server has every key).
 -- ARGV[1] life of outcome "c" in ms ("": until removed), ARGV[2] life of
 -- outcome "a" in ms, ARGV[3] number n of mutations, ARGV[4] number of index
--- additions; n times: op, field, expected version ("": absent), new cell;
+-- additions, ARGV[5] number m of fields that the caller takes for all that
+-- the partition has (0: it takes nothing for known); m of these fields, then
+-- what they hold;
+-- n times: op, field, expected version ("": absent), new cell;
 -- for each of KEYS[4..]: ms until the entry is due ("": its score is 0), or
 -- ">" and a score to raise it to, or "=" and the value of a field of a hash;
 -- member or field; then index members to add, then those to remove.
@@ -16,8 +19,10 @@
 -- Returns the outcome: "c"; "a" aborted by another; "av" and the numbers of
 -- the mutations (from 0) whose version differs; "af" and the floor. Or a
 -- list, number of a mutation, intent in its way, ...: nothing was decided.
--- Idempotent: what was decided first is returned again. O(mutations and
--- index members).
+-- Or "as": the partition is not as it was taken to be; the first time a
+-- list, "as" and what HGETALL says instead.
+-- Idempotent: what was decided first is returned again. O(mutations, index
+-- members and m), m <= 512.
 
 local CHUNK = 4000
 
@@ -26,13 +31,35 @@ if outcome then
   return outcome
 end
 
-local HEADER = 4
+local known = tonumber(ARGV[5])
+local HEADER = 5 + 2 * known
 local count = tonumber(ARGV[3])
 local floor = nil
 local new_floor = nil
 local differing = {}
 local refused = false
 local blocking = {}
+
+if known > 0 then
+  -- As many fields, and each of them the same: then there is no other.
+  local same = redis.call('HLEN', KEYS[1]) == known
+  if same then
+    local stored = redis.call('HMGET', KEYS[1], unpack(ARGV, 6, 5 + known))
+    local at = 5 + known
+    for i = 1, known do
+      if stored[i] ~= ARGV[at + i] then
+        same = false
+        break
+      end
+    end
+  end
+  if not same then
+    -- Decided: the caller may report what it finds instead, and this script
+    -- must not commit when it comes once more.
+    redis.call('SET', KEYS[2], 'as', 'PX', ARGV[2])
+    return {'as', redis.call('HGETALL', KEYS[1])}
+  end
+end
 
 -- Not "<": Redis compares strings in the server's locale.
 local function above(a, b)

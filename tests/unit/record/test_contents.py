@@ -3,6 +3,7 @@
 
 import pytest
 
+from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record import contents
 from nova_kvs.txn import reading
@@ -81,6 +82,10 @@ def test_another_schema_decodes_again(db):
     assert after is not before
 
 
+def _partition(number):
+    return keyspace.partition("db", "s", str(number))
+
+
 def _snapshot(number):
     pairs = [b"rt\0%d" % number, b"x" * 30]
     return reading.Snapshot(0, {pairs[0]: pairs[1]}, pairs)
@@ -90,26 +95,28 @@ def test_the_oldest_are_dropped(monkeypatch):
     monkeypatch.setattr(contents, "CONTENTS_BYTES", 100)
     known = contents.Contents()
     for number in range(3):
-        known.take(None, number, _snapshot(number))
-    first = known.get(0)
-    assert known.take(None, 0, first.snapshot) is first
-    known.take(None, 3, _snapshot(3))
+        known.take(None, _partition(number), _snapshot(number))
+    first = known.get(_partition(0))
+    assert known.take(None, _partition(0), first.snapshot) is first
+    known.take(None, _partition(3), _snapshot(3))
     # A quarter went: those that were used longest ago.
-    assert [known.get(number) is None for number in range(4)] == [
+    assert [known.get(_partition(number)) is None
+            for number in range(4)] == [
         False, True, True, False]
 
 
 def test_a_large_partition_is_not_remembered(monkeypatch):
     monkeypatch.setattr(contents, "LARGEST_CONTENT_BYTES", 20)
     known = contents.Contents()
-    known.take(None, 0, _snapshot(0))
-    assert known.get(0) is None
+    known.take(None, _partition(0), _snapshot(0))
+    assert known.get(_partition(0)) is None
 
 
 def test_what_intents_were_in_is_not_remembered():
     known = contents.Contents()
-    known.take(None, 0, reading.Snapshot(0, {b"rt\0a": b"x" * 30}))
-    assert known.get(0) is None
+    known.take(None, _partition(0),
+               reading.Snapshot(0, {b"rt\0a": b"x" * 30}))
+    assert known.get(_partition(0)) is None
 
 
 def test_a_scan_of_partitions_with_one_table_remembers_them():
