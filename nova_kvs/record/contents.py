@@ -61,7 +61,12 @@ class Content:
         self.schema = schema
         self.snapshot = snapshot
         stored = snapshot.stored
-        self.groups = group(stored)
+        if before is not None and (
+                before.snapshot.stored.keys() == stored.keys()):
+            # Nobody changes them.
+            self.groups = before.groups
+        else:
+            self.groups = group(stored)
         self.records = {}
         self.tables = {}
         self.derived = {}

@@ -130,3 +130,61 @@ def test_a_scan_of_partitions_with_one_table_remembers_them():
         [access.FullScan("consumers")])[0]} for _ in range(3)]
     assert len(found[0]) == 9
     assert all(record is found[2][key] for key, record in found[1].items())
+
+
+# What this process commits --------------------------------------------------
+
+def _same_as_read(database):
+    """Tell whether what is remembered is what the store answers."""
+    known = database.contents.get(
+        keyspace.partition(database.name, "s", "u"))
+    stored, = database.coordinator.read(
+        [reading.PartitionRead(keyspace.partition(database.name, "s", "u"))])
+    assert known.snapshot == stored
+    assert sorted(known.groups) == sorted(contents.group(stored.stored))
+    return known.snapshot is not stored
+
+
+@pytest.mark.parametrize("change", [
+    lambda tx, server, item: tx.update(item, {**item.values, "value": "w"}),
+    lambda tx, server, item: tx.update(server, {**server.values,
+                                                "host": "b"}),
+    lambda tx, server, item: tx.delete(item),
+    lambda tx, server, item: tx.delete(server),
+    lambda tx, server, item: tx.lock(server),
+    lambda tx, server, item: tx.insert("instance_metadata", {
+        "instance_uuid": "u", "key": "k2"}),
+])
+def test_what_was_committed_is_remembered(db, change):
+    tx = db.begin()
+    server, item = (rows[0] for rows in tx.load([SERVER, METADATA]))
+    change(tx, server, item)
+    tx.commit()
+    assert _same_as_read(db)
+    # As another one finds it.
+    assert databases.load(db, SERVER, METADATA) == databases.load(
+        databases.another(db), SERVER, METADATA)
+
+
+def test_what_is_not_of_what_was_remembered_is_forgotten(db):
+    _read(db, SERVER)
+    other = databases.another(db)
+    server, = _read(other, SERVER)
+    databases.update(other, "instances", server.key, host="b")
+    alone = access.ByIndex("instances", ("host",), (("b",),), True)
+    tx = db.begin()
+    (record,), = tx.load([alone])
+    tx.update(record, {**record.values, "host": "c"})
+    tx.commit()
+    assert db.contents.get(record.partition) is None
+
+
+def test_a_server_that_is_gone_is_forgotten(db):
+    tx = db.begin()
+    server, item = (rows[0] for rows in tx.load([SERVER, METADATA]))
+    tx.delete(server)
+    tx.delete(item)
+    tx.commit()
+    known = db.contents.get(server.partition)
+    # But for what the partition has still.
+    assert known is None or not known.groups
