@@ -56,9 +56,13 @@ def install():
     replaced = 0
     for target, function in registry.items():
         module = target.partition(":")[0]
-        if not module.startswith(_ALWAYS) and module not in sys.modules:
-            # Not imported for our sake: a later call finds it.
-            continue
+        if not module.startswith(_ALWAYS):
+            native.awaited.pop(module, None)
+            if module not in sys.modules:
+                # Not imported for our sake, and nova-api asks its databases
+                # before it does so.
+                native.awaited[module] = install
+                continue
         try:
             owner, name = native.lookup(target)
             current = getattr(owner, name)
@@ -80,6 +84,7 @@ def install():
 
 def uninstall():
     """Take the native functions away again."""
+    native.awaited.clear()
     for target, function in native.REGISTRY.items():
         nova_function = getattr(function, "nova_original", None)
         if nova_function is not None:

@@ -13,6 +13,7 @@ import contextvars
 import functools
 import importlib
 import inspect
+import sys
 
 import nova.context
 from nova.db.api import api as api_db_api
@@ -29,6 +30,10 @@ from nova_kvs.txn import retry
 REGISTRY = {}
 
 MAIN = "nova.db.main.api"
+
+#: Module that was not imported when the functions were put in front of
+#: Nova's -> what does that for its functions, too.
+awaited = {}
 
 Fallback = errors.Fallback
 
@@ -68,8 +73,19 @@ def shared_session(kvs):
         raise errors.translate(error) from error
 
 
+def _look_for_awaited():
+    for name, install in list(awaited.items()):
+        module = sys.modules.get(name)
+        # Another thread may be importing it.
+        if module is not None and not getattr(
+                module.__spec__, "_initializing", False):
+            install()
+
+
 def _resolve(manager, context):
     """Return the Database of a call, or None if it is not for us."""
+    if awaited:
+        _look_for_awaited()
     factory = manager._factory
     if engines.is_in_transaction(factory, context):
         return None

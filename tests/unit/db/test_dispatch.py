@@ -4,6 +4,7 @@
 import inspect
 import pathlib
 import re
+import sys
 from unittest import mock
 
 from nova import context as nova_context
@@ -19,6 +20,7 @@ from nova_kvs.db import api
 from nova_kvs.db import dispatch
 from nova_kvs.db import engines
 from nova_kvs.db import native
+from nova_kvs.db import server_requests
 from nova_kvs.db import overrides
 from tests.differential import clouds
 
@@ -193,6 +195,28 @@ def test_no_database_access_in_compute(cloud, monkeypatch):
 
 def test_install_twice(cloud):
     assert api.install() == 0
+
+
+def test_a_module_that_is_imported_later_is_found(cloud, monkeypatch):
+    from nova.compute import api as compute_api
+
+    function = native.REGISTRY[server_requests.TARGET]
+    dispatch.uninstall()
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "nova.compute.api")
+        api.install()
+        _create(_context(cloud.manager))
+        assert set(native.awaited) == {"nova.compute.api"}
+    found = inspect.getattr_static(
+        compute_api.API, "_create_reqspec_buildreq_instmapping")
+    assert found.__func__ is not function
+    # As soon as its process asks a database for anything.
+    main_db_api.instance_get_by_uuid(
+        _context(cloud.manager), _UUID)
+    found = inspect.getattr_static(
+        compute_api.API, "_create_reqspec_buildreq_instmapping")
+    assert found.__func__ is function
+    assert native.awaited == {}
 
 
 def test_fallback_calls_novas(cloud, monkeypatch):
