@@ -81,6 +81,20 @@ OPTS = [
         min=1,
         help="Idle connections that a process keeps to each server. More "
              "are opened when more operations run at once."),
+    cfg.StrOpt(
+        "read_from",
+        default="master",
+        choices=[
+            ("master", "Reads see every commit that was reported before."),
+            ("nearest", "Where a replica answers at least twice as fast as "
+                        "its master, it gets the reads of functions that "
+                        "write nothing. They may be behind, by the time "
+                        "that replication takes, what other processes have "
+                        "committed, never what their own has written or "
+                        "read before.")],
+        help="Which servers answer reads. What a transaction that writes "
+             "has read of replicas is compared with the masters before its "
+             "commit. The Redis user needs the command ROLE."),
     cfg.BoolOpt(
         "read_from_replicas",
         default=False,

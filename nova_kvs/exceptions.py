@@ -60,6 +60,12 @@ class StaleError(ConflictError):
         super().__init__(**details)
 
 
+class OutdatedError(ConflictError):
+    """Nothing was applied: read again, the process knows more now."""
+
+    message = "what was read of a replica is not what its master has"
+
+
 class UndeterminedError(KVSError):
     """The commit's reply was lost: read its outcome, never rerun blindly."""
 

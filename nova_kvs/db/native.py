@@ -18,6 +18,7 @@ import sys
 import nova.context
 from nova.db.api import api as api_db_api
 from nova.db.main import api as main_db_api
+from nova import exception
 
 from nova_kvs.db import engines
 from nova_kvs.db import errors
@@ -170,7 +171,24 @@ class Attempts:
         return result
 
 
-def _register(function, target, resolve, writes, require_context):
+def _try_near(function, kvs, context, args, kwargs):
+    """Run a function that writes on what a replica near by has.
+
+    :returns: a tuple with its result; None if it is to be run on what the
+        master has: its rows were others, or not there, on the replica.
+    """
+    current = session.Session(kvs, near=True)
+    try:
+        result = function(current, context, *args, **kwargs)
+        if current.has_changes():
+            current.commit()
+            return (result,)
+    except (exceptions.ConflictError, exception.NotFound):
+        pass
+    return None
+
+
+def _register(function, target, resolve, writes, require_context, near):
     names = list(inspect.signature(function).parameters.values())[1:]
 
     def run(kvs, context, args, kwargs):
@@ -183,6 +201,10 @@ def _register(function, target, resolve, writes, require_context):
             return function(session.Session(kvs, False), context,
                             *args, **kwargs)
 
+        if near and kvs.reads_near:
+            done = _try_near(function, kvs, context, args, kwargs)
+            if done is not None:
+                return done[0]
         return retry.run(Attempts(kvs, lambda current: function(
             current, context, *args, **kwargs)))
 
@@ -210,17 +232,19 @@ def _register(function, target, resolve, writes, require_context):
 
 
 def _decorator(resolve, writes):
-    def decorate(target=None, require_context=False):
+    def decorate(target=None, require_context=False, near=False):
         def register(function):
             return _register(
                 function, target or "%s:%s" % (MAIN, function.__name__),
-                resolve, writes, require_context)
+                resolve, writes, require_context, near)
         return register
     return decorate
 
 
 #: Decorators: ``target`` is the Nova function, by default the one of this
 #: name in nova.db.main.api; ``require_context`` as Nova's decorator.
+#: ``near`` is for writers: what the function does depends on no row but
+#: those that it changes, whose versions the commit compares.
 main_reader = _decorator(main_database, False)
 main_writer = _decorator(main_database, True)
 api_reader = _decorator(api_database, False)

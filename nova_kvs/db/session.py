@@ -88,16 +88,18 @@ def project_scope(context, read_deleted=None):
 class Session:
     """Reads and buffered writes of one native call."""
 
-    def __init__(self, database, writes=True, guesses=False):
+    def __init__(self, database, writes=True, guesses=False, near=False):
         """Begin a transaction.
 
         :param writes: False if no loaded row will be changed.
         :param guesses: as of RecordTransaction.
+        :param near: for one that writes: what is read may be behind.
         """
         self.database = database
         self.writes = writes
         self.schema = database.schema
-        self.transaction = database.begin(guesses)
+        self.transaction = database.begin(
+            guesses, near=near or not writes)
         self._rows = {}
         self._dirty = {}
         self._done = False
@@ -315,6 +317,10 @@ class Session:
             self.transaction.delete(record)
         return len(rows)
 
+    def has_changes(self):
+        """Return whether a commit would write anything."""
+        return bool(self._dirty or self.transaction.writes)
+
     def commit(self, *finds):
         """Apply the changes. The session is used up then.
 
@@ -330,6 +336,8 @@ class Session:
         self._done = True
         for record, stored, changed in self._dirty.values():
             self.transaction.update(record, stored, changed)
+        # The versions of what is written are all that matters.
+        self.transaction.unverified.clear()
         bound = [found._replace(equal=self.bind_equal(found))
                  for found in finds]
         try:

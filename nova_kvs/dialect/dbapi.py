@@ -184,10 +184,12 @@ class Cursor(sqlite3.Cursor):
                 super().executemany(sql, parameters)
             else:
                 super().execute(sql, parameters)
-        except Error:
+        except Error as error:
             cause, space.function_error = space.function_error, None
             if cause is not None:
                 raise translate(cause) from cause
+            if isinstance(error, IntegrityError):
+                space.verify()
             raise
         self._last_id = given[-1] if given else None
 

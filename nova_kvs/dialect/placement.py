@@ -8,6 +8,11 @@ Placement handles nothing and would answer with HTTP 500, from which Nova
 concludes that a host cannot take a server. Nothing of the transaction that
 lost is stored, and a handler reads all it needs anew, so the request is
 simply dispatched again: then the statements see what the first writer did.
+
+Where replicas are read (``read_from``), a request to change something may be
+refused for what the masters would not have refused it for: a generation that
+differs, a host that seems full. It is dispatched again on what the masters
+have before that is believed.
 """
 
 import functools
@@ -17,6 +22,7 @@ import sys
 from oslo_db import exception as db_exception
 
 from nova_kvs import exceptions
+from nova_kvs.record import database as databases
 from nova_kvs.txn import retry
 
 LOG = logging.getLogger(__name__)
@@ -27,6 +33,7 @@ ATTEMPTS = 20
 #: that after a deadlock, and expects no duplicate at its commit.
 FILLED_AT_START = frozenset(("traits", "resource_classes"))
 _MODULE = "placement.handler"
+_READING = frozenset(("GET", "HEAD"))
 
 
 def _is_lost_race(error):
@@ -37,15 +44,15 @@ def _is_lost_race(error):
         (exceptions.ConflictError, exceptions.DuplicateKeyError))
 
 
-def replayed(dispatch, attempts=ATTEMPTS, sleep=None):
+def replayed(dispatch, attempts=ATTEMPTS, sleep=None, refusals=()):
     """Return a dispatch function that answers again after a lost race.
 
     :param dispatch: as ``placement.handler.dispatch``.
     :param attempts: greatest number of calls for one request.
     :param sleep: instead of ``time.sleep``.
+    :param refusals: exceptions by which a request is refused.
     """
-    @functools.wraps(dispatch)
-    def dispatch_again(environ, *args):
+    def answer(environ, *args):
         for round_number in range(attempts - 1):
             try:
                 return dispatch(environ, *args)
@@ -59,6 +66,26 @@ def replayed(dispatch, attempts=ATTEMPTS, sleep=None):
                 retry.pause(round_number, sleep)
         return dispatch(environ, *args)
 
+    @functools.wraps(dispatch)
+    def dispatch_again(environ, start_response, *args):
+        if environ.get("REQUEST_METHOD") in _READING or (
+                not databases.may_be_behind()):
+            return answer(environ, start_response, *args)
+        # webob begins its response before it returns.
+        begun = []
+        try:
+            body = answer(environ, lambda *response: begun.append(response),
+                          *args)
+            refused = any(response[0] >= "4" for response in begun)
+        except refusals:
+            refused = True
+        if not refused:
+            for response in begun:
+                start_response(*response)
+            return body
+        with databases.reading_masters():
+            return answer(environ, start_response, *args)
+
     dispatch_again.kvs_replays = True
     return dispatch_again
 
@@ -67,4 +94,5 @@ def register():
     """Have Placement's API, if this process runs it, answer again."""
     handler = sys.modules.get(_MODULE)
     if handler is not None and not hasattr(handler.dispatch, "kvs_replays"):
-        handler.dispatch = replayed(handler.dispatch)
+        handler.dispatch = replayed(handler.dispatch, refusals=(
+            handler.webob.exc.HTTPError, handler.exception._BaseException))

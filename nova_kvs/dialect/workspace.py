@@ -80,7 +80,7 @@ class Workspace:
         self.clear()
         self._follow_schema()
         self.sqlite.execute("BEGIN")
-        self._transaction = self.database.begin()
+        self._transaction = self.database.begin(near=True)
         self._is_begun = True
 
     def clear(self):
@@ -123,11 +123,24 @@ class Workspace:
             if state.written:
                 has_changes |= self._write_changes(transaction, state)
         if not has_changes:
+            if any(state.written for state in self._states.values()):
+                # Perhaps there was nothing to change on a replica only.
+                self.verify()
             transaction.rollback()
             return
         for record in self._locks.values():
             transaction.lock(record)
         transaction.commit()
+
+    def verify(self):
+        """Make sure that no replica was behind in what was loaded.
+
+        For what the application is to be told before the commit, or
+        without one.
+
+        :raises nova_kvs.exceptions.OutdatedError: if one was.
+        """
+        self._transaction.verify()
 
     def _write_changes(self, transaction, state):
         """Give the changes of one table to the transaction."""

@@ -2,6 +2,8 @@
 """A database: its schema, ids and what a process remembers of it."""
 
 import collections
+import contextlib
+import contextvars
 import dataclasses
 import functools
 import itertools
@@ -44,6 +46,23 @@ BUSY_BLOCK_S = 10
 LARGEST_BLOCK = 64
 
 _databases = {}
+_masters_only = contextvars.ContextVar("nova_kvs_masters_only", default=False)
+
+
+@contextlib.contextmanager
+def reading_masters():
+    """Let transactions that begin in this block read masters only."""
+    token = _masters_only.set(True)
+    try:
+        yield
+    finally:
+        _masters_only.reset(token)
+
+
+def may_be_behind():
+    """Return whether what is read now may come from replicas."""
+    return not _masters_only.get() and any(
+        database.reads_near for database in list(_databases.values()))
 
 
 def open_database(url, **options):
@@ -98,6 +117,8 @@ class Database:
         self.name = name
         self.store = store
         self._replicas = settings.commit_replicas
+        #: Whether replicas may be read.
+        self.reads_near = settings.read_from == "nearest"
         self._replica_timeout_ms = int(
             settings.commit_replicas_timeout * 1000)
         self.coordinator = coordinator.Coordinator(
@@ -142,12 +163,16 @@ class Database:
         self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
         self._housekeeper = housekeeping.Housekeeper(self)
 
-    def begin(self, guesses=False):
+    def begin(self, guesses=False, near=False):
         """Return a new transaction; costs nothing in the store.
 
         :param guesses: as of RecordTransaction.
+        :param near: whether it may read replicas, where ``read_from``
+            allows it.
         """
-        return record_store.RecordTransaction(self, guesses)
+        return record_store.RecordTransaction(
+            self, guesses, near and self.reads_near
+            and not _masters_only.get())
 
     # Schema -----------------------------------------------------------------
 

@@ -30,7 +30,9 @@ _STORE = (
     ("commands", "Commands and scripts sent to the store."),
     ("bytes_out", "Bytes sent to the store."),
     ("bytes_in", "Bytes of the store's replies."),
-    ("repeats", "Commands and scripts sent again, after a failover or so."))
+    ("repeats", "Commands and scripts sent again, after a failover or so."),
+    ("near", "Batches that went to a replica near by."),
+    ("behind", "Answers of replicas that were behind what was known."))
 _COORDINATOR = (
     ("commits", "Transactions committed."),
     ("conflicts", "Commits refused because others were first."),
@@ -38,7 +40,9 @@ _COORDINATOR = (
     ("wrong_guesses", "Those of them that had to be run again."),
     ("multi_partition", "Commits that spanned partitions."),
     ("recovered", "Intents of other transactions applied or removed."),
-    ("aborted", "Abandoned transactions of others that were aborted."))
+    ("aborted", "Abandoned transactions of others that were aborted."),
+    ("asked_again", "Reads of replicas that masters were asked again."),
+    ("outdated", "Conflicts with what a replica did not have yet."))
 _DATABASE = (
     ("full_scans", "Tables that were read whole."),)
 

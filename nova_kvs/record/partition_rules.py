@@ -21,6 +21,9 @@ NODE = "n"
 USER = "k"
 PROJECT = "p"
 
+#: Kinds whose partitions are there with what they are named by.
+THINGS = (SERVER, CONSUMER)
+
 #: Kinds whose partitions are listed in a directory (the others' are known
 #: from the schema).
 LISTED = (SERVER, CONSUMER, PROVIDER, NODE, USER, PROJECT)

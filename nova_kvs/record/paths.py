@@ -87,13 +87,18 @@ def reads_of_whole(tx, partitions, table, alone=False):
                 view.whole or table is not None and view.has_all(table)):
             reads.append(
                 reading.PartitionRead(partition, (table.prefix,)) if alone
-                else whole(tx, partition))
+                else whole(tx, partition, table))
     return reads
 
 
-def whole(tx, partition):
-    """Return the read of all that is in a partition."""
-    return reading.PartitionRead(partition, (), tx.contents.get(partition))
+def whole(tx, partition, table=None):
+    """Return the read of all that is in a partition.
+
+    :param table: the table that is wanted; None: all that is there.
+    """
+    return reading.PartitionRead(
+        partition, (), tx.contents.get(partition),
+        table is not None and table.kind in partition_rules.THINGS)
 
 
 def rows_in(tx, table, partitions):
@@ -204,7 +209,7 @@ def _seen(tx, table):
 
 def _visit(tx, table, partitions, keys):
     """Read partitions and those where hints say that keys are."""
-    reads = [whole(tx, partition)
+    reads = [whole(tx, partition, table)
              for partition in dict.fromkeys(partitions)]
     if table.id_hint is not None:
         reads += hinted.reads_of(tx, table, table.id_hint, keys)
@@ -303,7 +308,9 @@ def _inner(tx, table, columns, tuples):
         for values in dict.fromkeys([values[:shared] for values in tuples]):
             prefix = indexing.inner_prefix(index, values)
             ranges.append((b"[" + prefix, b"(" + prefix + indexing.AFTER))
-        yield [reading.IndexRead(partition, tuple(ranges))]
+        yield [reading.IndexRead(
+            partition, tuple(ranges), point=len(ranges) == 1 and any(
+                unique.columns == columns for unique in table.uniques))]
         view = tx.views[partition]
     return view.records(table)
 

@@ -31,10 +31,13 @@ class Reader:
     :ivar guess: nova_kvs.txn.reading.Guess on which it rests, or None:
         everything was read. Until the commit nothing that was found there
         is more than likely.
+    :param near: whether replicas may be read. A commit then compares what
+        was read with the masters.
     """
 
-    def __init__(self, owner, guesses=False):
+    def __init__(self, owner, guesses=False, near=False):
         self._owner = owner
+        self._near = near
         self.database = owner.name
         self.locators = owner.locators
         self.contents = owner.contents
@@ -55,6 +58,8 @@ class Reader:
         self.views = {}
         #: Names of the tables of which every row was read.
         self.scanned = set()
+        #: Read -> its result, of what may be behind.
+        self.unverified = {}
 
     # For the paths ----------------------------------------------------------
 
@@ -279,9 +284,11 @@ class Reader:
         check = self._owner.schema_read()
         if check is not None:
             batch.append(check)
-        results = self._owner.coordinator.read(batch)
+        results = self._owner.coordinator.read(batch, self._near)
         if check is not None:
             self._owner.see_schema(results.pop())
+        if self._near:
+            self.unverified.update(zip(reads, results))
         self._absorb(reads, results)
 
     def absorb(self, partition, snapshot):

@@ -153,11 +153,23 @@ class RecordTransaction(reader.Reader):
             does not accept a statement.
         """
         before = self._new_schema or self._schema
+        # What follows may read all there is: not twice.
+        self._near = False
         self._new_schema = self._owner.make_schema(ddl)
         self._renames = (*self._renames, *renames)
         evolution.carry(self, before, self._new_schema, renames)
 
     # The end ----------------------------------------------------------------
+
+    def verify(self):
+        """Compare what was read of replicas with their masters.
+
+        :raises nova_kvs.exceptions.OutdatedError: if it differs.
+        """
+        if self.unverified:
+            now = self._owner.coordinator.read(list(self.unverified))
+            if now != list(self.unverified.values()):
+                raise exceptions.OutdatedError()
 
     def rollback(self):
         """Forget everything."""
@@ -172,8 +184,9 @@ class RecordTransaction(reader.Reader):
             on, for it may be of the moment after.
         :returns: as ``load`` of them.
         :raises nova_kvs.exceptions.ConflictError: if another transaction
-            changed a row that this one wrote or locked; nothing was
-            applied, run it again from the reads.
+            changed a row that this one wrote or locked, or a replica was
+            behind in what this one read; nothing was applied, run it again
+            from the reads.
         :raises nova_kvs.exceptions.StaleError: if it rests on a guess that
             is wrong or was not proved; nothing was applied, run it again
             without guessing, with what this error knows given.
@@ -228,7 +241,8 @@ class RecordTransaction(reader.Reader):
             self.guess = None
             try:
                 versions, results = self._owner.coordinator.commit_and_read(
-                    batch.mutations, self._entries(batch), reads, guess)
+                    batch.mutations, self._entries(batch), reads, guess,
+                    self.unverified.items())
                 break
             except exceptions.StaleError:
                 raise

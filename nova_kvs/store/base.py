@@ -57,6 +57,13 @@ READING_COMMANDS = frozenset([
     b"ZREVRANGEBYLEX", b"ZSCAN", b"ZSCORE"])
 
 
+def key_of(item):
+    """Return the key that says where an item belongs."""
+    if type(item) is ScriptCall:
+        return item.keys[0]
+    return item.key
+
+
 def is_write(item):
     """Return whether an item of a batch may change something."""
     if type(item) is ScriptCall:
@@ -77,6 +84,10 @@ class Stats:
     bytes_in: int = 0
     #: Commands that were sent again.
     repeats: int = 0
+    #: Batches that a replica near by answered, and those of them that a
+    #: master had to answer again, because the replica was behind.
+    near: int = 0
+    behind: int = 0
 
 
 class Store(abc.ABC):
@@ -104,7 +115,7 @@ class Store(abc.ABC):
         return url.nodes
 
     @abc.abstractmethod
-    def batch(self, items, replicas=0, replicas_timeout_ms=0):
+    def batch(self, items, replicas=0, replicas_timeout_ms=0, near=False):
         """Send every item, then read every reply: one round trip.
 
         Items of one key keep their order; there is no atomicity between
@@ -116,6 +127,9 @@ class Store(abc.ABC):
             behind the writes on the same connection (WAIT counts only
             there), to wait for this many of its replicas.
         :param replicas_timeout_ms: how long each server waits for them.
+        :param near: whether replies may be behind what others have written,
+            where the option ``read_from`` allows it: all items read then.
+            They are never behind what this process has written or read.
         :returns: list of replies (bytes, int, None or lists of them), in
             the order of the items. With ``replicas``, one more element: the
             number of replicas that acknowledged, on the server with the

@@ -15,6 +15,7 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import base
 from nova_kvs.store import connection as wire
+from nova_kvs.store import near as nearness
 from nova_kvs.store import remote
 
 _SLOTS = 16384
@@ -62,15 +63,33 @@ class ClusterStore(remote.RemoteStore):
         masters = topology.masters
         slot = keyspace.slot
         if len(items) == 1 and not self.settings.read_from_replicas:
-            return {masters[slot(remote.key_of(items[0]))]: indexes}
+            return {masters[slot(base.key_of(items[0]))]: indexes}
         from_replicas = self.settings.read_from_replicas and not repeated
         groups = {}
         for index in indexes:
             item = items[index]
-            number = slot(remote.key_of(item))
+            number = slot(base.key_of(item))
             node = masters[number]
             if from_replicas and not base.is_write(item):
                 node = random.choice(topology.replicas[number] or (node,))
+            group = groups.get(node)
+            if group is None:
+                groups[node] = [index]
+            else:
+                group.append(index)
+        return groups
+
+    def _route_near(self, items, deadline):
+        topology = self._topology or self._load(deadline)
+        near = self._near
+        if near.must_measure():
+            near.measure(list(self._nodes.values()))
+        masters = topology.masters
+        replicas = topology.replicas
+        groups = {}
+        for index, item in enumerate(items):
+            number = keyspace.slot(base.key_of(item))
+            node = near.choose(masters[number], replicas[number])
             group = groups.get(node)
             if group is None:
                 groups[node] = [index]
@@ -84,13 +103,15 @@ class ClusterStore(remote.RemoteStore):
         for failure in failures:
             error = failure.error
             if isinstance(error, redis_exceptions.MovedError):
+                self._pause_near()
                 self._topology.masters[error.slot_id] = self._redirected(
                     error, failure.node)
                 interval_s = interval_s or _MOVED_INTERVAL_S
             elif isinstance(error, redis_exceptions.AskError):
                 asked[failure.index] = self._redirected(error, failure.node)
             elif not isinstance(error, (redis_exceptions.NoScriptError,
-                                        redis_exceptions.TryAgainError)):
+                                        redis_exceptions.TryAgainError,
+                                        nearness.Behind)):
                 interval_s = _RELOAD_INTERVAL_S
         if interval_s is not None:
             self._reload(interval_s, deadline, {
@@ -165,14 +186,18 @@ class ClusterStore(remote.RemoteStore):
             addresses.update(nodes)
             count = last + 1 - first
             topology.masters[first:last + 1] = [self._node(nodes[0])] * count
-            if self.settings.read_from_replicas:
-                topology.replicas[first:last + 1] = [tuple(
-                    self._node(address, True)
-                    for address in nodes[1:])] * count
+            if self._near or self.settings.read_from_replicas:
+                replicas = tuple(
+                    self._node(address, True) for address in nodes[1:])
+                for replica in replicas:
+                    replica.master = topology.masters[first]
+                topology.replicas[first:last + 1] = [replicas] * count
         # A node answers for a slot that nobody has: CLUSTERDOWN, which is
         # then repeated like any other passing fault.
         anyone = self._node(asked)
         topology.masters = [node or anyone for node in topology.masters]
+        if self._topology and self._topology.masters != topology.masters:
+            self._pause_near()
         self._topology = topology
         for key in list(self._nodes):
             if key[0] not in addresses:
@@ -180,6 +205,10 @@ class ClusterStore(remote.RemoteStore):
                 if node is not None:  # no other thread was faster
                     node.drop()
         return topology
+
+    def _pause_near(self):
+        if self._near is not None:
+            self._near.pause()
 
     def _masters(self, deadline):
         return list(dict.fromkeys(self._load(deadline).masters))

@@ -29,6 +29,7 @@ LOST = (redis_exceptions.ConnectionError, redis_exceptions.TimeoutError,
 SCRIPT_LOAD = -1
 IGNORED = -2
 WAIT = -3
+ROLE = -4
 
 _BUFFER_BYTES = 1 << 16
 
@@ -135,6 +136,10 @@ class Connection:
             raise reply
         return reply
 
+    def fileno(self):
+        """Return the socket's, for ``select``."""
+        return self._wire._sock.fileno()
+
     def limit(self, timeout_s):
         """Wait for replies no longer than this, until it is released."""
         self._wire._sock.settimeout(timeout_s)
@@ -152,10 +157,13 @@ class Connection:
 
 
 class Node:
-    """One server: its address and its idle connections."""
+    """One server: its address and its idle connections.
 
-    __slots__ = ("address", "_class", "_kwargs", "_settings", "_idle",
-                 "_pid", "_on_connect")
+    :ivar master: Node of its master, if only reads are sent to it.
+    """
+
+    __slots__ = ("address", "master", "_class", "_kwargs", "_settings",
+                 "_idle", "_pid", "_on_connect")
 
     def __init__(self, address, settings, connection_options,
                  on_connect=()):
@@ -166,6 +174,7 @@ class Node:
         :param on_connect: commands (tuples) that each new connection sends.
         """
         self.address = address
+        self.master = None
         self._class, self._kwargs = connection_options
         self._settings = settings
         self._on_connect = on_connect

@@ -18,6 +18,8 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import base
 from nova_kvs.store import connection as wire
+from nova_kvs.store import fence as fences
+from nova_kvs.store import near as nearness
 
 #: Error replies as redis-py leaves them, of servers that may run the same
 #: item a moment later.
@@ -26,8 +28,8 @@ _PASSING_CODES = ("BUSY ", "NOREPLICAS ")
 _IMMEDIATE = (redis_exceptions.AskError, redis_exceptions.NoScriptError)
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.5
-#: How long the key lives that is written before WAIT.
-_FENCE_TTL_MS = 1000
+
+key_of = base.key_of
 
 
 class NotSent(Exception):
@@ -52,6 +54,9 @@ class Failure:
 class RemoteStore(base.Store):
     """A store on servers. Subclasses say which node has a key."""
 
+    #: nova_kvs.store.near.Near, if reads may go to replicas near by.
+    _near = None
+
     CHARACTERISTICS = frozenset([
         base.Characteristics.PERSISTENT, base.Characteristics.SHARED,
         base.Characteristics.REPLICATED])
@@ -66,6 +71,8 @@ class RemoteStore(base.Store):
         super().__init__(url, settings)
         self._options = wire.options(
             settings, settings.user, settings.password)
+        if settings.read_from == "nearest":
+            self._near = nearness.Near()
         #: Whether any server ever answered: if none did, an error of the
         #: address is likelier than a passing fault.
         self._answered = False
@@ -95,14 +102,28 @@ class RemoteStore(base.Store):
         :raises NotSent: if no server tells.
         """
 
-    def batch(self, items, replicas=0, replicas_timeout_ms=0):
+    def _route_near(self, items, deadline):
+        """Return ``{node: [index]}`` for reads, by what is near.
+
+        Drivers that know replicas do; the others ask masters.
+        """
+        return self._route(items, range(len(items)), deadline)
+
+    def batch(self, items, replicas=0, replicas_timeout_ms=0, near=False):
         if not items:
             return [replicas] if replicas else []
         deadline = time.monotonic() + self.settings.request_timeout
         replies = [None] * len(items)
-        fence = _Fence(replicas, replicas_timeout_ms) if replicas else None
+        fence = None
+        if replicas:
+            fence = fences.Fence(replicas, replicas_timeout_ms)
         try:
-            groups = self._route(items, range(len(items)), deadline)
+            if near and self._near is not None:
+                groups = self._route_near(items, deadline)
+                if any(node.master for node in groups):
+                    self.stats.near += 1
+            else:
+                groups = self._route(items, range(len(items)), deadline)
         except NotSent as exc:
             raise self._unavailable(exc.cause) from exc.cause
         failures = self._exchange(items, groups, replies, deadline, fence)
@@ -133,11 +154,14 @@ class RemoteStore(base.Store):
                     failures.extend(
                         Failure(index, error, node) for index in indexes)
                     continue
-                sent.append((node, connection, plan := []))
+                sent.append((node, connection, plan := [], None))
                 pieces, entries = wire.pack(
                     items, indexes, connection, asking)
                 if fence is not None:
                     pieces += fence.pack(items, indexes, entries)
+                if self._near is not None:
+                    sent[-1] = (node, connection, plan, self._near.pack(
+                        node, pieces, entries))
                 plan.extend(entries)
                 self.stats.bytes_out += sum(map(len, pieces))
                 try:
@@ -147,6 +171,8 @@ class RemoteStore(base.Store):
                     sent.pop()
                     connection.close()
                     node.drop()
+                    if self._near is not None:
+                        self._near.lost(node)
                     failures.extend(
                         Failure(index, exc, node) for index in indexes)
             while sent:
@@ -155,13 +181,13 @@ class RemoteStore(base.Store):
                 sent.pop()
         except BaseException:
             # Replies are outstanding: nobody may use these connections.
-            for _, connection, _ in sent:
+            for _, connection, *_ in sent:
                 connection.close()
             raise
         return failures
 
     def _read(self, group, items, replies, deadline, fence, failures):
-        node, connection, plan = group
+        node, connection, plan, wanted = group
         wait_s = 0
         if fence is not None:
             wait_s = fence.timeout_ms / 1000
@@ -171,11 +197,12 @@ class RemoteStore(base.Store):
                 max(0.01, min(left_s, self.settings.socket_timeout)) + wait_s)
         position = 0
         before = len(failures)
-        forbidden = None
+        forbidden = behind = None
         try:
             for position, index in enumerate(plan):
                 reply = connection.read()
                 if index >= 0:
+                    reply = behind or reply
                     if isinstance(reply, Exception):
                         if isinstance(reply, redis_exceptions.NoScriptError):
                             connection.scripts.clear()
@@ -189,6 +216,9 @@ class RemoteStore(base.Store):
                            and base.is_write(items[index])
                            for index in plan):
                         fence.note(node, reply)
+                elif index == wire.ROLE:
+                    behind = self._near.check(node, reply, wanted)
+                    self.stats.behind += behind is not None
                 elif index == wire.SCRIPT_LOAD and isinstance(
                         reply, Exception):
                     connection.scripts.clear()
@@ -197,6 +227,8 @@ class RemoteStore(base.Store):
         except wire.LOST as exc:
             connection.close()
             node.drop()
+            if self._near is not None:
+                self._near.lost(node)
             if isinstance(exc, redis_exceptions.AuthenticationError):
                 raise wire.reply_error(exc, None, node.address) from exc
             lost = [index for index in plan[position:] if index >= 0]
@@ -272,6 +304,8 @@ class RemoteStore(base.Store):
         :returns: list of new Failure.
         """
         self.stats.repeats += len(again)
+        if self._near is not None:
+            self._near.learn(failures)
         try:
             asked = self._learn(items, failures, deadline)
             routes = self._route(
@@ -414,50 +448,6 @@ class RemoteStore(base.Store):
         except NotSent as exc:
             raise self._unavailable(exc.cause) from exc.cause
         return "%s:%d" % node.address
-
-
-class _Fence:
-    """WAIT behind the writes of a batch."""
-
-    def __init__(self, replicas, timeout_ms):
-        self.replicas = replicas
-        self.timeout_ms = timeout_ms
-        #: Whether items are being sent again. Then a script may have nothing
-        #: left to write, and WAIT would wait for nothing: it counts only
-        #: what its own connection wrote.
-        self.repeated = False
-        self._counts = {}
-
-    def pack(self, items, indexes, plan):
-        """Return the packed commands behind a node's items, if it needs any.
-
-        :param plan: what ``wire.pack`` returned, extended.
-        """
-        writes = [index for index in indexes if base.is_write(items[index])]
-        if not writes:
-            return []
-        pieces = []
-        if self.repeated:
-            pieces.append(wire.packed((
-                b"SET", keyspace.fence_key(key_of(items[writes[-1]])), b"",
-                b"PX", _FENCE_TTL_MS)))
-            plan.append(wire.IGNORED)
-        pieces.append(wire.packed((b"WAIT", self.replicas, self.timeout_ms)))
-        plan.append(wire.WAIT)
-        return pieces
-
-    def note(self, node, reply):
-        self._counts[node] = 0 if isinstance(reply, Exception) else reply
-
-    def acknowledged(self):
-        return min(self._counts.values(), default=self.replicas)
-
-
-def key_of(item):
-    """Return the key that says where an item belongs."""
-    if type(item) is base.ScriptCall:
-        return item.keys[0]
-    return item.key
 
 
 def _is_immediate(error):

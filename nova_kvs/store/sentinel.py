@@ -44,7 +44,8 @@ class SentinelStore(remote.RemoteStore):
     def _route(self, items, indexes, deadline, repeated=False):
         master = self._master or self._load(deadline)
         replicas = self._replicas
-        if not replicas or repeated:
+        if (not replicas or repeated
+                or not self.settings.read_from_replicas):
             return {master: indexes}
         replica = random.choice(replicas)
         groups = {}
@@ -52,6 +53,14 @@ class SentinelStore(remote.RemoteStore):
             node = master if base.is_write(items[index]) else replica
             groups.setdefault(node, []).append(index)
         return groups
+
+    def _route_near(self, items, deadline):
+        near = self._near
+        if self._master is None or near.must_measure():
+            # Nobody tells of replicas that come and go.
+            near.measure([self._load(deadline), *self._replicas])
+        return {near.choose(self._master, self._replicas):
+                range(len(items))}
 
     def _learn(self, items, failures, deadline):
         now = time.monotonic()
@@ -69,7 +78,7 @@ class SentinelStore(remote.RemoteStore):
         """
         failure = None
         commands = [(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._service)]
-        if self.settings.read_from_replicas:
+        if self._near is not None or self.settings.read_from_replicas:
             commands.append((b"SENTINEL", b"REPLICAS", self._service))
         for sentinel in self._sentinels:
             now = time.monotonic()
@@ -88,14 +97,20 @@ class SentinelStore(remote.RemoteStore):
                     "?service= of the connection URL",
                     service=self._service.decode())
             self._replicas = tuple(
-                self._node(address) for entry in replicas[:1]
+                self._node(address, True) for entry in replicas[:1]
                 for address in _healthy(entry))
+            before = self._master
             self._master = self._node((address[0].decode(), int(address[1])))
+            for replica in self._replicas:
+                replica.master = self._master
+            if self._near is not None and before not in (
+                    None, self._master):
+                self._near.pause()
             return self._master
         raise failure
 
-    def _node(self, address):
-        for node in (self._master, *self._replicas):
+    def _node(self, address, replica=False):
+        for node in self._replicas if replica else (self._master,):
             if node is not None and node.address == address:
                 return node
         return wire.Node(address, self.settings, self._options)

@@ -6,7 +6,9 @@ from nova_kvs.store import remote
 
 
 class ServerStore(remote.RemoteStore):
-    """A store on one server."""
+    """A store on one server, and perhaps replicas that it tells of."""
+
+    _replicas = ()
 
     def __init__(self, url, settings):
         super().__init__(url, settings)
@@ -15,6 +17,26 @@ class ServerStore(remote.RemoteStore):
     def _route(self, items, indexes, deadline, repeated=False):
         return {self._node: indexes}
 
+    def _route_near(self, items, deadline):
+        near = self._near
+        if near.must_measure():
+            self._take_replicas(near.addresses_of_replicas(self._node))
+            near.measure([self._node, *self._replicas])
+        return {near.choose(self._node, self._replicas): range(len(items))}
+
+    def _take_replicas(self, addresses):
+        known = {node.address: node for node in self._replicas}
+        replicas = []
+        for address in addresses:
+            node = known.pop(address, None)
+            if node is None:
+                node = wire.Node(address, self.settings, self._options)
+                node.master = self._node
+            replicas.append(node)
+        self._replicas = tuple(replicas)
+        for node in known.values():
+            node.drop()
+
     def _learn(self, items, failures, deadline):
         return {}
 
@@ -22,4 +44,5 @@ class ServerStore(remote.RemoteStore):
         return [self._node]
 
     def close(self):
-        self._node.drop()
+        for node in (self._node, *self._replicas):
+            node.drop()

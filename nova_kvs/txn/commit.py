@@ -40,6 +40,21 @@ def _check_fields(versions, count):
         raise ValueError("two mutations of one field in a transaction")
 
 
+def _verify(verified, replies):
+    """Raise ConflictError unless reads have the results that they had.
+
+    :param verified: pairs of a read and its result.
+    :param replies: theirs, and others behind them.
+    """
+    for (read, before), reply in zip(verified, replies):
+        if getattr(before, "pairs", None) == reply:
+            continue
+        met = []
+        # An intent may be committed: whoever runs this again will know.
+        if read.result(reply, met) != before or met:
+            raise exceptions.OutdatedError()
+
+
 class Committer:
     """Commits transactions of a database.
 
@@ -60,10 +75,12 @@ class Committer:
         #: the settle entry in the queue does the same.
         self._leftovers = collections.deque()
 
-    def commit_one(self, partition, mutations, entries, reads, guess=None):
+    def commit_one(self, partition, mutations, entries, reads, guess,
+                   verified):
         """Commit in one partition: one round trip.
 
-        Two, if there are entries and several servers.
+        Two, if there are entries and several servers, or something is to be
+        verified.
 
         :param guess: nova_kvs.txn.reading.Guess that must be right, or None.
         :returns: as ``Coordinator.commit_and_read``, but the replies to the
@@ -76,14 +93,14 @@ class Committer:
             partition, mutations, txn_id, recovery.OUTCOME_LIFE_MS, versions,
             entries if together else (), guess)
         _check_fields(versions, len(mutations))
-        replies = None
+        early = bool(entries) and not together
         started = time.monotonic()
-        if entries and not together:
+        if early or verified:
             self._reach("before_prewrite")
             replies = self._stage(
-                {}, {}, txn_id, _items(entries, reads), deadline=None)
+                {}, {}, txn_id, verified,
+                _items(entries, reads) if early else [], deadline=None)
             self._reach("after_prewrite")
-            replies = replies[len(entries):]
         # Only now: there are no intents by whose age others would take it
         # for abandoned, and a failover may have kept the hints waiting. But
         # not when a check of the hints may have taken them away again.
@@ -92,15 +109,15 @@ class Committer:
             started + self._options.entry_life_ms / 1000)
         outcome, replicated, along = self._decide(
             partition, mutations, txn_id, call, deadline, holds=False,
-            along=_items((), reads) if replies is None else ())
+            along=() if early else _items((), reads))
         if outcome != calls.COMMITTED:
             raise calls.failure(partition, mutations, outcome, guess)
         self._reach("after_commit")
         if not replicated:
             raise exceptions.UnreplicatedError()
-        return versions, along if replies is None else replies
+        return versions, replies[len(entries):] if early else along
 
-    def commit_several(self, groups, entries, reads):
+    def commit_several(self, groups, entries, reads, verified):
         """Commit in several partitions: three round trips.
 
         :param groups: dict of partition -> its mutations.
@@ -129,7 +146,7 @@ class Committer:
         self._reach("before_prewrite")
         try:
             replies = self._stage(
-                prewrites, others, txn_id, extras, deadline)
+                prewrites, others, txn_id, verified, extras, deadline)
             self._reach("after_prewrite")
             outcome, replicated, _ = self._decide(
                 primary, groups[primary], txn_id, commit, deadline,
@@ -150,10 +167,11 @@ class Committer:
         self._apply(primary, others, txn_id, entry)
         return versions, replies[len(entries):len(entries) + len(reads)]
 
-    def _stage(self, prewrites, groups, txn_id, extras, deadline):
+    def _stage(self, prewrites, groups, txn_id, verified, extras, deadline):
         """Stage intents, and send what must be there before the commit.
 
         :param prewrites: dict of partition -> call of prewrite.lua.
+        :param verified: pairs of a read and the result that it must have.
         :param extras: items of the same batch.
         :param deadline: None if there are no prewrites.
         :returns: the replies to ``extras``.
@@ -161,17 +179,24 @@ class Committer:
         """
         try:
             return self._stage_all(
-                prewrites, groups, txn_id, extras, deadline)
+                prewrites, groups, txn_id, verified, extras, deadline)
         except exceptions.UndeterminedError as exc:
             # The commit was not sent, so it is certain that nothing is
             # committed.
             raise exceptions.StoreUnavailableError(cause=exc) from exc
 
-    def _stage_all(self, prewrites, groups, txn_id, extras, deadline):
+    def _stage_all(self, prewrites, groups, txn_id, verified, extras,
+                   deadline):
         waiting = prewrites
         answers = None
         for round_number in range(POLLS + 1):
-            replies, replicated = self._write([*waiting.values(), *extras])
+            # Before the prewrites, whose intents would be in the answers.
+            replies, replicated = self._write([
+                *[read.item() for read, _ in verified],
+                *waiting.values(), *extras])
+            _verify(verified, replies)
+            replies = replies[len(verified):]
+            verified = ()
             if not replicated:
                 raise exceptions.StoreUnavailableError(
                     "too few replicas acknowledged what a commit rests on: "

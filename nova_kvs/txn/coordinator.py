@@ -2,6 +2,7 @@
 """Reads and commits: what the layers above call."""
 
 import dataclasses
+import time
 import typing
 
 from nova_kvs import exceptions
@@ -13,6 +14,10 @@ from nova_kvs.txn import recovery
 #: entries, or on one server, passes the third and fourth.
 FAILPOINTS = ("before_prewrite", "after_prewrite", "before_commit",
               "after_commit", "before_apply", "after_apply")
+
+#: How long it holds that a master has not what a read names.
+MISSED_S = 1
+_MISSED = 1000
 
 
 @dataclasses.dataclass(slots=True)
@@ -32,6 +37,10 @@ class Stats:
     recovered: int = 0
     #: Other transactions aborted because they were abandoned.
     aborted: int = 0
+    #: Reads near by that masters were asked again, see ``read``.
+    asked_again: int = 0
+    #: Commits among them of what rested on a replica that was behind.
+    outdated: int = 0
 
 
 class Options(typing.NamedTuple):
@@ -72,6 +81,8 @@ class Coordinator:
                  entry_life_ms=50000, one_server=False, failpoint=None):
         self.store = store
         self.stats = Stats()
+        #: Read -> when its master had nothing for it.
+        self._missed = {}
         self.queue = housekeeping.Queue(store, database)
         self.recovery = recovery.Recovery(
             store, lifetime_ms, self.stats, commit_replicas,
@@ -82,7 +93,7 @@ class Coordinator:
                 lifetime_ms, entry_life_ms, commit_replicas,
                 replica_timeout_ms, one_server, failpoint))
 
-    def read(self, reads):
+    def read(self, reads, near=False):
         """Return what is committed: one round trip.
 
         One more, for all reads together, if intents are met; never waits
@@ -91,14 +102,45 @@ class Coordinator:
 
         :param reads: sequence of PartitionRead, FieldsRead, IndexRead and
             HintRead.
+        :param near: whether the answers may be behind, as for
+            ``Store.batch``. Where one may miss what its reader was told of,
+            or has intents, whose outcomes only masters tell for sure, the
+            master is asked again.
         :returns: list of their results, in order.
         :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
             not answer.
         :raises nova_kvs.exceptions.CorruptRecordError: if a record has no
             version.
         """
-        return self.results(
-            reads, self.store.batch([read.item() for read in reads]))
+        if not near:
+            return self.results(
+                reads, self.store.batch([read.item() for read in reads]))
+        replies = self.store.batch([read.item() for read in reads], near=True)
+        results = []
+        again = []
+        for number, (read, reply) in enumerate(zip(reads, replies)):
+            met = []
+            results.append(read.result(reply, met))
+            if met or read.is_missing(results[-1]) and self._is_news(read):
+                again.append(number)
+        if again:
+            self.stats.asked_again += len(again)
+            for number, result in zip(again, self.read(
+                    [reads[number] for number in again])):
+                results[number] = result
+                if reads[number].is_missing(result):
+                    self._missed[reads[number]] = time.monotonic()
+        return results
+
+    def _is_news(self, read):
+        """Return whether masters were not asked just now.
+
+        A replica that answers has at least what they had then.
+        """
+        asked_at = self._missed.get(read)
+        if len(self._missed) > _MISSED:
+            self._missed.clear()
+        return asked_at is None or time.monotonic() > asked_at + MISSED_S
 
     def results(self, reads, replies):
         """Return the results of reads that the store has answered.
@@ -120,7 +162,8 @@ class Coordinator:
         """
         return self.commit_and_read(mutations, entries, ())[0]
 
-    def commit_and_read(self, mutations, entries, reads, guess=None):
+    def commit_and_read(self, mutations, entries, reads, guess=None,
+                        verified=()):
         """Apply every mutation, or none, and read in the same round trips.
 
         :param mutations: sequence of Mutation, not two for one field.
@@ -131,10 +174,15 @@ class Coordinator:
             committed shortly before or after this transaction.
         :param guess: nova_kvs.txn.reading.Guess: what of the mutations'
             partition is taken to be known, and must be so at the commit.
+        :param verified: pairs of a read and its result: what was read near
+            by. It is read again before the commit point, of masters, and
+            must be the same. What the transaction writes is then as if it
+            had been read there at that moment.
         :returns: dict of (partition, field) -> new version, 0 for a delete,
             and the list of the reads' results.
-        :raises nova_kvs.exceptions.ConflictError: if a version differs or
-            another transaction is in the way; nothing was applied.
+        :raises nova_kvs.exceptions.ConflictError: if a version or something
+            verified differs, or another transaction is in the way; nothing
+            was applied.
         :raises nova_kvs.exceptions.StaleError: if the guess is wrong, or
             cannot be proved: the mutations are not all of its partition, or
             there are none; nothing was applied.
@@ -165,11 +213,11 @@ class Coordinator:
             if len(groups) == 1:
                 (partition, group), = groups.items()
                 versions, replies = self._committer.commit_one(
-                    partition, group, entries, reads, guess)
+                    partition, group, entries, reads, guess, verified)
             elif groups:
                 stats.multi_partition += 1
                 versions, replies = self._committer.commit_several(
-                    groups, entries, reads)
+                    groups, entries, reads, verified)
             else:
                 if entries:
                     self.store.batch([entry.item() for entry in entries])
@@ -177,8 +225,10 @@ class Coordinator:
         except exceptions.StaleError:
             stats.wrong_guesses += 1
             raise
-        except (exceptions.ConflictError, exceptions.DuplicateKeyError):
+        except (exceptions.ConflictError, exceptions.DuplicateKeyError) as exc:
             stats.conflicts += 1
+            if isinstance(exc, exceptions.OutdatedError):
+                stats.outdated += 1
             raise
         stats.commits += 1
         if not reads:

@@ -2,7 +2,9 @@
 """What can be read, and how the store's answers become snapshots.
 
 Each kind of read makes one item of a batch and turns the reply into its
-result; the intents that it meets are left to the coordinator.
+result; the intents that it meets are left to the coordinator. A result
+``is_missing`` if a record that the read names is not there: of a replica
+that may be behind this is not to be believed. Lists may lack what is new.
 """
 
 import dataclasses
@@ -144,12 +146,14 @@ class PartitionRead(typing.NamedTuple):
     With ``prefixes``, only the fields that start with one of them. The
     ``snapshot`` of ``known`` is the result of an earlier read of all: it is
     that of this one, too, if the store answers what it answered then. To
-    compare that is faster than to take it apart.
+    compare that is faster than to take it apart. ``point``: the partition
+    is a thing of its own, and empty only where there is no such thing.
     """
 
     partition: keyspace.Partition
     prefixes: tuple = ()
     known: Known | None = None
+    point: bool = False
 
     def item(self):
         """Return the item of a batch that asks for it."""
@@ -164,6 +168,10 @@ class PartitionRead(typing.NamedTuple):
         if known is not None and known.snapshot.pairs == reply:
             return known.snapshot
         return _make_snapshot(self.partition, reply, met)
+
+    def is_missing(self, result):
+        """Return whether what the read names was not there."""
+        return self.point and not result.stored
 
 
 class FieldsRead(typing.NamedTuple):
@@ -202,6 +210,10 @@ class FieldsRead(typing.NamedTuple):
             at += 1
         return snapshot
 
+    def is_missing(self, result):
+        """Return whether what the read names was not there."""
+        return not result.stored
+
 
 class Guess(typing.NamedTuple):
     """What a transaction takes a partition to hold, without having asked.
@@ -233,12 +245,14 @@ class IndexRead(typing.NamedTuple):
     lowest and highest member, written as ZRANGEBYLEX wants them
     (``b"[x"``, ``b"(x"``, ``b"-"``, ``b"+"``). ``limit`` bounds the number
     of members over all ranges; ``reverse`` turns the order within each.
+    ``point``: the range names one record, by a unique key.
     """
 
     partition: keyspace.Partition
     ranges: tuple
     limit: int | None = None
     reverse: bool = False
+    point: bool = False
 
     def item(self):
         """Return the item of a batch that asks for it."""
@@ -254,6 +268,10 @@ class IndexRead(typing.NamedTuple):
         """Return the result; appends to ``met`` the intents there."""
         members, pairs = reply
         return members, _make_snapshot(self.partition, pairs, met)
+
+    def is_missing(self, result):
+        """Return whether what the read names was not there."""
+        return self.point and not result[0]
 
 
 class HintRead(typing.NamedTuple):
@@ -282,6 +300,10 @@ class HintRead(typing.NamedTuple):
         """Return the result."""
         return reply
 
+    def is_missing(self, result):
+        """Return False: it is a list."""
+        return False
+
 
 class SideRead(typing.NamedTuple):
     """A read of what may not be wanted: whoever asks looks at it alone."""
@@ -295,6 +317,10 @@ class SideRead(typing.NamedTuple):
     def result(self, reply, met):
         """Return the read's result."""
         return self.read.result(reply, met)
+
+    def is_missing(self, result):
+        """Return whether what the read names was not there."""
+        return self.read.is_missing(result)
 
 
 class MarksRead(typing.NamedTuple):
@@ -311,6 +337,10 @@ class MarksRead(typing.NamedTuple):
         """Return the result."""
         return dict(zip(reply[::2], map(float, reply[1::2])))
 
+    def is_missing(self, result):
+        """Return False: it is a list."""
+        return False
+
 
 class CoversRead(typing.NamedTuple):
     """The covers beside a slice of an index: a dict of member -> cover."""
@@ -324,3 +354,7 @@ class CoversRead(typing.NamedTuple):
     def result(self, reply, met):
         """Return the result."""
         return dict(zip(reply[::2], reply[1::2]))
+
+    def is_missing(self, result):
+        """Return False: it is a list."""
+        return False

@@ -102,6 +102,7 @@ MAPPING = {
     exceptions.ConflictError: ("OperationalError", "DBDeadlock"),
     exceptions.FloorError: ("OperationalError", "DBDeadlock"),
     exceptions.StaleError: ("OperationalError", "DBDeadlock"),
+    exceptions.OutdatedError: ("OperationalError", "DBDeadlock"),
     exceptions.UndeterminedError: ("OperationalError", "DBConnectionError"),
     exceptions.UnreplicatedError: ("OperationalError", "DBConnectionError"),
     exceptions.StoreUnavailableError:

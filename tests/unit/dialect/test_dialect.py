@@ -120,7 +120,7 @@ def test_a_store_that_is_down_invalidates_the_connection(engine,
     with engine.connect() as connection:
         database = connection.connection.dbapi_connection.workspace.database
         with monkeypatch.context() as patch:
-            def refuse(reads):
+            def refuse(reads, near):
                 raise exceptions.StoreUnavailableError()
 
             patch.setattr(database.coordinator, "read", refuse)

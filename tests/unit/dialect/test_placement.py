@@ -11,6 +11,7 @@ from nova_kvs.dialect import dbapi
 from nova_kvs.dialect import errors
 from nova_kvs.dialect import placement
 from nova_kvs import exceptions
+from nova_kvs.record import database as databases
 
 ENVIRON = {"REQUEST_METHOD": "PUT", "PATH_INFO": "/allocations/x"}
 
@@ -26,6 +27,10 @@ def oslo_error(cause):
 CONFLICT = exceptions.ConflictError()
 DUPLICATE = exceptions.DuplicateKeyError(
     table="users", columns=("external_id",), values=("x",))
+
+
+class Refused(Exception):
+    """Stands for what Placement and webob raise."""
 
 
 class Handler:
@@ -91,6 +96,9 @@ def test_register_replaces_once(monkeypatch):
     handler = Handler()
     module = types.ModuleType("placement.handler")
     module.dispatch = lambda *args: handler(*args)
+    module.webob = types.SimpleNamespace(exc=types.SimpleNamespace(
+        HTTPError=Refused))
+    module.exception = types.SimpleNamespace(_BaseException=Refused)
     monkeypatch.setitem(sys.modules, "placement.handler", module)
     placement.register()
     replaced = module.dispatch
@@ -128,3 +136,75 @@ def test_body_can_be_read_again():
     placement.replayed(dispatch, sleep=lambda seconds: None)(
         environ, lambda *args: None, None)
     assert seen == [b"abc", b"abc"]
+
+
+# Where replicas are read.
+
+class Refusing:
+    """Refuses what rests on reads near by."""
+
+    def __init__(self, raises=False):
+        self.raises = raises
+        self.calls = 0
+
+    def __call__(self, environ, start_response, mapper):
+        self.calls += 1
+        if not databases.may_be_behind():
+            start_response("204 No Content", [])
+            return [b""]
+        if self.raises:
+            raise Refused
+        start_response("409 Conflict", [])
+        return [b"a generation differs"]
+
+
+def _ask(handler, method):
+    """Return the body and the statuses that the client gets."""
+    statuses = []
+    body = placement.replayed(handler, refusals=Refused)(
+        {"REQUEST_METHOD": method},
+        lambda status, headers: statuses.append(status), None)
+    return body, statuses
+
+
+@pytest.fixture
+def reads_near(monkeypatch):
+    monkeypatch.setattr(databases, "_databases", {
+        "x": types.SimpleNamespace(reads_near=True)})
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_refusal_is_not_believed(reads_near, raises):
+    handler = Refusing(raises)
+    assert _ask(handler, "PUT") == ([b""], ["204 No Content"])
+    assert handler.calls == 2
+    assert databases.may_be_behind()
+
+
+def test_who_reads_is_told_what_is_near(reads_near):
+    handler = Refusing()
+    assert _ask(handler, "GET") == (
+        [b"a generation differs"], ["409 Conflict"])
+    assert handler.calls == 1
+
+
+def test_what_masters_refuse_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr(databases, "_databases", {})
+
+    def dispatch(environ, start_response, mapper):
+        calls.append(environ)
+        raise Refused
+
+    calls = []
+    with pytest.raises(Refused):
+        _ask(dispatch, "PUT")
+    assert len(calls) == 1
+
+
+def test_a_real_refusal_is_answered_by_masters(reads_near):
+    def dispatch(environ, start_response, mapper):
+        behind = databases.may_be_behind()
+        start_response("409 Conflict", [])
+        return [b"near" if behind else b"master"]
+
+    assert _ask(dispatch, "PUT") == ([b"master"], ["409 Conflict"])

@@ -57,6 +57,7 @@ class StubNode:
         self.refuse = 0
         self.limits = []
         self.idle = []
+        self.master = None
 
     def acquire(self, deadline):
         if self.refuse:

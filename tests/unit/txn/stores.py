@@ -11,10 +11,10 @@ class Wrapper:
         self.store = store
         self.batches = []
 
-    def batch(self, items, *args):
+    def batch(self, items, *args, **kwargs):
         items = list(items)
         self.batches.append(items)
-        return self.store.batch(items, *args)
+        return self.store.batch(items, *args, **kwargs)
 
     def scan(self, pattern, count=1000):
         return self.store.scan(pattern, count)

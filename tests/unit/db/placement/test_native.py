@@ -239,9 +239,9 @@ def test_search_shares_one_session(side, calls, monkeypatch):
     sessions = []
     begin = type(side.database).begin
 
-    def noted(self):
+    def noted(self, *args, **kwargs):
         sessions.append(self)
-        return begin(self)
+        return begin(self, *args, **kwargs)
 
     monkeypatch.setattr(type(side.database), "begin", noted)
     assert side.call(candidates) == [2]

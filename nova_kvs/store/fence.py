@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waiting for replicas, behind the writes of a batch."""
+
+from nova_kvs import keyspace
+from nova_kvs.store import base
+from nova_kvs.store import connection as wire
+
+#: How long the key lives that is written before WAIT.
+_FENCE_TTL_MS = 1000
+
+
+class Fence:
+    """WAIT behind the writes of a batch."""
+
+    def __init__(self, replicas, timeout_ms):
+        self.replicas = replicas
+        self.timeout_ms = timeout_ms
+        #: Whether items are being sent again. Then a script may have nothing
+        #: left to write, and WAIT would wait for nothing: it counts only
+        #: what its own connection wrote.
+        self.repeated = False
+        self._counts = {}
+
+    def pack(self, items, indexes, plan):
+        """Return the packed commands behind a node's items, if it needs any.
+
+        :param plan: what ``wire.pack`` returned, extended.
+        """
+        writes = [index for index in indexes if base.is_write(items[index])]
+        if not writes:
+            return []
+        pieces = []
+        if self.repeated:
+            pieces.append(wire.packed((
+                b"SET", keyspace.fence_key(base.key_of(items[writes[-1]])),
+                b"", b"PX", _FENCE_TTL_MS)))
+            plan.append(wire.IGNORED)
+        pieces.append(wire.packed((b"WAIT", self.replicas, self.timeout_ms)))
+        plan.append(wire.WAIT)
+        return pieces
+
+    def note(self, node, reply):
+        self._counts[node] = 0 if isinstance(reply, Exception) else reply
+
+    def acknowledged(self):
+        return min(self._counts.values(), default=self.replicas)
