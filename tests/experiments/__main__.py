@@ -44,6 +44,10 @@ def _parse(words):
         help="between sites, one way; with several, the servers are deleted "
              "and booted again for each")
     run.add_argument("--cells", choices=("one", "site"), default="one")
+    run.add_argument("--replicas", type=int, default=1, help=(
+        "KVS: replicas of each of the cluster's masters, on other sites"))
+    run.add_argument("--cell-replicas", type=int, default=0, help=(
+        "KVS, a cell a site: replicas of a cell's server, on other sites"))
     run.add_argument("--native", choices=("on", "off"), default="on",
                      help="KVS: the native functions, or SQLAlchemy alone")
     run.add_argument("--kvs-option", action="append", default=[],
@@ -87,6 +91,10 @@ def _complete(parser, arguments):
         parser.error("--building is from 1 to 1000")
     if arguments.cells == "site" and arguments.backend != "kvs":
         parser.error("--cells site is a layout of KVS")
+    if not 0 < arguments.replicas < max(2, arguments.sites):
+        parser.error("--replicas is from 1 to the number of other sites")
+    if not 0 <= arguments.cell_replicas < arguments.sites:
+        parser.error("--cell-replicas is at most the number of other sites")
     if arguments.cut is not None and not (
             0 <= arguments.cut < arguments.sites > 1):
         parser.error("there is no such site to cut off")

@@ -59,22 +59,39 @@ def _launch(group, directory, node, settings, view=None):
 
 
 class Server:
-    """One Redis server of a site."""
+    """One Redis server of a site.
 
-    def __init__(self, group, directory, network, site):
-        port, = processes.free_ports(1)
-        self.node = Node(site, port, 0, "")
-        network.serve(site, port)
-        self.processes = [_launch(group, directory, self.node, {})]
-        processes.wait_for(
-            self._answers, "Redis answers", _START_TIMEOUT_S, self.processes)
+    :param replicas: it has on the sites that follow its own.
+    """
 
-    def _answers(self):
-        with self.node.client() as client:
+    def __init__(self, group, directory, network, site, replicas=0):
+        count = len(network.sites)
+        self.nodes = [
+            Node((site + number) % count, port, 0, "") for number, port
+            in enumerate(processes.free_ports(1 + replicas))]
+        self.node = self.nodes[0]
+        self.processes = []
+        for node in self.nodes:
+            network.serve(node.site, node.port)
+            self.processes.append(_launch(group, directory, node, {
+                # What it tells clients of, who have routes.
+                "replica-announce-ip": node.host,
+                "replicaof": "%s %d" % (network.seen_from(
+                    node.site, site), self.node.port),
+            } if node is not self.node else {}))
+        for node in self.nodes:
+            processes.wait_for(
+                lambda: self._is_healthy(node), "Redis answers",
+                _START_TIMEOUT_S, self.processes)
+
+    @staticmethod
+    def _is_healthy(node):
+        with node.client() as client:
             try:
-                return client.ping()
+                info = client.info("replication")
             except redis.RedisError:
                 return False
+        return info["role"] == "master" or info["master_link_status"] == "up"
 
     def url(self, database, options):
         """Return the URL of a database.
@@ -87,20 +104,22 @@ class Server:
 
 
 class Cluster:
-    """A Redis Cluster with a master and a replica of another on each site.
+    """A Redis Cluster with a master and replicas of others on each site.
 
     With fewer than three sites the masters are three all the same.
+
+    :param replicas: of each master, on the sites that follow its own.
     """
 
-    def __init__(self, group, directory, network):
+    def __init__(self, group, directory, network, replicas=1):
         count = max(MIN_MASTERS, len(network.sites))
-        ports = processes.free_ports(4 * count)
-        #: Masters first; replica ``i`` is that of master ``i`` at first.
+        ports = processes.free_ports(2 * (1 + replicas) * count)
+        #: Masters first, then the first replica of each, and so on.
         self.nodes = [
             Node((number + number // count) % len(network.sites),
                  ports[2 * number], ports[2 * number + 1],
                  secrets.token_hex(20))
-            for number in range(2 * count)]
+            for number in range((1 + replicas) * count)]
         self._masters = count
         self._network = network
         for node in self.nodes:
@@ -132,7 +151,7 @@ class Cluster:
                     _SLOTS * number // self._masters,
                     _SLOTS * (number + 1) // self._masters - 1)
             else:
-                master = self.nodes[number - self._masters].id
+                master = self.nodes[number % self._masters].id
             if node is viewer:
                 flags = "myself," + flags
             lines.append("%s %s:%d@%d,%s %s %s 0 0 %d connected%s\n" % (

@@ -17,7 +17,9 @@ _HEAD = (".. SPDX-License-Identifier: Apache-2.0\n"
 _ROLES = ("api", "conductor", "scheduler", "compute", "placement", "store",
           "rabbitmq")
 _COLOURS = {"KVS": "#2a6592", "KVS, no native": "#9dc9e8",
-            "KVS, cell a site": "#5aa469", "MariaDB": "#c0732a",
+            "KVS, cell a site": "#5aa469", "KVS, near": "#1d4f73",
+            "KVS, cell a site, near": "#2e6b3d",
+            "MariaDB": "#c0732a",
             "Galera": "#8d6cab"}
 _NAMES = {"kvs": "KVS", "mariadb": "MariaDB", "galera": "Galera"}
 _WIDTH, _LEFT, _RIGHT, _ROW = 720, 250, 130, 20
@@ -42,6 +44,8 @@ def label(run):
             name += ", no native"
         if run["cells"] == "site":
             name += ", cell a site"
+        if "read_from=nearest" in run.get("note", ""):
+            name += ", near"
     return name
 
 

@@ -24,6 +24,8 @@ from tests.experiments import stores
 
 _LEVELS = (" ERROR ", " CRITICAL ")
 _MAX_TEXTS = 10
+#: Longer than a process goes by what it measured of the links before.
+_SETTLE_S = 12
 
 
 def _say(text, start=time.monotonic()):
@@ -144,6 +146,8 @@ def run(arguments, command):
             _running(arguments, directory) as (cloud, network, store):
         for number, delay_ms in enumerate(arguments.delay_ms, 1):
             network.set_delay(delay_ms)
+            if delay_ms:
+                time.sleep(_SETTLE_S)
             is_last = number == len(arguments.delay_ms)
             boots, figures = _measure(
                 arguments, cloud, network, store, directory,
@@ -156,6 +160,7 @@ def run(arguments, command):
                 **{name: getattr(arguments, name) for name in (
                     "backend", "cells", "native", "sites", "controllers",
                     "computes", "servers", "concurrency", "building",
+                    "replicas", "cell_replicas",
                     "cut_after_s", "cut_s")},
                 "note": ", ".join(
                     "=".join(option) for option in arguments.kvs_option),

@@ -30,16 +30,19 @@ _STATUS = {
 class KVS:
     """A Redis Cluster across the sites, and perhaps a Redis for each cell.
 
-    :param arguments: ``cells`` is ``one`` or ``site``, ``kvs_option`` a list
-        of pairs for the query of the URLs.
+    :param arguments: ``cells`` is ``one`` or ``site``, ``replicas`` those of
+        each of the cluster's masters, ``cell_replicas`` those of a cell's
+        server, ``kvs_option`` a list of pairs for the query of the URLs.
     """
 
     def __init__(self, group, directory, network, arguments):
         cells = arguments.cells
         self._options = arguments.kvs_option
-        self.cluster = redis_servers.Cluster(group, directory, network)
+        self.cluster = redis_servers.Cluster(
+            group, directory, network, arguments.replicas)
         self.servers = [
-            redis_servers.Server(group, directory, network, site)
+            redis_servers.Server(
+                group, directory, network, site, arguments.cell_replicas)
             for site in (network.sites if cells == "site" else ())]
         self.processes = self.cluster.processes + [
             process for server in self.servers
