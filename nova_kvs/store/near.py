@@ -29,6 +29,11 @@ PINGS = 3
 #: A replica is asked if it is so much nearer than the master: that of two
 #: equal ones the master answers costs nothing, and is never behind.
 FACTOR = 2
+#: A replica that is behind is given these times to catch up, if its master is
+#: WORTH_S away: what told the process of the write and what tells the replica
+#: are sent at once, and each may be the slower one.
+PATIENCE_S = (0.001, 0.004)
+WORTH_S = 0.01
 #: How long a replica is not asked that failed or is not being replicated to.
 AVOID_S = 10
 #: How long replicas are not asked after slots have got other masters: what
@@ -42,6 +47,10 @@ _INFINITE = float("inf")
 
 class Behind(Exception):
     """A replica does not have what this process knows its master has."""
+
+
+class Alone(Behind):
+    """A replica does not hear of what its master gets."""
 
 
 #: After these a replica is asked again at once.
@@ -165,17 +174,18 @@ class Near:
         :returns: None if its replies may be used, else the error that they
             are to count as.
         """
-        if isinstance(role, Exception):
-            return role
         if node.master is None:
-            # One that has become a replica refuses writes anyway.
-            if role[0] == b"master":
+            # One that has become a replica refuses writes anyway; a user
+            # who may not ask is told so by a replica.
+            if type(role) is list and role[0] == b"master":
                 self._note(node, role[1])
                 self._listed[node] = role[2]
             return None
+        if isinstance(role, Exception):
+            return role
         if role[0] != b"slave" or role[3] != b"connected":
             self.avoid(node)
-            return Behind("not connected with its master")
+            return Alone("not connected with its master")
         if role[4] < wanted:
             return Behind("behind what this process knows")
         # Another replica may not have what this one has.
@@ -185,6 +195,30 @@ class Near:
     def _note(self, master, offset):
         if offset > self._offsets.get(master, 0):
             self._offsets[master] = offset
+
+    def be_patient(self, failures, ask):
+        """Let replicas that are just behind catch up.
+
+        :param failures: list of nova_kvs.store.remote.Failure.
+        :param ask: function of ``{node: [index]}`` that asks nodes again and
+            returns a list of Failures.
+        :returns: those that are left.
+        """
+        for pause_s in PATIENCE_S:
+            late = {}
+            others = []
+            for failure in failures:
+                node = failure.node
+                if type(failure.error) is Behind and (
+                        self._distance(node.master) >= WORTH_S):
+                    late.setdefault(node, []).append(failure.index)
+                else:
+                    others.append(failure)
+            if not late:
+                break
+            time.sleep(pause_s)
+            failures = others + ask(late)
+        return failures
 
     # Distances --------------------------------------------------------------
 

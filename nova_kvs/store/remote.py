@@ -130,6 +130,10 @@ class RemoteStore(base.Store):
         stats = self.stats
         stats.round_trips += 1
         stats.commands += len(items)
+        if failures and near and self._near is not None:
+            failures = self._near.be_patient(
+                failures, lambda late: self._exchange(
+                    items, late, replies, deadline, fence))
         if failures:
             self._settle(items, failures, replies, deadline, fence)
         if fence is not None:

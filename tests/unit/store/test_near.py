@@ -30,7 +30,7 @@ class NearStore(stubs.StubStore):
         self.replica.master = self.master
         super().__init__([self.master], read_from="nearest")
         self.near = self._near
-        self.near._distances = {"m": 0.1, "r": 0.001}
+        self.near._distances = {"m": 0.009, "r": 0.001}
 
     def _route_near(self, items, deadline):
         return {self.near.choose(self.master, (self.replica,)):
@@ -80,6 +80,36 @@ def test_a_replica_that_has_caught_up_is_used(log):
                       replica=[_replica(50), b"new"])
     store.batch([SET])
     assert store.read() == [b"new"]
+
+
+@pytest.mark.parametrize("late", [1, 2])
+def test_a_replica_may_catch_up_if_the_master_is_far(log, late):
+    store = NearStore(
+        log, master=[b"OK", _master(50)],
+        replica=late * [_replica(49), b"old"] + [_replica(50), b"new"])
+    store.near._distances["m"] = 0.1
+    store.batch([SET])
+    assert store.read() == [b"new"]
+    assert [name for name, _ in _sent(log)] == ["m"] + (1 + late) * ["r"]
+
+
+def test_patience_ends(log):
+    store = NearStore(
+        log, master=[b"OK", _master(50), b"new", _master(50)],
+        replica=9 * [_replica(49), b"old"])
+    store.near._distances["m"] = 0.1
+    store.batch([SET])
+    assert store.read() == [b"new"]
+    assert [name for name, _ in _sent(log)] == (
+        ["m"] + (1 + len(nearness.PATIENCE_S)) * ["r"] + ["m"])
+
+
+def test_nobody_waits_for_a_replica_that_is_alone(log):
+    store = NearStore(log, master=[b"v", _master(1)],
+                      replica=[_replica(9, b"connect"), b"old"])
+    store.near._distances["m"] = 0.1
+    assert store.read() == [b"v"]
+    assert [name for name, _ in _sent(log)] == ["r", "m"]
 
 
 def test_what_was_read_of_a_master_is_not_unread(log):
