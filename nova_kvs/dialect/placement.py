@@ -12,7 +12,10 @@ simply dispatched again: then the statements see what the first writer did.
 Where replicas are read (``read_from``), a request to change something may be
 refused for what the masters would not have refused it for: a generation that
 differs, a host that seems full. It is dispatched again on what the masters
-have before that is believed.
+have before that is believed. That is for PUT, which may be repeated; others
+read masters at once. A DELETE of allocations is two transactions: if what the
+second has read of a replica turned out to be old, the request would be
+dispatched again, find no allocations and leave their consumer behind.
 """
 
 import functools
@@ -68,9 +71,12 @@ def replayed(dispatch, attempts=ATTEMPTS, sleep=None, refusals=()):
 
     @functools.wraps(dispatch)
     def dispatch_again(environ, start_response, *args):
-        if environ.get("REQUEST_METHOD") in _READING or (
-                not databases.may_be_behind()):
+        method = environ.get("REQUEST_METHOD")
+        if method in _READING or not databases.may_be_behind():
             return answer(environ, start_response, *args)
+        if method != "PUT":
+            with databases.reading_masters():
+                return answer(environ, start_response, *args)
         # webob begins its response before it returns.
         begun = []
         try:

@@ -188,6 +188,13 @@ def test_who_reads_is_told_what_is_near(reads_near):
     assert handler.calls == 1
 
 
+@pytest.mark.parametrize("method", ["DELETE", "POST"])
+def test_what_may_not_be_repeated_reads_masters(reads_near, method):
+    handler = Refusing()
+    assert _ask(handler, method) == ([b""], ["204 No Content"])
+    assert handler.calls == 1
+
+
 def test_what_masters_refuse_is_refused_at_once(monkeypatch):
     monkeypatch.setattr(databases, "_databases", {})
 
