@@ -39,6 +39,8 @@ BLOCKS = {
     },
     "doc/source/admin/sites.rst": {
         "[api_database]": "configuration",
+        "[nova_kvs]": "configuration",
+        "[placement_database]": "configuration",
     },
     "doc/source/admin/sizing.rst": {
         "python -m tests.benchmarks.copies": "programs",
