@@ -67,7 +67,7 @@ def test_records_of_a_partition_are_of_one_moment(db, monkeypatch):
     other = databases.another(db)
     read = db.coordinator.read
 
-    def changed_meanwhile(reads):
+    def changed_meanwhile(reads, near=False):
         # A server is asked for the records first, then for the hints.
         results = read(reads[1:])
         replace(other, (1, 3), (1, 4))
