@@ -123,7 +123,6 @@ class Columns:
         return {column: value for column, value in zip(names, values)
                 if value is not None}
 
-
     def values(self, table, cover, member):
         """Return the version of a cover and what it tells, as Values.
 

@@ -20,8 +20,8 @@ from nova_kvs.db import api
 from nova_kvs.db import dispatch
 from nova_kvs.db import engines
 from nova_kvs.db import native
-from nova_kvs.db import server_requests
 from nova_kvs.db import overrides
+from nova_kvs.db import server_requests
 from tests.differential import clouds
 
 _UUID = "00000001-0000-4000-8000-000000000000"

@@ -8,8 +8,8 @@ from nova_kvs import keyspace
 from nova_kvs import txn
 from nova_kvs.txn import coordinator as coordinators
 from nova_kvs.txn import reading
-from tests import replicas
 from tests.fault import scenarios
+from tests import replicas
 
 FIELD = keyspace.record_field("t", (1,))
 OTHER = keyspace.record_field("t", (2,))
