@@ -160,7 +160,7 @@ class Attempts:
             if guessing.transaction.guess is None or isinstance(
                     error, exceptions.StoreUnavailableError):
                 raise
-        again = session.Session(self._kvs)
+        again = session.Session(self._kvs, spare=guessing.ids)
         if read is not None:
             again.transaction.give(read, reply)
         return self._finish(again)

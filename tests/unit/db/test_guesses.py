@@ -260,6 +260,18 @@ def test_what_is_mostly_out_of_date_is_read_again(ours, theirs, uuid):
         ours.main.contents._odds._shares.values()) <= 1
 
 
+def test_ids_of_an_attempt_in_vain_are_used_again(ours, theirs, uuid):
+    values = {"instance_uuid": uuid, "request_id": "req-1",
+              "start_time": _NOW}
+    ids = []
+    for number in range(3):
+        read(ours, uuid)
+        increment(theirs, uuid)
+        ids.append(ours("action_event_start", {
+            **values, "event": "e%d" % number}).id)
+    assert ids == [ids[0], ids[0] + 1, ids[0] + 2]
+
+
 # Several processes at once --------------------------------------------------
 
 _EVENTS = st.sampled_from("ab")
