@@ -109,8 +109,9 @@ INLINE = {
     "pipx": "tox",
     "placement-manage": "cloud",
     "pre-commit": "elsewhere",
-    # tests/unit/db/test_dispatch.py compares what it prints.
+    # The unit tests of both compare what they print.
     "python -m nova_kvs.db.dispatch": "elsewhere",
+    "python -m nova_kvs.db.placement.dispatch": "elsewhere",
     "python -m": "programs",
     "redis-cli": "redis",
     "reno": "elsewhere",
