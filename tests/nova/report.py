@@ -178,6 +178,8 @@ def figures(options, name, verdict, seconds) -> dict:
         'name': name,
         'suite': options.selection or options.suite,
         'backend': options.backend,
+        'mixed_cells': options.mixed_cells,
+        'filters': options.filters,
         'native': options.native,
         'threads': 'native' if options.threading else 'eventlet',
         'date': datetime.datetime.now(datetime.UTC).date().isoformat(),

@@ -36,10 +36,10 @@ the source distribution of the release that is installed::
 
 Behind ``--``: ``--backend memory|redis|cluster|sqlite`` is what holds the
 state (Redis servers are started for the run), ``--native on|off`` whether
-the native functions are used, ``--threading`` runs Nova on native threads,
-``--resume`` goes on with an interrupted run, and words are regular
-expressions for the tests to run. What is changed around the tests, and why,
-is in ``tests/nova/adapt.py``.
+the native functions are used, ``--mixed-cells`` keeps every other cell of a
+test on SQLite, ``--threading`` runs Nova on native threads, ``--resume`` goes
+on with an interrupted run, and words are regular expressions for the tests to
+run. What is changed around the tests, and why, is in ``tests/nova/adapt.py``.
 
 A run fails when a test fails that is not excluded, when an excluded test
 passes, and when a test that is excluded because it fails on SQLite too does
@@ -49,7 +49,10 @@ Recorded runs
 =============
 
 *Failed* does not count excluded tests; *skipped* are those that the tests
-skip by themselves (without MySQL and PostgreSQL servers).
+skip by themselves (without MySQL and PostgreSQL servers). *Mixed* is a run in
+which every other cell of a test is on SQLite, in the same process: servers are
+in both kinds, are listed over both, and move between them. Words behind a
+suite are those by which its tests were chosen.
 
 """
 
@@ -60,9 +63,11 @@ COLUMNS = ('Suite', 'Release', 'SQLAlchemy', 'Store', 'Native', 'Threads',
 def _cells(run):
     package = ('openstack-placement' if run['suite'] == 'placement'
                else 'nova')
+    suite = ', '.join([run['suite'], *run.get('filters', ())])
     return (
-        run['suite'], f'{package} {run["versions"][package]}',
-        run['versions']['SQLAlchemy'], run['backend'],
+        suite, f'{package} {run["versions"][package]}',
+        run['versions']['SQLAlchemy'],
+        run['backend'] + (', mixed' if run.get('mixed_cells') else ''),
         '' if run['backend'] == 'sqlite' else run['native'],
         run['threads'], run['passed'],
         len(run['failed']) + len(run['fixed']), len(run['excluded']),
