@@ -90,11 +90,7 @@ class ClusterStore(remote.RemoteStore):
         for index, item in enumerate(items):
             number = keyspace.slot(base.key_of(item))
             node = near.choose(masters[number], replicas[number])
-            group = groups.get(node)
-            if group is None:
-                groups[node] = [index]
-            else:
-                group.append(index)
+            groups.setdefault(node, []).append(index)
         return groups
 
     def _learn(self, items, failures, deadline):
