@@ -23,6 +23,8 @@ MARIADB = "mariadb"
 KVS = (("dialect", "server", "none"), ("native", "server", "kvs"),
        ("dialect-cluster", "cluster", "none"),
        ("native-cluster", "cluster", "kvs"))
+#: That of them from which the others are copied.
+_FILLED = "native"
 _BASES = (("nova", main_models.BASE), ("nova_api", api_models.BASE))
 _REDIS_OPTIONS = {"appendonly": "yes", "appendfsync": "everysec"}
 _MANAGE = "from nova.cmd import manage; raise SystemExit(manage.main())"
@@ -32,9 +34,11 @@ _INSERT_ROWS = 2000
 
 
 class Servers:
-    """A MariaDB, a Redis server and a Redis Cluster of three masters.
+    """A MariaDB, and for each of KVS a Redis server or a cluster of three.
 
-    A context manager: it starts them and stops them.
+    What a process remembers is out of date once another one has written, so
+    each backend has rows of its own, as MariaDB has. A context manager: it
+    starts the servers and stops them.
 
     :param directory: existing directory for MariaDB's files and logs.
     """
@@ -42,16 +46,21 @@ class Servers:
     def __init__(self, directory):
         self._group = processes.Group()
         self._directory = directory
+        #: Backend -> its fixture.
+        self._redis = {}
+        #: Backend -> URLs of the cell's and of the API database.
         self.urls = {}
 
     def __enter__(self):
         self._group.__enter__()
         try:
             self.mariadb = backends.MariaDB(self._group, self._directory)
-            self.redis = self._group.enter_context(
-                fixtures.RedisServerFixture(options=_REDIS_OPTIONS))
-            self.cluster = self._group.enter_context(
-                fixtures.RedisClusterFixture(3, 0, options=_REDIS_OPTIONS))
+            for name, topology, _db_api in KVS:
+                self._redis[name] = self._group.enter_context(
+                    fixtures.RedisServerFixture(options=_REDIS_OPTIONS)
+                    if topology == "server" else
+                    fixtures.RedisClusterFixture(
+                        3, 0, options=_REDIS_OPTIONS))
         except BaseException:
             self._group.close()
             raise
@@ -68,21 +77,22 @@ class Servers:
         suffix = "_%d" % cloud.servers
         self.urls = {
             MARIADB: [self.mariadb.create(name + suffix)
-                      for name, _base in _BASES],
-            "server": [self.redis.url(name + suffix)
-                       for name, _base in _BASES],
-            "cluster": [self.cluster.url(name + suffix)
-                        for name, _base in _BASES]}
-        for backend in (MARIADB, "server"):
+                      for name, _base in _BASES]}
+        for backend, fixture in self._redis.items():
+            self.urls[backend] = [
+                fixture.url(name + suffix) for name, _base in _BASES]
+        for backend in (MARIADB, _FILLED):
             report("making the tables of %s" % backend)
             self._make_tables(backend, suffix)
         report("filling MariaDB with %d servers" % cloud.servers)
         _fill_sql(self.urls[MARIADB], cloud)
         report("filling Redis with %d servers" % cloud.servers)
-        _fill_kvs(self.urls["server"], cloud)
-        report("copying that to the cluster")
-        for name, _base in _BASES:
-            self._copy(name + suffix)
+        _fill_kvs(self.urls[_FILLED], cloud)
+        report("copying that to the other Redis servers")
+        for backend, topology, _db_api in KVS:
+            if backend != _FILLED:
+                for name, _base in _BASES:
+                    self._copy(name + suffix, backend, topology)
 
     def _make_tables(self, backend, suffix):
         """Run Nova's migrations."""
@@ -93,10 +103,12 @@ class Servers:
             processes.run([sys.executable, "-W", "ignore", "-c", _MANAGE,
                            "--config-file", config, *command], _SYNC_TIMEOUT_S)
 
-    def _copy(self, name):
-        """Copy one database's keys from the server to the cluster."""
-        source = self.redis.client()
-        target = redis.RedisCluster(*self.cluster.nodes[0], protocol=2)
+    def _copy(self, name, backend, topology):
+        """Copy one database's keys to another backend."""
+        source = self._redis[_FILLED].client()
+        fixture = self._redis[backend]
+        target = (fixture.client() if topology == "server" else
+                  redis.RedisCluster(*fixture.nodes[0], protocol=2))
         cursor = 0
         while True:
             cursor, keys = source.execute_command(
@@ -108,7 +120,7 @@ class Servers:
                 reading.execute_command("DUMP", key)
                 reading.execute_command("PTTL", key)
             replies = reading.execute() if keys else []
-            writing = target.pipeline()
+            writing = target.pipeline(transaction=False)
             for key, dump, ttl in zip(keys, replies[::2], replies[1::2]):
                 if dump is not None:
                     writing.restore(key, max(0, ttl), dump, replace=True)
@@ -118,12 +130,12 @@ class Servers:
         source.close()
         target.close()
 
-    def pids(self, topology):
-        """Return the server processes of one of the topologies."""
-        if topology == MARIADB:
+    def pids(self, backend):
+        """Return the server processes of a backend."""
+        if backend == MARIADB:
             return [self.mariadb.process.pid]
-        fixture = self.redis if topology == "server" else self.cluster
-        return [process.pid for process in fixture.processes.values()]
+        return [process.pid
+                for process in self._redis[backend].processes.values()]
 
 
 def write_config(path, urls, db_api):

@@ -36,15 +36,15 @@ class Figures:
 
 
 def start_workers(servers, cloud, directory):
-    """Start one process for each backend, the same database for some.
+    """Start one process for each backend.
 
     :param servers: backends.Servers, filled.
     :returns: list of backends.Worker.
     """
-    wanted = [(backends.MARIADB, backends.MARIADB, "none"), *backends.KVS]
+    wanted = [(backends.MARIADB, None, "none"), *backends.KVS]
     return [backends.Worker(
-        name, servers.urls[topology], db_api, servers.pids(topology),
-        cloud.servers, directory) for name, topology, db_api in wanted]
+        name, servers.urls[name], db_api, servers.pids(name),
+        cloud.servers, directory) for name, _topology, db_api in wanted]
 
 
 def measure(workers, calls, rounds, count, budget_s, report):
