@@ -52,7 +52,8 @@ SUITES = {
 # Parts of a suite that have to be done within minutes.
 SELECTIONS = {
     # What the store has to do with most. The classes that are left out run
-    # the tests of one that is not with other resources or API versions.
+    # the tests of one that is not with other resources or API versions, or
+    # are about the scheduler's choices.
     'ci': Suite('nova', (
         'nova.tests.functional.test_servers',
         'nova.tests.functional.test_cross_cell_migrate',
@@ -60,7 +61,6 @@ SELECTIONS = {
         'nova.tests.functional.db.test_archive',
         'nova.tests.functional.db.test_quota',
         'nova.tests.functional.db.test_quotas',
-        'nova.tests.functional.test_aggregates',
         'nova.tests.functional.test_server_group',
     ), (
         'nova.tests.functional.test_servers.AcceleratorServerOpsTest',
@@ -70,6 +70,9 @@ SELECTIONS = {
         'nova.tests.functional.test_servers'
         '.ServerMovingTestsWithNestedResourceRequests',
         'nova.tests.functional.test_servers.ServersTestV21',
+        'nova.tests.functional.test_servers.TraitsBasedSchedulingTest',
+        'nova.tests.functional.test_servers'
+        '.TwoPortsAcceleratorServerOpsTest',
         'nova.tests.functional.test_server_group.ServerGroupTestV21',
         'nova.tests.functional.test_server_group.ServerGroupTestV215',
         'nova.tests.functional.test_server_group.ServerGroupTestV264',
