@@ -91,10 +91,16 @@ OPTS = [
                         "write nothing. They may be behind, by the time "
                         "that replication takes, what other processes have "
                         "committed, never what their own has written or "
-                        "read before.")],
-        help="Which servers answer reads. What a transaction that writes "
-             "has read of replicas is compared with the masters before its "
-             "commit. The Redis user needs the command ROLE."),
+                        "read before."),
+            ("memory", "What a process has read before answers the reads of "
+                       "functions that write nothing, as long as Redis has "
+                       "not told it of a change (client-side caching). That "
+                       "may be behind by the time that the news takes, and "
+                       "by a second where the network has failed.")],
+        help="What answers reads. What a transaction that writes has read of "
+             "replicas or from memory is compared with the masters before "
+             "its commit. The Redis user needs the command ROLE for "
+             "'nearest', HELLO and CLIENT TRACKING for 'memory'."),
     cfg.BoolOpt(
         "read_from_replicas",
         default=False,

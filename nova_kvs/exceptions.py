@@ -63,7 +63,8 @@ class StaleError(ConflictError):
 class OutdatedError(ConflictError):
     """Nothing was applied: read again, the process knows more now."""
 
-    message = "what was read of a replica is not what its master has"
+    message = (
+        "what was read of a replica or from memory is not what the master has")
 
 
 class UndeterminedError(KVSError):

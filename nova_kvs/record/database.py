@@ -117,8 +117,9 @@ class Database:
         self.name = name
         self.store = store
         self._replicas = settings.commit_replicas
-        #: Whether replicas may be read.
-        self.reads_near = settings.read_from == "nearest"
+        #: Whether what only reads may get something else than what the
+        #: masters have at that moment.
+        self.reads_near = settings.read_from != "master"
         self._replica_timeout_ms = int(
             settings.commit_replicas_timeout * 1000)
         self.coordinator = coordinator.Coordinator(

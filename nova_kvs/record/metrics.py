@@ -32,7 +32,8 @@ _STORE = (
     ("bytes_in", "Bytes of the store's replies."),
     ("repeats", "Commands and scripts sent again, after a failover or so."),
     ("near", "Batches that went to a replica near by."),
-    ("behind", "Answers of replicas that were behind what was known."))
+    ("behind", "Answers of replicas that were behind what was known."),
+    ("remembered", "Batches that the process answered from memory."))
 _COORDINATOR = (
     ("commits", "Transactions committed."),
     ("conflicts", "Commits refused because others were first."),

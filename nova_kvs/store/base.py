@@ -64,6 +64,13 @@ def key_of(item):
     return item.key
 
 
+def keys_of(item):
+    """Return all keys of an item, as a tuple."""
+    if type(item) is ScriptCall:
+        return item.keys
+    return (item.key,)
+
+
 def is_write(item):
     """Return whether an item of a batch may change something."""
     if type(item) is ScriptCall:
@@ -88,6 +95,8 @@ class Stats:
     #: master had to answer again, because the replica was behind.
     near: int = 0
     behind: int = 0
+    #: Batches that no server was asked for: see nova_kvs.store.tracking.
+    remembered: int = 0
 
 
 class Store(abc.ABC):
@@ -129,7 +138,8 @@ class Store(abc.ABC):
         :param replicas_timeout_ms: how long each server waits for them.
         :param near: whether replies may be behind what others have written,
             where the option ``read_from`` allows it: all items read then.
-            They are never behind what this process has written or read.
+            They are never behind what this process has written or read, of
+            the same key. A list among them is not to be changed.
         :returns: list of replies (bytes, int, None or lists of them), in
             the order of the items. With ``replicas``, one more element: the
             number of replicas that acknowledged, on the server with the

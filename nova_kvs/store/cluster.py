@@ -221,6 +221,7 @@ class ClusterStore(remote.RemoteStore):
         return facts
 
     def close(self):
+        super().close()
         for node in list(self._nodes.values()):
             node.drop()
 

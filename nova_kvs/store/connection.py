@@ -25,6 +25,9 @@ from nova_kvs.store import base
 LOST = (redis_exceptions.ConnectionError, redis_exceptions.TimeoutError,
         redis_exceptions.InvalidResponse, OSError)
 
+#: What a socket that must not wait raises when there is nothing.
+WOULD_BLOCK = ssl.SSLWantReadError
+
 #: Stands in a plan for a reply that belongs to no item.
 SCRIPT_LOAD = -1
 IGNORED = -2
@@ -165,6 +168,8 @@ class Node:
     __slots__ = ("address", "master", "_class", "_kwargs", "_settings",
                  "_idle", "_pid", "_on_connect")
 
+    _connection = Connection
+
     def __init__(self, address, settings, connection_options,
                  on_connect=()):
         """Prepare a node; nothing is connected yet.
@@ -241,7 +246,7 @@ class Node:
             # A server that answers the handshake with another error, such
             # as LOADING or "max number of clients", is not there yet.
             raise redis_exceptions.ConnectionError(str(exc)) from exc
-        connection = Connection(wire, timeout_s)
+        connection = self._connection(wire, timeout_s)
         if left_s < timeout_s:
             connection.limit(timeout_s)
         return connection

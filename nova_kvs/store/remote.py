@@ -20,6 +20,7 @@ from nova_kvs.store import base
 from nova_kvs.store import connection as wire
 from nova_kvs.store import fence as fences
 from nova_kvs.store import near as nearness
+from nova_kvs.store import tracking
 
 #: Error replies as redis-py leaves them, of servers that may run the same
 #: item a moment later.
@@ -56,6 +57,9 @@ class RemoteStore(base.Store):
 
     #: nova_kvs.store.near.Near, if reads may go to replicas near by.
     _near = None
+    #: nova_kvs.store.tracking.Tracking, if reads may be answered by what is
+    #: remembered.
+    _tracking = None
 
     CHARACTERISTICS = frozenset([
         base.Characteristics.PERSISTENT, base.Characteristics.SHARED,
@@ -73,6 +77,9 @@ class RemoteStore(base.Store):
             settings, settings.user, settings.password)
         if settings.read_from == "nearest":
             self._near = nearness.Near()
+        elif settings.read_from == "memory":
+            self._tracking = tracking.Tracking(
+                settings, self._options, self.stats)
         #: Whether any server ever answered: if none did, an error of the
         #: address is likelier than a passing fault.
         self._answered = False
@@ -113,6 +120,28 @@ class RemoteStore(base.Store):
         if not items:
             return [replicas] if replicas else []
         deadline = time.monotonic() + self.settings.request_timeout
+        if self._tracking is not None:
+            if near:
+                replies = self._answer_tracked(items, deadline)
+                if replies is not None:
+                    return replies
+            try:
+                return self._batch(
+                    items, replicas, replicas_timeout_ms, near, deadline)
+            finally:
+                self._tracking.forget(items)
+        return self._batch(
+            items, replicas, replicas_timeout_ms, near, deadline)
+
+    def _answer_tracked(self, items, deadline):
+        try:
+            return self._tracking.answer(
+                items, lambda missing: self._route(items, missing, deadline),
+                deadline)
+        except NotSent:
+            return None
+
+    def _batch(self, items, replicas, replicas_timeout_ms, near, deadline):
         replies = [None] * len(items)
         fence = None
         if replicas:
@@ -139,6 +168,10 @@ class RemoteStore(base.Store):
         if fence is not None:
             replies.append(fence.acknowledged())
         return replies
+
+    def close(self):
+        if self._tracking is not None:
+            self._tracking.close()
 
     def _exchange(self, items, groups, replies, deadline, fence,
                   asking=False):

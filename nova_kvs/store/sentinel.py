@@ -119,6 +119,7 @@ class SentinelStore(remote.RemoteStore):
         return [self._load(deadline)]
 
     def close(self):
+        super().close()
         for node in (self._master, *self._replicas, *self._sentinels):
             if node is not None:
                 node.drop()

@@ -44,5 +44,6 @@ class ServerStore(remote.RemoteStore):
         return [self._node]
 
     def close(self):
+        super().close()
         for node in (self._node, *self._replicas):
             node.drop()

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import typing
 
 from nova.db.api import models as api_models
 from nova.db.main import models as main_models
@@ -19,10 +20,22 @@ from tests.cloud import processes
 from tests import fixtures
 
 MARIADB = "mariadb"
-#: Those of KVS: (name, topology, [nova_kvs] db_api).
-KVS = (("dialect", "server", "none"), ("native", "server", "kvs"),
-       ("dialect-cluster", "cluster", "none"),
-       ("native-cluster", "cluster", "kvs"))
+
+
+class Backend(typing.NamedTuple):
+    """One of KVS: its topology, and options of [nova_kvs]."""
+
+    name: str
+    topology: str
+    db_api: str
+    read_from: str = "master"
+
+
+KVS = (Backend("dialect", "server", "none"),
+       Backend("native", "server", "kvs"),
+       Backend("native-memory", "server", "kvs", "memory"),
+       Backend("dialect-cluster", "cluster", "none"),
+       Backend("native-cluster", "cluster", "kvs"))
 #: That of them from which the others are copied.
 _FILLED = "native"
 _BASES = (("nova", main_models.BASE), ("nova_api", api_models.BASE))
@@ -55,10 +68,10 @@ class Servers:
         self._group.__enter__()
         try:
             self.mariadb = backends.MariaDB(self._group, self._directory)
-            for name, topology, _db_api in KVS:
-                self._redis[name] = self._group.enter_context(
+            for backend in KVS:
+                self._redis[backend.name] = self._group.enter_context(
                     fixtures.RedisServerFixture(options=_REDIS_OPTIONS)
-                    if topology == "server" else
+                    if backend.topology == "server" else
                     fixtures.RedisClusterFixture(
                         3, 0, options=_REDIS_OPTIONS))
         except BaseException:
@@ -78,9 +91,11 @@ class Servers:
         self.urls = {
             MARIADB: [self.mariadb.create(name + suffix)
                       for name, _base in _BASES]}
-        for backend, fixture in self._redis.items():
-            self.urls[backend] = [
-                fixture.url(name + suffix) for name, _base in _BASES]
+        for backend in KVS:
+            self.urls[backend.name] = [
+                self._redis[backend.name].url(
+                    name + suffix, read_from=backend.read_from)
+                for name, _base in _BASES]
         for backend in (MARIADB, _FILLED):
             report("making the tables of %s" % backend)
             self._make_tables(backend, suffix)
@@ -89,10 +104,10 @@ class Servers:
         report("filling Redis with %d servers" % cloud.servers)
         _fill_kvs(self.urls[_FILLED], cloud)
         report("copying that to the other Redis servers")
-        for backend, topology, _db_api in KVS:
-            if backend != _FILLED:
+        for backend in KVS:
+            if backend.name != _FILLED:
                 for name, _base in _BASES:
-                    self._copy(name + suffix, backend, topology)
+                    self._copy(name + suffix, backend)
 
     def _make_tables(self, backend, suffix):
         """Run Nova's migrations."""
@@ -103,11 +118,11 @@ class Servers:
             processes.run([sys.executable, "-W", "ignore", "-c", _MANAGE,
                            "--config-file", config, *command], _SYNC_TIMEOUT_S)
 
-    def _copy(self, name, backend, topology):
+    def _copy(self, name, backend):
         """Copy one database's keys to another backend."""
         source = self._redis[_FILLED].client()
-        fixture = self._redis[backend]
-        target = (fixture.client() if topology == "server" else
+        fixture = self._redis[backend.name]
+        target = (fixture.client() if backend.topology == "server" else
                   redis.RedisCluster(*fixture.nodes[0], protocol=2))
         cursor = 0
         while True:

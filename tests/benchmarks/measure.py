@@ -41,10 +41,11 @@ def start_workers(servers, cloud, directory):
     :param servers: backends.Servers, filled.
     :returns: list of backends.Worker.
     """
-    wanted = [(backends.MARIADB, None, "none"), *backends.KVS]
+    wanted = {backends.MARIADB: "none"}
+    wanted.update((backend.name, backend.db_api) for backend in backends.KVS)
     return [backends.Worker(
         name, servers.urls[name], db_api, servers.pids(name),
-        cloud.servers, directory) for name, _topology, db_api in wanted]
+        cloud.servers, directory) for name, db_api in wanted.items()]
 
 
 def measure(workers, calls, rounds, count, budget_s, report):
@@ -139,11 +140,11 @@ def geomeans(results, names):
     :returns: dict, of time ratios: below 1 is faster than MariaDB.
     """
     means = {}
-    for backend, _topology, _db_api in backends.KVS:
+    for backend in backends.KVS:
         for suffix, attribute in (("", "median_ms"), ("_cpu", "cpu_ms")):
-            key = "%s_vs_mariadb%s" % (backend.replace("-", "_"), suffix)
+            key = "%s_vs_mariadb%s" % (backend.name.replace("-", "_"), suffix)
             means[key] = geometric_mean(
                 value for found in results.values()
-                for value in ratios(found, names, backend,
+                for value in ratios(found, names, backend.name,
                                     attribute).values())
     return means

@@ -11,6 +11,7 @@ from tests.benchmarks import backends
 from tests.benchmarks import measure
 
 _COLOURS = {"dialect": "#9dc9e8", "native": "#2a6592",
+            "native-memory": "#4f9a4a",
             "dialect-cluster": "#f0c36d", "native-cluster": "#c0732a"}
 _HEAD = ".. SPDX-License-Identifier: Apache-2.0\n.. Made by: %s\n\n"
 _COMMAND = "python -m tests.benchmarks"
@@ -90,7 +91,7 @@ def _number(value):
 def _summary(results, hot):
     rows = []
     for servers, found in results.items():
-        for backend, _topology, _db_api in backends.KVS:
+        for backend in [backend.name for backend in backends.KVS]:
             if not any(name in found for name in hot):
                 continue
             times = measure.ratios(found, hot, backend, "median_ms")
@@ -107,7 +108,7 @@ def _summary(results, hot):
 
 
 def _times(found, hot):
-    names = [backends.MARIADB] + [name for name, _, _ in backends.KVS]
+    names = [backends.MARIADB, *(backend.name for backend in backends.KVS)]
     rows = []
     for call, by_backend in found.items():
         base = by_backend[backends.MARIADB].median_ms
@@ -122,7 +123,7 @@ def _times(found, hot):
 
 
 def _costs(found):
-    names = [backends.MARIADB] + [name for name, _, _ in backends.KVS]
+    names = [backends.MARIADB, *(backend.name for backend in backends.KVS)]
     rows = [[call] + [
         "%s + %s, %.1f" % (_number(by_backend[name].client_cpu_ms),
                            _number(by_backend[name].server_cpu_ms),
@@ -141,9 +142,9 @@ def plot(results, hot):
     servers = next(iter(results))
     found = results[servers]
     calls = [name for name in hot if name in found]
-    names = [name for name, topology, _ in backends.KVS
-             if topology == "server"]
-    left, right, top, height = 330, 850, 60, 24
+    names = [backend.name for backend in backends.KVS
+             if backend.topology == "server"]
+    left, right, top, height = 330, 850, 60, 33
     decades = (0.01, 0.1, 1.0, 10.0)
     scale = (right - left) / 3.0
 

@@ -13,7 +13,8 @@ TEMPLATE = 'template'
 def running(backend):
     """Start what a backend needs and stop it in the end.
 
-    :param backend: ``memory``, ``redis``, ``cluster`` or ``sqlite``.
+    :param backend: ``memory``, ``redis``, ``cluster``, ``cluster-memory``
+        (with ``read_from = memory``) or ``sqlite``.
     :returns: the connection URL with the database name ``template``.
     """
     if backend == 'sqlite':
@@ -24,4 +25,6 @@ def running(backend):
         servers = (fixtures.RedisServerFixture() if backend == 'redis'
                    else fixtures.RedisClusterFixture(masters=3, replicas=0))
         with servers:
-            yield servers.url(TEMPLATE)
+            yield servers.url(TEMPLATE, **(
+                {'read_from': 'memory'} if backend == 'cluster-memory'
+                else {}))

@@ -34,8 +34,9 @@ the source distribution of the release that is installed::
     tox -e nova-functional -- --selection ci
     tox -e placement                  # Placement's unit and functional tests
 
-Behind ``--``: ``--backend memory|redis|cluster|sqlite`` is what holds the
-state (Redis servers are started for the run), ``--native on|off`` whether
+Behind ``--``: ``--backend memory|redis|cluster|cluster-memory|sqlite`` is what
+holds the state (Redis servers are started for the run; ``cluster-memory`` is
+with ``read_from = memory``), ``--native on|off`` whether
 the native functions are used, ``--mixed-cells`` keeps every other cell of a
 test on SQLite, ``--threading`` runs Nova on native threads, ``--resume`` goes
 on with an interrupted run, and words are regular expressions for the tests to

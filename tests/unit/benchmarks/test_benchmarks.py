@@ -16,7 +16,7 @@ from tests.benchmarks import cloud as clouds
 from tests.benchmarks import measure
 from tests.benchmarks import report
 
-_BACKENDS = [backends.MARIADB, *(name for name, _, _ in backends.KVS)]
+_BACKENDS = [backends.MARIADB, *(backend.name for backend in backends.KVS)]
 
 
 def figures(median_ms, **changes):
@@ -60,7 +60,8 @@ def test_tables_and_plot(results):
     bars = ElementTree.fromstring(report.plot(results, HOT)).findall(
         "{http://www.w3.org/2000/svg}rect/{http://www.w3.org/2000/svg}title")
     assert [bar.text for bar in bars] == [
-        "dialect: 0.125", "native: 0.125", "dialect: 0.500", "native: 0.500"]
+        "%s: %s" % (name, ratio) for ratio in ("0.125", "0.500")
+        for name in ("dialect", "native", "native-memory")]
 
 
 class Worker:

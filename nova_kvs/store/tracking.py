@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replies that a process remembers while their server says nothing else.
+
+Redis tells a connection that asked for it which of the keys that it has read
+were changed since. So there is one such connection (a link) to each server,
+that reads, and hears of changes, in one order. Invariant: a remembered reply
+is used only if the link that it came by is open, has told of no change of
+its keys, in all that has arrived, and has brought an answer to something that
+was asked within the last ``CONFIRM_S``: a link that has silently failed, or
+leads to a server that is no longer the one to ask, is of use no longer than
+that.
+
+:source: Redis documentation, "Server-assisted client side caching"
+"""
+
+import collections
+import os
+import threading
+import time
+
+import hiredis
+from redis import exceptions as redis_exceptions
+
+from nova_kvs import exceptions
+from nova_kvs.store import base
+from nova_kvs.store import connection as wire
+
+#: How long a link counts as working after what it has last answered.
+CONFIRM_S = 1.0
+#: How long it is remembered that there was nothing: of a key that comes to
+#: be on another server, after its hash slot moved, the link does not tell.
+EMPTY_S = 5.0
+#: Bytes of the replies that a process remembers of a store.
+MOST_BYTES = 16 << 20
+
+#: What Redis says unasked; hiredis tells it from replies since 3.2.
+_PUSH = getattr(hiredis, "PushNotification", None)
+_START = ((b"HELLO", 3), (b"CLIENT", b"TRACKING", b"ON"))
+
+
+class Link(wire.Connection):
+    """A connection that hears of changes. For one thread at a time.
+
+    :ivar tokens: key -> what stands for its state since it was read.
+    :ivar lock: held by the thread that uses it.
+    """
+
+    __slots__ = ("tokens", "lock", "_confirmed_at")
+
+    def __init__(self, wire, timeout_s):
+        super().__init__(wire, timeout_s)
+        self.tokens = {}
+        self.lock = threading.Lock()
+        self._confirmed_at = 0.0
+
+    def read(self):
+        """Return one reply, as Redis's protocol 2 has it.
+
+        :raises: one of nova_kvs.store.connection.LOST.
+        """
+        reply = super().read()
+        while type(reply) is _PUSH:
+            self._hear(reply)
+            reply = super().read()
+        if type(reply) is dict:
+            return [item for pair in reply.items() for item in pair]
+        return reply
+
+    def _hear(self, push):
+        if push[0] == b"invalidate":
+            keys = push[1]
+            if keys is None:  # all of them
+                self.tokens.clear()
+                return
+            for key in keys:
+                self.tokens.pop(key, None)
+
+    def catch_up(self):
+        """Hear what has arrived. Not while a reply is outstanding.
+
+        :returns: whether the link may still be relied on.
+        :raises: one of nova_kvs.store.connection.LOST.
+        """
+        socket = self._wire._sock
+        if socket is None:  # closed, but not forgotten yet
+            return False
+        socket.settimeout(0)
+        try:
+            while True:
+                reply = super().read()
+                if type(reply) is not _PUSH:
+                    raise redis_exceptions.InvalidResponse(
+                        "a reply to nothing")
+                self._hear(reply)
+        except (BlockingIOError, wire.WOULD_BLOCK):
+            pass
+        finally:
+            socket.settimeout(self._timeout_s)
+        return time.monotonic() < self._confirmed_at + CONFIRM_S
+
+    def confirm(self, asked_at):
+        """Take note that there was an answer to what was asked then."""
+        self._confirmed_at = asked_at
+
+    def watch(self, keys):
+        """Return what stands for the state of keys that are about to be read.
+
+        :returns: tuple of (link, key, token).
+        """
+        tokens = self.tokens
+        return tuple([(self, key, tokens.setdefault(key, object()))
+                      for key in keys])
+
+    def close(self):
+        """Disconnect: what was read by it is not current any more."""
+        self.tokens.clear()
+        super().close()
+
+
+class _LinkNode(wire.Node):
+    """A server as links are connected to it."""
+
+    __slots__ = ()
+    _connection = Link
+
+
+class Tracking:
+    """What a process remembers of the replies of a store. Safe for threads.
+
+    :param settings: nova_kvs.store.url.Settings.
+    :param connection_options: of nova_kvs.store.connection.options.
+    :param stats: nova_kvs.store.base.Stats.
+    :raises nova_kvs.exceptions.ConfigurationError: if hiredis is too old.
+    """
+
+    def __init__(self, settings, connection_options, stats):
+        if _PUSH is None:
+            raise exceptions.ConfigurationError(
+                "read_from = memory needs hiredis 3.2 or newer: install it, "
+                "or use another value", installed=hiredis.__version__)
+        self._settings = settings
+        self._connection_options = connection_options
+        self._stats = stats
+        self._forget()
+
+    def _forget(self):
+        self._pid = os.getpid()
+        #: Node -> its Link.
+        self._links = {}
+        #: Item -> (reply, what ``Link.watch`` returned, until when, bytes).
+        self._known = collections.OrderedDict()
+        self._size_bytes = 0
+
+    def answer(self, items, route, deadline):
+        """Answer items that read, by what is remembered where it can be.
+
+        :param route: function of indexes of items that returns ``{node:
+            [index]}``.
+        :param deadline: time.monotonic() that connecting must not pass.
+        :returns: list of replies; None if they are to be asked for in the
+            usual way: a link is in use, cannot be made or has failed, or a
+            reply was an error.
+        :raises nova_kvs.exceptions.ConfigurationError: if the server
+            refuses the user.
+        """
+        if self._pid != os.getpid():
+            # The parent goes on using the sockets that a fork copied.
+            self._forget()
+        replies = [None] * len(items)
+        missing = []
+        current = {}
+        now = time.monotonic()
+        for index, item in enumerate(items):
+            known = self._known.get(item)
+            if known is not None and now < known[2] and all(
+                    [self._is_current(watched, current)
+                     for watched in known[1]]):
+                replies[index] = known[0]
+            else:
+                missing.append(index)
+        if not missing:
+            self._stats.remembered += 1
+            return replies
+        if not self._ask(items, route(missing), replies, deadline):
+            return None
+        return replies
+
+    def _is_current(self, watched, current):
+        """Tell whether a key has not changed since it was watched.
+
+        :param current: dict of Link -> whether it can be relied on.
+        """
+        link, key, token = watched
+        if link not in current:
+            current[link] = self._catch_up(link)
+        return current[link] and link.tokens.get(key) is token
+
+    def _catch_up(self, link):
+        if not link.lock.acquire(blocking=False):
+            # Whoever uses it may not have heard yet what has arrived.
+            return False
+        try:
+            return link.catch_up()
+        except wire.LOST:
+            self._drop(link)
+            return False
+        finally:
+            link.lock.release()
+
+    def _drop(self, link):
+        link.close()
+        for node, known in list(self._links.items()):
+            if known is link:
+                self._links.pop(node, None)
+
+    def _link(self, node, deadline):
+        """Return the Link of a node, locked; None if it is in use."""
+        link = self._links.get(node)
+        if link is None:
+            link = _LinkNode(
+                node.address, self._settings, self._connection_options,
+                _START).acquire(deadline)
+            link.lock.acquire()
+            kept = self._links.setdefault(node, link)
+            if kept is not link:  # another thread was faster
+                link.close()
+                return None
+            return link
+        return link if link.lock.acquire(blocking=False) else None
+
+    def _ask(self, items, groups, replies, deadline):
+        """Ask servers by their links: sets replies.
+
+        :returns: whether all are there.
+        """
+        held = []
+        asked = []
+        asked_at = time.monotonic()
+        done = False
+        try:
+            for node, indexes in groups.items():
+                link = self._link(node, deadline)
+                if link is None:
+                    return False
+                held.append(link)
+                watched = [link.watch(base.keys_of(items[index]))
+                           for index in indexes]
+                pieces, plan = wire.pack(items, indexes, link)
+                self._stats.bytes_out += sum(map(len, pieces))
+                asked.append((link, plan, dict(zip(indexes, watched))))
+                link.send(pieces)
+            self._stats.round_trips += 1
+            for link, plan, watched in asked:
+                self._take(link, plan, watched, items, replies)
+                link.confirm(asked_at)
+            done = True
+        except (_Refused, *wire.LOST):
+            return False
+        finally:
+            for link in held:
+                if not done and any(link is one for one, *_ in asked):
+                    # Replies may be outstanding.
+                    self._drop(link)
+                link.lock.release()
+        return True
+
+    def _take(self, link, plan, watched, items, replies):
+        """Read the replies of a link, and remember them."""
+        found = []
+        for index in plan:
+            reply = link.read()
+            if isinstance(reply, Exception):
+                raise _Refused()
+            if index >= 0:
+                if b"WITHSCORES" in getattr(items[index], "args", ()):
+                    reply = [part for pair in reply for part in pair]
+                replies[index] = reply
+                found.append(index)
+        stats = self._stats
+        stats.commands += len(found)
+        stats.bytes_in += link.received_bytes
+        size_bytes = link.received_bytes // (len(found) or 1)
+        link.received_bytes = 0
+        now = time.monotonic()
+        for index in found:
+            reply = replies[index]
+            is_empty = type(reply) is list and not any(reply[:1])
+            self._remember(items[index], (
+                reply, watched[index],
+                now + EMPTY_S if is_empty else float("inf"), size_bytes))
+
+    def _remember(self, item, known):
+        before = self._known.pop(item, None)
+        if before is not None:
+            self._size_bytes -= before[3]
+        self._known[item] = known
+        self._size_bytes += known[3]
+        while self._size_bytes > MOST_BYTES:
+            try:
+                _item, oldest = self._known.popitem(last=False)
+            except KeyError:  # another thread was faster
+                self._size_bytes = 0
+                break
+            self._size_bytes -= oldest[3]
+
+    def forget(self, items):
+        """Take note that items were run in another way.
+
+        The process has seen, or made, another state of their keys then.
+        """
+        if not self._links:
+            return
+        links = list(self._links.values())
+        for item in items:
+            for key in base.keys_of(item):
+                for link in links:
+                    link.tokens.pop(key, None)
+
+    def close(self):
+        """Close all links."""
+        for link in list(self._links.values()):
+            self._drop(link)
+
+
+class _Refused(Exception):
+    """A server answered with an error."""
