@@ -30,6 +30,8 @@ CONFIRM_S = 1.0
 #: How long it is remembered that there was nothing: of a key that comes to
 #: be on another server, after its hash slot moved, the link does not tell.
 EMPTY_S = 5.0
+#: Keys that are watched by one link; with more all are forgotten.
+MOST_KEYS = 100000
 #: Bytes of the replies that a process remembers of a store.
 MOST_BYTES = 16 << 20
 
@@ -108,6 +110,8 @@ class Link(wire.Connection):
         :returns: tuple of (link, key, token).
         """
         tokens = self.tokens
+        if len(tokens) > MOST_KEYS:
+            tokens.clear()
         return tuple([(self, key, tokens.setdefault(key, object()))
                       for key in keys])
 
@@ -235,32 +239,34 @@ class Tracking:
         """
         held = []
         asked = []
-        asked_at = time.monotonic()
-        done = False
         try:
-            for node, indexes in groups.items():
+            # All of them first, so that nothing is sent in vain.
+            for node in groups:
                 link = self._link(node, deadline)
                 if link is None:
                     return False
                 held.append(link)
-                watched = [link.watch(base.keys_of(items[index]))
-                           for index in indexes]
+            asked_at = time.monotonic()
+            for link, indexes in zip(held, groups.values()):
+                watched = {index: link.watch(base.keys_of(items[index]))
+                           for index in indexes}
                 pieces, plan = wire.pack(items, indexes, link)
                 self._stats.bytes_out += sum(map(len, pieces))
-                asked.append((link, plan, dict(zip(indexes, watched))))
+                asked.append((link, plan, watched))
                 link.send(pieces)
             self._stats.round_trips += 1
-            for link, plan, watched in asked:
+            while asked:
+                link, plan, watched = asked[-1]
                 self._take(link, plan, watched, items, replies)
                 link.confirm(asked_at)
-            done = True
+                asked.pop()
         except (_Refused, *wire.LOST):
             return False
         finally:
+            # Replies may be outstanding there.
+            for link, *_ in asked:
+                self._drop(link)
             for link in held:
-                if not done and any(link is one for one, *_ in asked):
-                    # Replies may be outstanding.
-                    self._drop(link)
                 link.lock.release()
         return True
 

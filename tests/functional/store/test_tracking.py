@@ -224,6 +224,15 @@ def test_memory_is_bounded(store, monkeypatch):
     assert _read(store, _get(KEYS[0]))[1] == 1
 
 
+def test_the_number_of_keys_is_bounded(store, monkeypatch):
+    monkeypatch.setattr(tracking, "MOST_KEYS", 5)
+    for key in KEYS:
+        assert _read(store, _get(key))[1] == 1
+    assert _read(store, _get(KEYS[-1]))[1] == 0
+    assert all(len(link.tokens) <= 6
+               for link in store._tracking._links.values())
+
+
 def test_a_flush_is_noticed(servers, store):
     store.batch([_set(key, 1) for key in KEYS])
     _read(store)
@@ -283,14 +292,16 @@ def test_an_old_hiredis_is_refused(servers, monkeypatch):
 def test_a_busy_link_is_not_waited_for(store):
     store.batch([_set(key, 1) for key in KEYS])
     _read(store)
-    for link in store._tracking._links.values():
-        link.lock.acquire()
+    links = list(store._tracking._links.values())
+    assert all(isinstance(link, wire.Connection) for link in links)
+    links[-1].lock.acquire()
     try:
         assert _read(store) == ([b"1"] * len(KEYS), 1)
     finally:
-        for link in store._tracking._links.values():
-            link.lock.release()
-    assert isinstance(link, wire.Connection)
+        links[-1].lock.release()
+    # The others have not been sent anything in vain.
+    assert list(store._tracking._links.values()) == links
+    assert _read(store)[0] == [b"1"] * len(KEYS)
 
 
 def test_transactions_read_what_is_committed(servers, store):
