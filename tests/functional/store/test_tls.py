@@ -58,6 +58,23 @@ def test_a_cluster_with_tls(files):
         assert len(store.check()["servers"]) == 3
 
 
+def test_what_is_remembered_of_a_server_with_tls(server, files):
+    key = b"kvs:{tls}"
+    value = base.command(b"GET", key)
+    store = registry.get_store(
+        server.url("db"), options=_options(files, read_from="memory"))
+    other = registry.get_store(server.url("db"), options=_options(files))
+    other.batch([base.command(b"SET", key, 1)])
+    for trips in 1, 0:
+        before = store.stats.round_trips
+        assert store.batch([value], near=True) == [b"1"]
+        assert store.stats.round_trips == before + trips
+    other.batch([base.command(b"SET", key, 2)])
+    fixtures.wait_for(
+        lambda: store.batch([value], near=True) == [b"2"], "the news")
+    store.close()
+
+
 def test_an_unknown_authority_is_a_configuration_error(
         server, files, tmp_path):
     other = certificates.make(str(tmp_path), name="other")
