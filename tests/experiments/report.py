@@ -18,7 +18,8 @@ _ROLES = ("api", "conductor", "scheduler", "compute", "placement", "store",
           "rabbitmq")
 _COLOURS = {"KVS": "#2a6592", "KVS, no native": "#9dc9e8",
             "KVS, cell a site": "#5aa469", "KVS, near": "#1d4f73",
-            "KVS, cell a site, near": "#2e6b3d",
+            "KVS, memory": "#16324a", "KVS, cell a site, near": "#2e6b3d",
+            "KVS, cell a site, memory": "#1d4527",
             "MariaDB": "#c0732a",
             "Galera": "#8d6cab"}
 _NAMES = {"kvs": "KVS", "mariadb": "MariaDB", "galera": "Galera"}
@@ -44,8 +45,9 @@ def label(run):
             name += ", no native"
         if run["cells"] == "site":
             name += ", cell a site"
-        if "read_from=nearest" in run.get("note", ""):
-            name += ", near"
+        for value, word in (("nearest", "near"), ("memory", "memory")):
+            if "read_from=" + value in run.get("note", ""):
+                name += ", " + word
     return name
 
 
