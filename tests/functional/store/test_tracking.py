@@ -118,6 +118,23 @@ def test_a_process_sees_its_own_writes(store):
         assert _read(store, _get(key))[0] == [b"%d" % number]
 
 
+@pytest.mark.parametrize("is_own", [True, False])
+def test_what_the_process_knows_does_not_wait_for_the_news(
+        store, other, monkeypatch, is_own):
+    monkeypatch.setattr(tracking.Link, "_hear", lambda self, push: None)
+    other.batch([_set(KEYS[0], 1)])
+    for trips in 1, 0:
+        assert _read(store, _get(KEYS[0])) == ([b"1"], trips)
+    if is_own:
+        store.batch([_set(KEYS[0], 2)])
+    else:
+        other.batch([_set(KEYS[0], 2)])
+        # Nobody has told it, until it asks in the usual way.
+        assert _read(store, _get(KEYS[0])) == ([b"1"], 0)
+        assert store.batch([_get(KEYS[0])]) == [b"2"]
+    assert _read(store, _get(KEYS[0])) == ([b"2"], 1)
+
+
 def test_nothing_is_older_than_what_was_read_of_the_master(store, other):
     for number in range(500):
         key = KEYS[number % 3]
