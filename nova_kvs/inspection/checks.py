@@ -199,9 +199,9 @@ class Check(abc.ABC):
         """
         return False
 
-    def promise(self):
+    def promise(self, fault):
         """Return what an item of the housekeeping queue must name to show
-        that somebody will see to it, or None.
+        that somebody will see to a fault, or None.
         """
         return None
 

@@ -174,12 +174,12 @@ class Fsck:
         # the queue.
         first = list(self._ask(suspects))
         promised = self._promised({
-            check.promise() for check, _ in first} - {None})
+            check.promise(fault) for check, fault in first} - {None})
         before = dict(first)
         for check, fault in self._ask(before):
             if before[check] != fault:
                 continue
-            if check.promise() in promised:
+            if check.promise(fault) in promised:
                 self.report.pending += 1
                 continue
             self.report.add(check, fault, self._repair(check, fault))

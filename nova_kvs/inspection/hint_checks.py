@@ -112,7 +112,7 @@ class HintHeld(checks.Check):
                 "field": checks.text(self._field),
                 "index": checks.text(self._key)}
 
-    def promise(self):
+    def promise(self, fault):
         return self._key, self._prefix
 
     def repair(self, context, fault):
@@ -220,7 +220,7 @@ class DirectoryHeld(checks.Check):
     def describe(self):
         return {"partition": checks.text(self._partition.key)}
 
-    def promise(self):
+    def promise(self, fault):
         return self._partition.key
 
     def repair(self, context, fault):

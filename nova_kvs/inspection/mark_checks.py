@@ -81,7 +81,7 @@ class MarkHeld(_Check):
         return checks.Fault("mark-stale", (
             score, None if cell is None else cell.version))
 
-    def promise(self):
+    def promise(self, fault):
         return self._mark
 
     def repair(self, context, fault):
@@ -129,6 +129,15 @@ class Cover(_Check):
         except exceptions.CorruptRecordError:
             return checks.Fault("cover-undecodable", cover)
         return checks.Fault("cover-stale", cover)
+
+    def promise(self, fault):
+        """Return the mark of a cover that came after its mark had gone.
+
+        A check that an earlier write had queued may remove the marks of a
+        row that has just left; a cover read before that may still be on its
+        way. The check that leaving queued removes it.
+        """
+        return self._mark if fault.kind == "cover-dangling" else None
 
     def repair(self, context, fault):
         """Remove it: whoever needs it next reads the row."""

@@ -69,7 +69,7 @@ class Outcome(checks.Check):
     def describe(self):
         return {"key": checks.text(self._key)}
 
-    def promise(self):
+    def promise(self, fault):
         return self.txn_id
 
     def repair(self, context, fault):
