@@ -16,6 +16,10 @@ from wsgiref import simple_server
 
 LOG = logging.getLogger(__name__)
 
+#: Requests that are answered at a time. More would only wait for each other:
+#: for the processor, and those that use a SQL database for its connections.
+REQUESTS = 16
+
 
 class _LogStream(io.TextIOBase):
     """What an application and wsgiref write about errors, as log lines."""
@@ -48,6 +52,8 @@ class _Handler(simple_server.WSGIRequestHandler):
 class WSGIServer(socketserver.ThreadingMixIn, simple_server.WSGIServer):
     """Serve one WSGI application on 127.0.0.1, a thread a request.
 
+    At most ``REQUESTS`` of them run.
+
     :param app: the WSGI application, or None to set it later with
         ``set_app``: a port can be taken before what answers on it exists.
     :param port: TCP port; 0 takes a free one.
@@ -63,6 +69,7 @@ class WSGIServer(socketserver.ThreadingMixIn, simple_server.WSGIServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.set_app(app)
         self._thread = None
+        self._free = threading.BoundedSemaphore(REQUESTS)
 
     @property
     def url(self):
@@ -74,6 +81,11 @@ class WSGIServer(socketserver.ThreadingMixIn, simple_server.WSGIServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]
         self.setup_environ()
+
+    def process_request_thread(self, request, client_address):
+        # Here, so that connections are accepted and a stop is heard.
+        with self._free:
+            super().process_request_thread(request, client_address)
 
     def handle_error(self, request, client_address):
         LOG.warning("request from %s failed", client_address, exc_info=True)

@@ -55,6 +55,38 @@ def test_requests_run_side_by_side(serve):
     assert sorted(answers) == [(200, b"/a"), (200, b"/b"), (200, b"/c")]
 
 
+def test_no_more_than_some_run(serve):
+    running = []
+    full = threading.Event()
+    more = threading.Event()
+    go = threading.Event()
+
+    def app(environ, start_response):
+        running.append(None)
+        if len(running) == wsgi.REQUESTS:
+            full.set()
+        elif len(running) > wsgi.REQUESTS:
+            more.set()
+        go.wait(30)
+        running.pop()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"done"]
+
+    server = serve(app)
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(get(server)))
+               for _number in range(2 * wsgi.REQUESTS)]
+    for thread in threads:
+        thread.start()
+    assert full.wait(30)
+    assert not more.wait(1)
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert answers == [(200, b"done")] * len(threads)
+    assert not more.is_set()
+
+
 def test_failure_goes_to_the_log(serve, caplog, capfd):
     def app(environ, start_response):
         raise ValueError("what went wrong")
