@@ -7,6 +7,8 @@ import platform
 import subprocess
 from xml.sax import saxutils
 
+import sqlalchemy
+
 from tests.benchmarks import backends
 from tests.benchmarks import measure
 
@@ -21,6 +23,7 @@ def environment():
     """Return what the figures depend on."""
     return {
         "python": platform.python_version(),
+        "sqlalchemy": sqlalchemy.__version__,
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "load": os.getloadavg()[0],
@@ -67,8 +70,9 @@ def tables(results, hot):
 
 def _facts():
     facts = environment()
-    return ("Measured with Python %(python)s, %(cpus)d CPUs (%(machine)s), "
-            "%(mariadb)s and\n%(redis)s,\nboth on the same machine.\n\n"
+    return ("Measured with Python %(python)s, SQLAlchemy %(sqlalchemy)s, "
+            "%(cpus)d CPUs (%(machine)s),\n%(mariadb)s and\n%(redis)s,\n"
+            "both on the same machine.\n\n"
             % facts)
 
 

@@ -248,6 +248,7 @@ def _environment(before, start):
         "date": datetime.datetime.now(
             datetime.timezone.utc).isoformat(timespec="seconds"),
         "python": platform.python_version(), "cpus": os.cpu_count(),
+        "sqlalchemy": sqlalchemy.__version__,
         "redis": version("redis-server"), "mariadb": version("mariadbd"),
         # One minute's average: before it all, before and after the boots.
         "load": [round(found[0], 1)
