@@ -6,11 +6,16 @@
 -- or is an intent on such a field. O(fields of the partition * prefixes).
 
 local CHUNK = 4000
+local byte, sub = string.byte, string.sub
 local names = {'f'}
 for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
-  local start = string.byte(name, 1) == 105 and 2 or 1
+  local start = byte(name) == 105 and 2 or 1
+  -- Most tables differ in it, and a string is dearer to make than a byte.
+  local second = byte(name, start + 1)
   for i = 1, #ARGV do
-    if string.sub(name, start, start + #ARGV[i] - 1) == ARGV[i] then
+    local prefix = ARGV[i]
+    if byte(prefix, 2) == second
+        and sub(name, start, start + #prefix - 1) == prefix then
       names[#names + 1] = name
       break
     end
