@@ -434,8 +434,6 @@ def test_a_cover_that_comes_late_is_no_damage_yet():
     db = databases.make()
     databases.insert(db, "instances", {"uuid": "u", "host": "a", "deleted": 0})
     databases.tidy(db)
-    queues = [keyspace.gc_key(db.name, bucket)
-              for bucket in range(keyspace.GC_BUCKETS)]
     # The check of an earlier write, due when the row has just left.
     databases.update(db, "instances", (1,), host="b")
     reader = databases.another(db)
@@ -452,12 +450,21 @@ def test_a_cover_that_comes_late_is_no_damage_yet():
     assert report.found == {}
     assert report.pending
 
-    for queue in queues:
+    for bucket in range(keyspace.GC_BUCKETS):
+        queue = keyspace.gc_key(db.name, bucket)
         for member in db.store.execute([
                 base.command(b"ZRANGE", queue, 0, -1)])[0]:
             db.store.execute([base.command(b"ZADD", queue, 0, member)])
     databases.tidy(db)
     assert Damage(db).keys(b"}c") == []
+
+
+def test_a_wrong_cover_is_damage_whatever_is_queued():
+    db = databases.make()
+    db.grace_ms = 10 ** 6
+    databases.insert(db, "instances", {"uuid": "u", "host": "a", "deleted": 0})
+    Damage(db).cover_stale()
+    assert check(db).found == {"cover-stale": 1}
 
 
 def test_fsck_while_the_database_is_written(db):
