@@ -9,7 +9,6 @@ import datetime
 from nova.db.main import api as main_db_api
 from nova.db.main import models
 from nova import exception
-from oslo_utils import timeutils
 
 from nova_kvs.db import matching
 from nova_kvs.db import native
@@ -95,33 +94,13 @@ def actions_get(s, context, instance_uuid, limit=None, marker=None,
         if marked is None:
             raise exception.MarkerNotFound(marker=None)
         after = matching.after_marker(marked._record.values, *_NEWEST)
-    tests = changes_tests(ACTIONS, filters)
+    tests = matching.changes_tests(ACTIONS, filters)
     records = [record for record in records
                if all(test(record.values) for test in tests)
                and (after is None or after(record.values))]
     matching.sort(records, *_NEWEST)
     return [ACTIONS.row(record)
             for record in matching.limited(records, limit)]
-
-
-def changes_tests(table, filters):
-    """Return tests of stored values for changes-since and -before.
-
-    :source: nova.db.main.api._get_query_nova_resource_by_changes_time
-    """
-    tests = []
-    process = table.bind_processors["updated_at"]
-    for name in ("changes-since", "changes-before"):
-        if filters and filters.get(name):
-            bound = process(timeutils.normalize_time(filters.get(name)))
-            if name == "changes-since":
-                tests.append(lambda stored, bound=bound: stored.get(
-                    "updated_at", "") >= bound)
-            else:
-                tests.append(lambda stored, bound=bound: (
-                    "updated_at" in stored
-                    and stored["updated_at"] <= bound))
-    return tests
 
 
 @native.main_reader()

@@ -145,8 +145,7 @@ def compute_node_get_all_by_pagination(s, context, limit=None, marker=None):
         except exception.ComputeHostNotFound:
             raise exception.MarkerNotFound(marker=marker)
         test = lambda stored: stored["id"] > marker  # noqa: E731
-    found = _select(s, context, test)
-    return found if limit is None or limit < 0 else found[:limit]
+    return matching.limited(_select(s, context, test), limit)
 
 
 @native.main_reader()

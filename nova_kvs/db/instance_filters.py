@@ -10,7 +10,6 @@ import dataclasses
 from nova.compute import vm_states
 from nova import conf
 from nova.db.main import models
-from oslo_utils import timeutils
 
 from nova_kvs.db import instance_joins as joins
 from nova_kvs.db import matching
@@ -56,7 +55,7 @@ def parse(context, filters):
     :raises nova_kvs.db.native.Fallback: for filters it does not know.
     """
     query = Query()
-    _changes(query, filters)
+    query.tests.extend(matching.changes_tests(INSTANCES, filters))
     _deleted(query, filters)
     if "cleaned" in filters:
         query.equal["cleaned"] = 1 if filters.pop("cleaned") else 0
@@ -74,21 +73,6 @@ def parse(context, filters):
         return None
     _regex(query, filters)
     return query
-
-
-def _changes(query, filters):
-    process = INSTANCES.bind_processors["updated_at"]
-    for name in ("changes-since", "changes-before"):
-        if filters and filters.get(name):
-            bound = process(timeutils.normalize_time(filters.get(name)))
-            if name == "changes-since":
-                query.tests.append(
-                    lambda stored, bound=bound: "updated_at" in stored
-                    and stored["updated_at"] >= bound)
-            else:
-                query.tests.append(
-                    lambda stored, bound=bound: "updated_at" in stored
-                    and stored["updated_at"] <= bound)
 
 
 def _deleted(query, filters):

@@ -127,8 +127,6 @@ def attach(s, instances, names, loaded, rules=False):
             instance.__dict__[name] = mine
     if "security_groups" in names:
         _attach_groups(s, instances, loaded["security_groups"], rules)
-    if "services" in names:
-        attach_services(s, instances)
 
 
 def _attach_groups(s, instances, links, with_rules):

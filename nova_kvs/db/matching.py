@@ -7,6 +7,7 @@ import re
 from nova.db.main import api as main_db_api
 from nova.db import utils as db_utils
 from nova import exception
+from oslo_utils import timeutils
 
 from nova_kvs.db import native
 from nova_kvs import regexp
@@ -140,6 +141,26 @@ def after_marker(marker, sort_keys, sort_dirs):
                     return True
         return False
     return test
+
+
+def changes_tests(table, filters):
+    """Return tests of stored values for changes-since and -before.
+
+    :source: nova.db.main.api._get_query_nova_resource_by_changes_time
+    """
+    tests = []
+    process = table.bind_processors["updated_at"]
+    for name in ("changes-since", "changes-before"):
+        if filters and filters.get(name):
+            bound = process(timeutils.normalize_time(filters.get(name)))
+            if name == "changes-since":
+                tests.append(lambda stored, bound=bound: stored.get(
+                    "updated_at", "") >= bound)
+            else:
+                tests.append(lambda stored, bound=bound: (
+                    "updated_at" in stored
+                    and stored["updated_at"] <= bound))
+    return tests
 
 
 def limited(found, limit):

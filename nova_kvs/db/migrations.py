@@ -11,7 +11,6 @@ from nova.db import utils as db_utils
 from nova import exception
 from oslo_utils import timeutils
 
-from nova_kvs.db import actions
 from nova_kvs.db import matching
 from nova_kvs.db import native
 from nova_kvs.db import rows
@@ -157,7 +156,7 @@ def migration_get_in_progress_by_instance(s, context, instance_uuid,
 def _filters(context, filters):
     """Return (equalities, tests) of Nova's migration filters."""
     equal = _scope(context)
-    tests = actions.changes_tests(MIGRATIONS, filters)
+    tests = matching.changes_tests(MIGRATIONS, filters)
     for name in ("uuid", "status"):
         if name in filters:
             value = filters[name]
