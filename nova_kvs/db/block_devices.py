@@ -43,6 +43,8 @@ def block_device_mapping_update(s, context, bdm_id, values, legacy=True):
     found = s.all(BLOCK_DEVICES, id=bdm_id, **_scope(context))
     s.update_all(found, values)
     # Nova reads it again by id and visibility, which the update may change.
+    for row in found:
+        s.reread(row)
     return found[0] if found and _visible(context, found[0]) else None
 
 
@@ -55,6 +57,8 @@ def _visible(context, row):
 def block_device_mapping_update_or_create(s, context, values, legacy=True):
     """Update an entry of block device mapping, or create it."""
     values = _prepare(values, legacy, True)
+    if not BLOCK_DEVICES.template.keys() >= values.keys():
+        raise native.Fallback()
     found = s.all(BLOCK_DEVICES, instance_uuid=values["instance_uuid"],
                   **_scope(context))
     result = None

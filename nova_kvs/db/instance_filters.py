@@ -15,6 +15,7 @@ from nova_kvs.db import instance_joins as joins
 from nova_kvs.db import matching
 from nova_kvs.db import native
 from nova_kvs.db import session
+from nova_kvs.record import schema
 
 CONF = conf.CONF
 INSTANCES = joins.INSTANCES
@@ -101,33 +102,39 @@ def _live_tags(stored, related):
 
 def _tags(query, filters):
     if "tags" in filters:
-        wanted = filters.pop("tags")
-        _refuse_empty(wanted)
+        wanted = _wanted(filters, "tags", False)
         query.tags.append(
             lambda stored, related, wanted=wanted:
             all(tag in _live_tags(stored, related) for tag in wanted))
     if "tags-any" in filters:
-        any_of = filters.pop("tags-any")
+        any_of = _wanted(filters, "tags-any")
         query.tags.append(
             lambda stored, related, wanted=any_of:
             any(tag in _live_tags(stored, related) for tag in wanted))
     if "not-tags" in filters:
-        refused = filters.pop("not-tags")
-        _refuse_empty(refused)
+        refused = _wanted(filters, "not-tags", False)
         query.tags.append(
             lambda stored, related, refused=refused:
             not all(tag in _live_tags(stored, related) for tag in refused))
     if "not-tags-any" in filters:
-        none_of = filters.pop("not-tags-any")
+        none_of = _wanted(filters, "not-tags-any")
         query.tags.append(
             lambda stored, related, refused=none_of:
             not any(tag in _live_tags(stored, related) for tag in refused))
 
 
-def _refuse_empty(tags):
-    if not tags:
+def _wanted(filters, name, may_be_empty=True):
+    """Take out a filter: its tags, as they are stored."""
+    tags = filters.pop(name)
+    if not tags and not may_be_empty:
         # Nova takes the first one and fails: let it.
         raise native.Fallback()
+    return [_as_text(tag) for tag in tags]
+
+
+def _as_text(value):
+    """Return a value as a column of text stores it."""
+    return schema.apply_affinity("TEXT", value)
 
 
 def _exact(query, filters):
@@ -155,6 +162,7 @@ def _restrict(query, name, value):
 def _metadata(query, name, value):
     for item in value if isinstance(value, list) else [value]:
         for key, wanted in item.items():
+            key, wanted = _as_text(key), _as_text(wanted)
             # Nova asks for the key and for the value each on its own.
             query.tags.append(
                 lambda stored, related, key=key: any(

@@ -204,8 +204,10 @@ def _position(record):
 @native.main_reader(require_context=True)
 def instance_get_by_sort_filters(s, context, sort_keys, sort_dirs, values):
     """Get the UUID of the first instance in a sort order."""
-    matching.check_sort_keys(INSTANCES, sort_keys)
-    bound = [None if value is None else INSTANCES.bind(name, value)
+    if None in values or not INSTANCES.template.keys() >= set(sort_keys):
+        # Nova's own raises SQLAlchemy's errors then.
+        raise native.Fallback()
+    bound = [INSTANCES.bind(name, value)
              for name, value in zip(sort_keys, values)]
     found = matching.first_in_order(
         s.records(session.find(INSTANCES))[0], sort_keys, sort_dirs, bound)

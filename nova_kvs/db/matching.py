@@ -180,7 +180,7 @@ def first_in_order(records, sort_keys, sort_dirs, values):
         for position, name in enumerate(sort_keys):
             value = stored.get(name)
             bound = values[position]
-            if value is None or bound is None:
+            if value is None:
                 continue
             ascending = sort_dirs[position] == "asc"
             if name == last:

@@ -225,9 +225,10 @@ def migration_get_all_by_filters(s, context, filters, sort_keys=None,
 @native.main_reader(require_context=True)
 def migration_get_by_sort_filters(s, context, sort_keys, sort_dirs, values):
     """Get the uuid of the first migration in a sort order."""
-    if not MIGRATIONS.template.keys() >= set(sort_keys):
+    if None in values or not MIGRATIONS.template.keys() >= set(sort_keys):
+        # Nova's own raises SQLAlchemy's errors then.
         raise native.Fallback()
-    bound = [None if value is None else MIGRATIONS.bind(name, value)
+    bound = [MIGRATIONS.bind(name, value)
              for name, value in zip(sort_keys, values)]
     found = matching.first_in_order(
         s.records(session.find(MIGRATIONS))[0], sort_keys, sort_dirs, bound)

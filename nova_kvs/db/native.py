@@ -19,6 +19,7 @@ import nova.context
 from nova.db.api import api as api_db_api
 from nova.db.main import api as main_db_api
 from nova import exception
+from oslo_db import exception as db_exc
 
 from nova_kvs.db import engines
 from nova_kvs.db import errors
@@ -218,6 +219,9 @@ def _register(function, target, resolve, writes, require_context, near):
             pass
         except exceptions.KVSError as error:
             raise errors.translate(error) from error
+        except OverflowError as error:
+            # An integer beyond 64 bits.
+            raise db_exc.DBError(error) from error
         return original(target)(context, *args, **kwargs)
 
     functools.update_wrapper(wrapper, function)

@@ -72,6 +72,7 @@ def pci_device_update(s, context, node_id, address, values):
     if found:
         s.update_all(found, values)
         row = found[0]
+        s.reread(row)
     else:
         row = s.insert(DEVICES, values)
     if (row.compute_node_id, row.address, row.deleted) != (

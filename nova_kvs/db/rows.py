@@ -120,6 +120,7 @@ class Table:
         self.defaults = []
         self.onupdates = []
         self.required = []
+        self.booleans = set()
         #: Rows of one record can share the values of its columns.
         self._is_copied = True
         for column in table.columns:
@@ -135,6 +136,8 @@ class Table:
         process = implementation.bind_processor(_DIALECT)
         if process is not None:
             self.bind_processors[column.key] = process
+        if isinstance(column.type, sa.Boolean):
+            self.booleans.add(column.key)
         if column.default is not None:
             self.defaults.append((column.key, _default(column.default)))
         elif column.server_default is not None:
@@ -142,7 +145,7 @@ class Table:
             self.defaults.append((column.key, lambda: text))
         if column.onupdate is not None:
             self.onupdates.append((column.key, _default(column.onupdate)))
-        if not column.nullable and not column.primary_key and (
+        if not column.nullable and column.key != self.auto_id and (
                 column.server_default is None):
             self.required.append(column.key)
 

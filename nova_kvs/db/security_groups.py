@@ -4,6 +4,7 @@
 :source: nova.db.main.api, "security_group_*"
 """
 
+import nova.context
 from nova.db.main import models
 from nova import exception
 from oslo_db import exception as db_exc
@@ -74,6 +75,8 @@ def ensure_default(s, context):
     found, = s.load(wanted)
     group = found[0] if found else None
     if group is None:
+        # As security_group_create, which Nova calls for it, does.
+        nova.context.require_context(context)
         other = session.Session(s.database)
         group = other.insert(GROUPS, {
             "name": "default", "description": "default",

@@ -236,7 +236,11 @@ class Session:
         if not schema_table.affinities.keys() >= stored.keys():
             # The database is older than the models.
             raise errors.Fallback()
-        self.transaction.insert(table.name, stored)
+        try:
+            self.transaction.insert(table.name, stored)
+        except OverflowError as error:
+            # An integer beyond 64 bits.
+            raise db_exc.DBError(error) from error
         return row
 
     def _next_id(self, name):
@@ -301,6 +305,16 @@ class Session:
             else:
                 stored[name] = table.bind(name, value)
 
+    def reread(self, row):
+        """Let a changed row's values be what reading it again would give.
+        """
+        record = row._record
+        schema_table = self.schema_table(row._table)
+        _record, stored, _changed = self._dirty[record.table, record.key]
+        row.__dict__.update(row._table.values(record._replace(values={
+            name: schema_table.normalise(name, value)
+            for name, value in stored.items()})))
+
     def soft_delete(self, rows):
         """Mark rows as deleted as oslo.db's Query.soft_delete does.
 
@@ -359,6 +373,8 @@ class Session:
             raise
         except exceptions.KVSError as error:
             raise errors.translate(error) from error
+        except OverflowError as error:
+            raise db_exc.DBError(error) from error
         return [self.rows(found.table, records)
                 for found, records in zip(finds, _chosen(bound, answers))]
 
@@ -390,6 +406,9 @@ def _chosen(bound, answers):
 
 def _bind(schema_table, table, name, value):
     """Return a value as a column stores it."""
+    if name in table.booleans and type(value) is not bool:
+        # SQLAlchemy compares it as the type that it is.
+        return schema_table.normalise(name, value)
     return schema_table.normalise(name, table.bind(name, value))
 
 

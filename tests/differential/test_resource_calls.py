@@ -48,7 +48,8 @@ migration_filters = st.fixed_dictionaries({}, optional={
     "uuid": st.one_of(uuids, st.lists(uuids, max_size=2)),
     "status": st.one_of(statuses, st.lists(statuses, max_size=2)),
     "host": hosts, "source_compute": hosts, "node": hosts,
-    "migration_type": st.just("resize"), "hidden": st.booleans(),
+    "migration_type": st.just("resize"),
+    "hidden": st.sampled_from([True, False, "0", "1", "x"]),
     "instance_uuid": uuids, "user_id": users, "project_id": projects,
     "changes-since": times, "changes-before": times})
 
