@@ -56,13 +56,27 @@ def command(run):
     """
     @functools.wraps(run)
     def guarded(args):
+        from oslo_config import cfg
         try:
             _read_configuration(args.config_file)
             return run(args)
-        except exceptions.KVSError as error:
-            print("nova-kvs: error: %s" % one_line(error), file=sys.stderr)
-            return 2
+        except BrokenPipeError:
+            # Whoever reads the output has seen enough.
+            raise
+        # oslo.config looks at an option's value when it is asked for.
+        except (exceptions.KVSError, cfg.Error, OSError,
+                UnicodeError) as error:
+            return fail(error)
     return guarded
+
+
+def fail(error):
+    """Print an error.
+
+    :returns: the exit status of a command that found nothing out.
+    """
+    print("nova-kvs: error: %s" % one_line(error), file=sys.stderr)
+    return 2
 
 
 def one_line(error):
@@ -85,7 +99,7 @@ def _read_configuration(files):
         try:
             conf.CONF([], project="nova-kvs", default_config_files=files,
                       default_config_dirs=[])
-        except cfg.Error as error:
+        except (cfg.Error, OSError, UnicodeError) as error:
             raise exceptions.ConfigurationError(
                 "the configuration file is not valid: %s"
                 % one_line(error)) from error

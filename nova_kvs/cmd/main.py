@@ -18,7 +18,7 @@ import signal
 import sys
 
 from nova_kvs import cmd
-from nova_kvs import exceptions
+from nova_kvs.cmd import console
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,18 +48,16 @@ def main(argv=None):
 
     :param argv: arguments without the program's name; None for those of
         the process.
-    :returns: the exit status: 0 success, 1 failure, 2 wrong usage or
-        configuration, 128 plus the number of the signal that stopped it.
+    :returns: the exit status: 0 success, 1 something is wrong with what was
+        looked at, 2 nothing was found out, 128 plus the number of the
+        signal that stopped it.
     """
     try:
         args = build_parser().parse_args(argv)
         status = args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
-    except exceptions.ConfigurationError as error:
-        return _fail(2, error)
-    except exceptions.KVSError as error:
-        return _fail(1, error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
@@ -67,11 +65,11 @@ def main(argv=None):
         # written, not even by the flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-
-
-def _fail(status, error):
-    print("nova-kvs: error: %s" % error, file=sys.stderr)
-    return status
+    except OSError as error:
+        # What was printed could not be written: the disk is full. The flush
+        # at exit must not say so again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return console.fail(error)
 
 
 if __name__ == "__main__":

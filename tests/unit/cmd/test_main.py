@@ -3,8 +3,10 @@ import argparse
 import subprocess
 import sys
 
+from oslo_config import cfg
 import pytest
 
+from nova_kvs.cmd import console
 from nova_kvs.cmd import demo
 from nova_kvs.cmd import main
 from nova_kvs import exceptions
@@ -30,19 +32,48 @@ def test_wrong_usage_is_one_line(arguments, capsys):
     assert "error:" in one_line(capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("error, status", [
-    (exceptions.ConfigurationError(), 2),
-    (exceptions.StoreUnavailableError(), 1),
-    (KeyboardInterrupt(), 130),
-])
-def test_errors_become_a_status(error, status, monkeypatch, capsys):
+def test_interrupt_becomes_a_status(monkeypatch):
+    def run(args):
+        raise KeyboardInterrupt()
+
+    monkeypatch.setattr(demo, "run", run)
+    assert main.main(["demo"]) == 130
+
+
+@pytest.mark.parametrize("error", [
+    exceptions.StoreUnavailableError(), OSError("no space"),
+    cfg.ConfigFileValueError("no number"),
+    UnicodeEncodeError("utf-8", "a", 0, 1, "no text")])
+def test_errors_find_nothing_out(error, capsys):
+    @console.command
     def run(args):
         raise error
 
-    monkeypatch.setattr(demo, "run", run)
-    assert main.main(["demo"]) == status
-    if status != 130:
-        assert str(error) in one_line(capsys.readouterr().err)
+    assert run(argparse.Namespace(config_file=[])) == 2
+    assert str(error) in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", None])
+def test_configuration_that_is_no_text(content, tmp_path, capsys):
+    path = tmp_path / "nova.conf"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    assert main.main(["check", "kvs+memory:///x", "--config-file",
+                      str(path)]) == 2
+    assert "not valid" in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("output, status", [
+    (">/dev/full", 2), (">&-", 0)])
+def test_output_that_cannot_be_written(output, status):
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -m nova_kvs.cmd.main fsck '
+         "kvs+memory:///x " + output,
+         sys.executable], stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == status
+    assert b"Traceback" not in done.stderr
 
 
 def test_status_of_the_command_is_returned(monkeypatch):
