@@ -44,3 +44,14 @@ class Fence:
 
     def acknowledged(self):
         return min(self._counts.values(), default=self.replicas)
+
+
+def written(items, plan, failures):
+    """Return the indexes of writes that a node has run.
+
+    :param plan: of what it has answered.
+    :param failures: what it has answered by errors.
+    """
+    failed = {failure.index for failure in failures}
+    return [index for index in plan if index >= 0
+            and index not in failed and base.is_write(items[index])]

@@ -248,10 +248,7 @@ class RemoteStore(base.Store):
                     else:
                         replies[index] = reply
                 elif index == wire.WAIT:
-                    failed = {failure.index for failure in failures[before:]}
-                    if any(index >= 0 and index not in failed
-                           and base.is_write(items[index])
-                           for index in plan):
+                    if fences.written(items, plan, failures[before:]):
                         fence.note(node, reply)
                 elif index == wire.ROLE:
                     behind = self._near.check(node, reply, wanted)
@@ -269,10 +266,10 @@ class RemoteStore(base.Store):
             if isinstance(exc, redis_exceptions.AuthenticationError):
                 raise wire.reply_error(exc, None, node.address) from exc
             lost = [index for index in plan[position:] if index >= 0]
-            if not lost and fence is not None:
-                # Only WAIT's reply is missing: write and ask again.
-                lost = [index for index in plan if index >= 0
-                        and base.is_write(items[index])][-1:]
+            if wire.WAIT in plan[position:]:
+                # Nor is it known which replicas have what was answered.
+                lost += fences.written(
+                    items, plan[:position], failures[before:])
             failures.extend(Failure(index, exc, node) for index in lost)
             if isinstance(exc, redis_exceptions.BusyLoadingError) and (
                     plan[position] >= 0):

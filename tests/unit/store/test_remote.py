@@ -251,12 +251,35 @@ def test_a_repeated_write_is_fenced_before_wait(log):
     assert _sent(log)[1][1] == (b"SET", b"a{t}w", b"", b"PX", b"1000")
 
 
-def test_a_lost_reply_to_wait_repeats_the_last_write(log):
+def test_a_lost_reply_to_wait_repeats_the_write(log):
     node = stubs.StubNode("a", log, b"OK", b"v", stubs.LOST,
                           b"OK", b"OK", 2)
     store = stubs.StubStore([node])
     assert store.batch([_set(b"a{t}"), _get(b"a{u}")], replicas=2) == [
         b"OK", b"v", 2]
+
+
+@pytest.mark.parametrize("answered", [1, 2])
+def test_a_lost_reply_to_wait_repeats_every_write(log, answered):
+    """A new master need not have what the old one has answered."""
+    node = stubs.StubNode(
+        "a", log, *[b"OK"] * answered, stubs.LOST, b"OK", b"OK", b"OK", 1)
+    store = stubs.StubStore([node])
+    assert store.batch([_set(b"a{t}"), _set(b"a{u}")], replicas=1) == [
+        b"OK", b"OK", 1]
+    assert [command[1] for command in _sent(log)[1][:2]] == [
+        b"a{t}", b"a{u}"]
+
+
+def test_a_lost_reply_to_wait_does_not_repeat_what_was_refused(log):
+    refused = redis_exceptions.ResponseError("WRONGTYPE")
+    node = stubs.StubNode(
+        "a", log, refused, b"OK", stubs.LOST, b"OK", b"OK", 1)
+    store = stubs.StubStore([node])
+    with pytest.raises(exceptions.StoreReplyError, match="WRONGTYPE"):
+        store.batch([_set(b"a{t}"), _set(b"a{u}")], replicas=1)
+    assert [command[1] for command in _sent(log)[1][:-1]] == [
+        b"a{u}", b"a{u}w"]
 
 
 def test_wait_of_a_node_that_refused_the_write_does_not_count(log):
