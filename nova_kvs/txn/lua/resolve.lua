@@ -109,8 +109,9 @@ local function write(command, key, list)
   end
 end
 
--- What frees memory first: Redis lets a script that has written go on when
--- there is no more memory.
+-- What frees memory first, and something in any case: Redis lets a script
+-- that has written go on when there is no more memory.
+redis.call('DEL', KEYS[2])
 write('HDEL', KEYS[1], deletes)
 write('ZREM', KEYS[3], removes)
 write('HSET', KEYS[1], puts)
