@@ -246,12 +246,22 @@ class Near:
         # First all connections: to open one takes several times as long as
         # what is measured.
         asked = []
-        for node in hosts.values():
+        limit = now + LIMIT_S
+        # Somebody's read waits for this: hosts that do not answer share the
+        # time, and those that did last time come before them.
+        for node in sorted(hosts.values(), key=self._distance):
+            begun_at = time.monotonic()
             try:
-                asked.append((node, node.acquire(
-                    time.monotonic() + LIMIT_S)))
+                if begun_at < limit:
+                    asked.append((node, node.acquire(limit)))
+                    continue
             except wire.LOST:
-                self._failed(node)
+                if (time.monotonic() < limit
+                        or begun_at <= limit - LIMIT_S / 2):
+                    self._failed(node)
+                    continue
+            # It had little time, or none: the next measurement is its.
+            _measure_at.pop(node.address[0], None)
         found = dict.fromkeys(hosts, _INFINITE)
         for _ in range(PINGS):
             asked = self._ping(asked, found)

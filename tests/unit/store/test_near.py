@@ -238,3 +238,76 @@ def test_one_caller_at_a_time_measures(monkeypatch):
     assert not near.must_measure()
     now += nearness.MEASURE_S
     assert near.must_measure()
+
+
+class Clock:
+    """A clock that a host's silence moves on."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class Silent(stubs.StubNode):
+    """A node of a host that does not answer."""
+
+    clock = None
+    needs_s = float("inf")
+
+    def acquire(self, deadline):
+        self.log.append(self.name)
+        left_s = deadline - self.clock()
+        self.clock.now += min(left_s, self.needs_s)
+        if left_s < self.needs_s:
+            raise redis_exceptions.TimeoutError("connecting")
+        return stubs.StubConnection(self)
+
+
+@pytest.fixture
+def silent(log, monkeypatch):
+    """Return a function that makes such nodes; no host is known yet."""
+    monkeypatch.setattr(Silent, "clock", Clock())
+    monkeypatch.setattr(nearness.time, "monotonic", Silent.clock)
+    monkeypatch.setattr(nearness, "_measure_at", {})
+    monkeypatch.setattr(
+        nearness.Near, "_ping", lambda self, asked, found: asked)
+
+    def make(name, needs_s=Silent.needs_s):
+        node = Silent(name, log)
+        node.needs_s = needs_s
+        return node
+
+    return make
+
+
+def test_hosts_that_do_not_answer_share_the_time(log, silent):
+    near = nearness.Near()
+    near._distances = {"x": 0.1}
+    nodes = [silent("a"), silent("b"), silent("x", 0.1)]
+    start = Silent.clock()
+    near.measure(nodes)
+    assert Silent.clock() <= start + nearness.LIMIT_S
+    # Known to answer, it is not kept waiting by the others.
+    assert [entry for entry in log if type(entry) is str] == ["x", "a"]
+    assert nodes[2].idle
+    del log[:]
+    Silent.clock.now += nearness.MEASURE_S
+    near.measure(nodes)
+    assert log == ["x", "b", ("release", "x")]
+    Silent.clock.now += nearness.FAILED_AGAIN_S
+    del log[:]
+    near.measure(nodes)
+    assert log == ["x", "a", ("release", "x")]
+
+
+def test_a_host_that_had_little_time_has_not_failed(log, silent):
+    near = nearness.Near()
+    near._distances = {}
+    nodes = [silent("a", 0.9 * nearness.LIMIT_S),
+             silent("b", 0.5 * nearness.LIMIT_S)]
+    near.measure(nodes)
+    assert nodes[0].idle and not nodes[1].idle
+    near.measure(nodes)
+    assert nodes[1].idle
