@@ -12,6 +12,7 @@ from redis import exceptions as redis_exceptions
 from nova_kvs import exceptions
 from nova_kvs.store import base
 from nova_kvs.store import connection as wire
+from nova_kvs.store import near as nearness
 from nova_kvs.store import remote
 
 #: A lost server makes a process ask the sentinels at most this often.
@@ -56,11 +57,25 @@ class SentinelStore(remote.RemoteStore):
 
     def _route_near(self, items, deadline):
         near = self._near
-        if self._master is None or near.must_measure():
-            # Nobody tells of replicas that come and go.
-            near.measure([self._load(deadline), *self._replicas])
+        if near.must_measure() or self._master is None:
+            self._look_around(deadline)
+            near.measure([self._master, *self._replicas])
         return {near.choose(self._master, self._replicas):
                 range(len(items))}
+
+    def _look_around(self, deadline):
+        """Learn of replicas that come and go: nobody tells of them.
+
+        :raises NotSent: if no server is known, either.
+        """
+        if self._master is not None:
+            # A read that could do without the sentinels waits for them.
+            deadline = min(deadline, time.monotonic() + nearness.LIMIT_S)
+        try:
+            self._load(deadline)
+        except remote.NotSent:
+            if self._master is None:
+                raise
 
     def _learn(self, items, failures, deadline):
         now = time.monotonic()

@@ -7,6 +7,7 @@ import pytest
 from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
+from nova_kvs.store import near as nearness
 from nova_kvs.store import remote
 from nova_kvs.store import sentinel
 from nova_kvs.store import url as store_url
@@ -103,6 +104,32 @@ def test_reads_go_to_healthy_replicas_on_request():
                         _replica(b"r2", b"slave")]])
     assert store.route(GET, SET) == {("r2", 2): [0], ("m1", 7): [1]}
     assert store.route(GET, SET, repeated=True) == {("m1", 7): [0, 1]}
+
+
+def test_reads_near_by_do_without_sentinels(monkeypatch):
+    measured = []
+    monkeypatch.setattr(
+        nearness.Near, "measure",
+        lambda self, nodes: measured.append([node.address for node in nodes]))
+    store = Sentinel("&read_from=nearest", a=[
+        [b"m1", b"7"], [_replica(b"r1", b"slave")]])
+
+    def route():
+        # Now distances are to be measured.
+        store._near._measure_at = 0.0
+        return [node.address for node in store._route_near(
+            [GET], time.monotonic() + 5)]
+
+    assert route() == [("m1", 7)]
+    store.answers["a"] = GONE
+    assert route() == [("m1", 7)]
+    assert store.asked == ["a", "a", "z"]
+    assert measured == 2 * [[("m1", 7), ("r1", 2)]]
+
+
+def test_reads_near_by_need_sentinels_once():
+    with pytest.raises(exceptions.StoreUnavailableError):
+        Sentinel("&read_from=nearest").batch([GET], near=True)
 
 
 def test_sentinels_have_their_own_password():
