@@ -32,8 +32,11 @@ CONFIRM_S = 1.0
 EMPTY_S = 5.0
 #: Keys that are watched by one link; with more all are forgotten.
 MOST_KEYS = 100000
-#: Bytes of the replies that a process remembers of a store.
+#: Bytes that what a process remembers of a store may take.
 MOST_BYTES = 16 << 20
+#: What one reply takes besides what came for it: the item, its keys, what it
+#: is parsed into. 950 were measured, of reads that found nothing.
+_REPLY_BYTES = 1000
 
 #: What Redis says unasked; hiredis tells it from replies since 3.2.
 _PUSH = getattr(hiredis, "PushNotification", None)
@@ -119,6 +122,19 @@ class Link(wire.Connection):
         """Disconnect: what was read by it is not current any more."""
         self.tokens.clear()
         super().close()
+
+    def free(self):
+        """Let go of what a closed link has no use for.
+
+        Only by who holds the lock. What is remembered refers to the link,
+        for as long as nothing else takes its place.
+        """
+        self._buffer = self._feed = None
+        self._next_reply = _read_closed
+
+
+def _read_closed():
+    raise redis_exceptions.ConnectionError("the link was closed")
 
 
 class _LinkNode(wire.Node):
@@ -212,7 +228,9 @@ class Tracking:
             link.lock.release()
 
     def _drop(self, link):
+        """Close a link whose lock is held."""
         link.close()
+        link.free()
         for node, known in list(self._links.items()):
             if known is link:
                 self._links.pop(node, None)
@@ -285,7 +303,8 @@ class Tracking:
         stats = self._stats
         stats.commands += len(found)
         stats.bytes_in += link.received_bytes
-        size_bytes = link.received_bytes // (len(found) or 1)
+        size_bytes = (
+            _REPLY_BYTES + link.received_bytes // (len(found) or 1))
         link.received_bytes = 0
         now = time.monotonic()
         for index in found:
@@ -324,8 +343,10 @@ class Tracking:
 
     def close(self):
         """Close all links."""
+        # Other threads may be using them.
         for link in list(self._links.values()):
-            self._drop(link)
+            link.close()
+        self._links.clear()
 
 
 class _Refused(Exception):

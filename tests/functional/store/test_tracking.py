@@ -229,16 +229,36 @@ def test_nothing_found_is_remembered_for_a_while_only(store, monkeypatch):
 
 
 def test_memory_is_bounded(store, monkeypatch):
-    monkeypatch.setattr(tracking, "MOST_BYTES", 10000)
+    monkeypatch.setattr(tracking, "MOST_BYTES", 20000)
     store.batch([base.command(b"SET", key, b"x" * 1000) for key in KEYS])
     for key in KEYS:
         _read(store, _get(key))
     known = store._tracking
     assert 5 < len(known._known) < 10
     assert known._size_bytes == sum(
-        size for _, _, _, size in known._known.values()) <= 10000
+        size for _, _, _, size in known._known.values()) <= 20000
     assert _read(store, _get(KEYS[-1]))[1] == 0
     assert _read(store, _get(KEYS[0]))[1] == 1
+
+
+def test_what_was_not_found_takes_memory_too(store, monkeypatch):
+    monkeypatch.setattr(tracking, "MOST_BYTES", 10000)
+    for key in KEYS:
+        _read(store, _get(key + b"none"))
+    assert 5 < len(store._tracking._known) < 10
+
+
+def test_a_link_that_was_lost_keeps_no_buffer(servers, store):
+    _read(store)
+    links = list(store._tracking._links.values())
+    assert _kill_links(servers)
+    _read(store)
+    assert store._tracking._known
+    for link in links:
+        assert link._buffer is None
+        with pytest.raises(wire.LOST):
+            link.read()
+        assert not link.catch_up()
 
 
 def test_the_number_of_keys_is_bounded(store, monkeypatch):
