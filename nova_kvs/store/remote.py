@@ -134,10 +134,13 @@ class RemoteStore(base.Store):
             items, replicas, replicas_timeout_ms, near, deadline)
 
     def _answer_tracked(self, items, deadline):
+        def route(missing):
+            # To masters, whatever read_from_replicas says: replicas of a
+            # cluster refuse what comes by a link.
+            return self._route(items, missing, deadline, repeated=True)
+
         try:
-            return self._tracking.answer(
-                items, lambda missing: self._route(items, missing, deadline),
-                deadline)
+            return self._tracking.answer(items, route, deadline)
         except NotSent:
             return None
 

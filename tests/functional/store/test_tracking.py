@@ -341,6 +341,16 @@ def test_a_busy_link_is_not_waited_for(store):
     assert _read(store)[0] == [b"1"] * len(KEYS)
 
 
+def test_replicas_are_not_asked_for_what_is_remembered():
+    with fixtures.RedisClusterFixture(1, 1) as cluster:
+        store = registry.get_store(
+            cluster.url("db", read_from_replicas="true"), options=OPTIONS)
+        store.batch([_set(key, 1) for key in KEYS])
+        assert _read(store) == ([b"1"] * len(KEYS), 1)
+        assert _read(store) == ([b"1"] * len(KEYS), 0)
+        store.close()
+
+
 def test_transactions_read_what_is_committed(servers, store):
     """Intents and missing records are the masters' business."""
     database = base.database_name("tracking")
