@@ -176,7 +176,7 @@ class Tracking:
 
         :param route: function of indexes of items that returns ``{node:
             [index]}``.
-        :param deadline: time.monotonic() that connecting must not pass.
+        :param deadline: time.monotonic() that this must not pass.
         :returns: list of replies; None if they are to be asked for in the
             usual way: a link is in use, cannot be made or has failed, or a
             reply was an error.
@@ -275,7 +275,11 @@ class Tracking:
             self._stats.round_trips += 1
             while asked:
                 link, plan, watched = asked[-1]
+                left_s = deadline - time.monotonic()
+                if left_s < self._settings.socket_timeout:
+                    link.limit(max(0.01, left_s))
                 self._take(link, plan, watched, items, replies)
+                link.unlimit()
                 link.confirm(asked_at)
                 asked.pop()
         except (_Refused, *wire.LOST):

@@ -218,6 +218,26 @@ def test_a_silent_server_is_believed_for_a_moment_only(
         store.close()
 
 
+def test_a_silent_server_is_not_waited_for_beyond_the_request(
+        servers, monkeypatch):
+    monkeypatch.setattr(tracking, "CONFIRM_S", 0.0)
+    store = registry.get_store(servers.url("silent"), options={
+        "read_from": "memory", "request_timeout": 0.5,
+        "socket_timeout": 20.0})
+    _read(store)
+    for node in servers.nodes:
+        servers.pause(node)
+    start = time.monotonic()
+    try:
+        with pytest.raises(exceptions.StoreUnavailableError):
+            _read(store)
+    finally:
+        for node in servers.nodes:
+            servers.resume(node)
+        store.close()
+    assert time.monotonic() - start < 10
+
+
 def test_nothing_found_is_remembered_for_a_while_only(store, monkeypatch):
     """Of a slot that moved the old server tells nothing."""
     empty = base.command(b"HGETALL", KEYS[0] + b"none")
