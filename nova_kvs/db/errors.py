@@ -7,6 +7,9 @@ from oslo_db import exception as db_exc
 
 from nova_kvs import exceptions
 
+#: What ``translate`` is for.
+INTERNAL = (exceptions.KVSError, UnicodeEncodeError)
+
 
 class Fallback(Exception):
     """Raised by a native function for a call that Nova's own must do."""
@@ -15,9 +18,12 @@ class Fallback(Exception):
 def translate(error):
     """Return the oslo.db exception for an internal error.
 
-    :param error: a KVSError.
+    :param error: a KVSError, or the UnicodeEncodeError of text that cannot
+        be stored.
     :returns: an exception to raise from it.
     """
+    if isinstance(error, UnicodeEncodeError):
+        return db_exc.DBInvalidUnicodeParameter()
     if isinstance(error, exceptions.ConflictError):
         return db_exc.DBDeadlock(error)
     if isinstance(error, exceptions.DuplicateKeyError):

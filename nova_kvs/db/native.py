@@ -217,7 +217,7 @@ def _register(function, target, resolve, writes, require_context, near):
                 return run(kvs, context, args, kwargs)
         except Fallback:
             pass
-        except exceptions.KVSError as error:
+        except errors.INTERNAL as error:
             raise errors.translate(error) from error
         except OverflowError as error:
             # An integer beyond 64 bits.

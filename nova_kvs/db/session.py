@@ -371,7 +371,7 @@ class Session:
                 [self._access(found.table, found.equal) for found in bound])
         except exceptions.ConflictError:
             raise
-        except exceptions.KVSError as error:
+        except errors.INTERNAL as error:
             raise errors.translate(error) from error
         except OverflowError as error:
             raise db_exc.DBError(error) from error

@@ -9,8 +9,8 @@ import msgpack
 
 from nova_kvs import exceptions
 
-# Text that SQLite could not have stored still has to survive a round trip,
-# as it does in keyspace.
+# Lone surrogates, which no SQL database takes, are no text to store; but
+# where they are, they can be read, as in keyspace.
 _UNICODE_ERRORS = "surrogatepass"
 
 
@@ -18,13 +18,10 @@ def encode(values):
     """Return the payload of a record.
 
     :param values: dict of int, float, str and bytes, without Nones.
+    :raises UnicodeEncodeError: if text is not: no statement of the dialect
+        could read the row, nor could an export write it.
     """
-    try:
-        # In half the time that it takes to say how to encode what hardly
-        # ever is there.
-        return msgpack.packb(values)
-    except UnicodeEncodeError:
-        return msgpack.packb(values, unicode_errors=_UNICODE_ERRORS)
+    return msgpack.packb(values)
 
 
 def decode(payload, where):

@@ -18,7 +18,6 @@ from nova_kvs.db import engines
 from nova_kvs.db import errors
 from nova_kvs.db import overrides
 from nova_kvs.db import session
-from nova_kvs import exceptions
 
 #: "module:qualified name" of Placement's function -> what stands there.
 REGISTRY = {}
@@ -96,7 +95,7 @@ def _register(target, find_context, run):
                 return run(own, session.Session(kvs, False), args, kwargs)
         except Fallback:
             pass
-        except exceptions.KVSError as error:
+        except errors.INTERNAL as error:
             raise errors.translate(error) from error
         return own(*args, **kwargs)
 

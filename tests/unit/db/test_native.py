@@ -7,6 +7,7 @@ from nova import context as nova_context
 from nova.db.main import models
 from nova import exception
 from oslo_db import exception as db_exc
+from oslo_utils import uuidutils
 import pytest
 
 from nova_kvs.db import engines
@@ -33,6 +34,32 @@ def _service(cloud, **values):
     return _call(cloud, "service_create", {
         "host": "h", "binary": "nova-compute", "topic": "compute",
         "report_count": 0, **values})
+
+
+@pytest.fixture
+def pair():
+    pair = clouds.Pair()
+    yield pair
+    pair.close()
+
+
+def test_text_that_is_none_is_refused_as_by_sqlite(pair):
+    """No SQL database takes lone surrogates, and no export writes them."""
+    server = {"uuid": uuidutils.generate_uuid(), "project_id": "p1"}
+    pair.call("instance_create", clouds.context(), server)
+    for name, *args in (
+            ("service_create", {"host": "h", "topic": "\ud800"}),
+            ("service_create", {"host": "\udc00", "topic": "t"}),
+            ("instance_create", {
+                "uuid": uuidutils.generate_uuid(),
+                "metadata": {"k": "\ud800"}}),
+            ("instance_update", server["uuid"], {"display_name": "\ud800"}),
+            ("instance_metadata_update", server["uuid"], {"\ud800": "v"},
+             False)):
+        pair.call(name, clouds.context(), *args)
+        with pytest.raises(db_exc.DBInvalidUnicodeParameter):
+            _call(pair.kvs, name, *args)
+    pair.compare_rows()
 
 
 def test_conflict_is_retried(cloud, monkeypatch):

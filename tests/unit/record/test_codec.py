@@ -21,6 +21,15 @@ def test_what_was_encoded_is_decoded(values):
         name: type(value) for name, value in values.items()}
 
 
+def test_lone_surrogates_are_read_but_not_written():
+    """Before they were refused they could be stored."""
+    with pytest.raises(UnicodeEncodeError):
+        codec.encode({"value": "\ud800"})
+    payload = msgpack.packb(
+        {"value": "\ud800"}, unicode_errors="surrogatepass")
+    assert codec.decode(payload, b"f") == {"value": "\ud800"}
+
+
 @given(VALUES.filter(bool), st.data())
 def test_a_truncated_record_is_refused(values, data):
     payload = codec.encode(values)

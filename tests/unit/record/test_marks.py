@@ -352,12 +352,12 @@ def test_damage_is_told(db):
             found(db, "host", "h")
 
 
-def test_values_that_no_sql_database_takes(db):
+def test_values_that_look_like_keys(db):
     databases.insert(db, "instances", server(
-        1, user_id="\udc80\0}", host="h}\0", uuid="{}"))
+        1, user_id="\0}", host="h}\0", uuid="{}"))
     flush(db)
     rows, = db.begin().load([wanted("host", "h}\0")])
-    assert rows[0].values["user_id"] == "\udc80\0}"
+    assert rows[0].values["user_id"] == "\0}"
     assert type(rows[0]) is access.Values
 
 
