@@ -174,6 +174,13 @@ def decode(table, field, payload):
     return row
 
 
+def decode_value(table, field, value):
+    """Return the values of a record as ``decode``, of all its bytes."""
+    if len(value) < VERSION.size:
+        raise exceptions.CorruptRecordError(field=field)
+    return decode(table, field, value[VERSION.size:])
+
+
 class Check(abc.ABC):
     """One thing that may be wrong."""
 

@@ -98,11 +98,10 @@ class Examiner:
             made.append(record_checks.UnknownTable(partition, field))
             return
         try:
-            if len(value) < _VERSION_BYTES:
-                raise exceptions.CorruptRecordError(field=field)
-            row = checks.decode(table, field, value[_VERSION_BYTES:])
+            row = checks.decode_value(table, field, value)
         except exceptions.CorruptRecordError:
-            made.append(record_checks.Undecodable(partition, field, value))
+            made.append(record_checks.UndecodableRecord(
+                partition, field, value))
             return
         if table.auto_id is not None:
             number = row.get(table.auto_id)

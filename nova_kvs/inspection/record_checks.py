@@ -21,11 +21,11 @@ def _where(partition, field):
 
 
 class Undecodable(checks.Check):
-    """A record, unique key or intent that cannot be read."""
+    """A unique key or intent that cannot be read."""
 
     IS_CERTAIN = True
 
-    def __init__(self, partition, field, value, kind="record-undecodable"):
+    def __init__(self, partition, field, value, kind):
         self._partition = partition
         self._field = field
         self._value = value
@@ -52,6 +52,27 @@ class Undecodable(checks.Check):
         done, = context.store.run([base.ScriptCall(
             DISCARD, (self._partition.key,), (self._field, self._value))])
         return bool(done)
+
+
+class UndecodableRecord(Undecodable):
+    """A record that cannot be read."""
+
+    # A migration may have stored it, by another primary key, after the
+    # schema was read that the walk went by.
+    IS_CERTAIN = False
+
+    def __init__(self, partition, field, value):
+        super().__init__(partition, field, value, "record-undecodable")
+
+    def verdict(self, context, results):
+        table = context.table_of(self._field)
+        if table is None:
+            return None
+        try:
+            checks.decode_value(table, self._field, self._value)
+        except exceptions.CorruptRecordError:
+            return super().verdict(context, results)
+        return None
 
 
 class UnknownTable(checks.Check):

@@ -8,6 +8,7 @@ import pytest
 from nova_kvs.cmd import main
 from nova_kvs import exceptions
 from nova_kvs.inspection import fsck
+from nova_kvs.inspection import walk
 from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record import index as indexing
@@ -510,6 +511,29 @@ def test_fsck_while_the_database_is_written(db):
     assert failures == []
     databases.tidy(db)
     assert check(db).found == {}
+
+
+def test_records_that_a_migration_stores_by_another_key_stay(
+        db, monkeypatch):
+    """And only the schema of before cannot read them."""
+    used = databases.another(db)
+    walked = walk.keys
+
+    def keys(store, name):
+        if used.schema.version == 1:
+            tx = databases.another(db).begin()
+            tx.set_schema([
+                *databases.DDL[:-1], "CREATE TABLE notes (author "
+                "VARCHAR(255) NOT NULL PRIMARY KEY, text TEXT)"])
+            tx.commit()
+        return walked(store, name)
+
+    monkeypatch.setattr(walk, "keys", keys)
+    report = fsck.Fsck(used, LIFETIME_MS, [].append).run()
+    assert used.schema.version == 2
+    assert report.found == {}
+    assert databases.load(used, access.FullScan("notes")) == [[
+        {"author": "a"}]]
 
 
 def test_many_suspects_are_settled_in_between(db, monkeypatch):
