@@ -102,18 +102,22 @@ class Housekeeper:
                     commands[mark] = marks.dropping(mark, left)
                 # One must stay: the newest that is the row's. A check that
                 # stopped when the row had left the index may still remove
-                # those of before.
+                # those of before. Nobody can tell which of several of one
+                # version that is: the others' transactions, which made the
+                # same move, failed, and checks of theirs may be about to
+                # remove their own. All of them stay until the row leaves.
                 keep = None
                 if (slot, prefix) in needed:
-                    keep = max(
-                        [member for member in members
-                         if indexing.version_of(member) <= version]
-                        or members, key=_by_version, default=None)
+                    versions = [indexing.version_of(member)
+                                for member in members]
+                    keep = max([number for number in versions
+                                if number <= version] or versions,
+                               default=None)
                 for member in members:
-                    if member == keep:
+                    number = indexing.version_of(member)
+                    if number == keep:
                         continue
-                    if (member == own
-                            or indexing.version_of(member) <= version):
+                    if member == own or number <= version:
                         commands[slot, member] = base.Command(
                             slot, (b"ZREM", slot, member))
                     else:
@@ -237,7 +241,3 @@ class Housekeeper:
                 self._owner.grace_ms).item())
         if commands:
             self._owner.store.batch(commands)
-
-
-def _by_version(member):
-    return indexing.version_of(member), member

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+
 import msgpack
 import pytest
 
@@ -183,6 +185,66 @@ def test_a_check_that_is_held_up_leaves_a_row_that_came_back(
     found, = databases.load(databases.another(db), access.ByIndex(
         "instances", ("host",), (("a",),)))
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("order", [(0, 255), (255, 0)])
+def test_a_check_that_is_held_up_leaves_a_row_that_made_the_same_move(
+        db, monkeypatch, order):
+    """Both hints have one version, and only chance tells them apart."""
+    db.grace_ms = 10 ** 6
+    nonces = list(order)
+    monkeypatch.setattr(
+        os, "urandom", lambda size: bytes([nonces[0] if nonces else 7]) * size)
+    databases.insert(db, "instances", {"uuid": "u", "host": "b"})
+    queued = _queued(db)
+
+    def fail(name):
+        if name == "before_commit":
+            raise exceptions.ConflictError()
+
+    failing = databases.open_again("kvs+memory:///" + db.name, fail, True)
+    failing.grace_ms = 10 ** 6
+    with pytest.raises(exceptions.ConflictError):
+        databases.update(failing, "instances", (1,), host="a")
+    failed = [checks for checks in _queued(db) if checks not in queued]
+    assert failed
+    nonces.pop(0)
+    slow, other = databases.another(db), databases.another(db)
+    read = slow._housekeeper._read
+
+    def stop(wanted):
+        found = read(wanted)
+        databases.update(db, "instances", (1,), host="a")
+        assert len(hints(db, "instances", HOST, "a")) == 2
+        other._housekeeper.check_hints(
+            [checks for checks in _queued(db) if checks not in failed])
+        return found
+
+    monkeypatch.setattr(slow._housekeeper, "_read", stop)
+    slow._housekeeper.check_hints(failed)
+    assert len(hints(db, "instances", HOST, "a")) == 1
+    found, = databases.load(databases.another(db), access.ByIndex(
+        "instances", ("host",), (("a",),)))
+    assert len(found) == 1
+    # Nor do both checks at once remove both, or anything for good.
+    db._housekeeper.check_hints(_queued(db))
+    assert len(hints(db, "instances", HOST, "a")) == 1
+
+
+def test_hints_of_one_version_go_when_the_row_leaves(db):
+    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+    member, = hints(db, "instances", HOST, "a")
+    table = db.schema.tables["instances"]
+    slot, = [key for key in indexing.slot_keys(
+        db.name, table, table.index(HOST), "a")
+        if db.store.execute([base.command(b"ZSCORE", key, member)])[0]
+        is not None]
+    db.store.execute([base.command(b"ZADD", slot, 0, member[:-4] + b"same")])
+    databases.tidy(db)
+    assert len(hints(db, "instances", HOST, "a")) == 2
+    databases.update(db, "instances", (1,), host="b")
+    databases.tidy(db)
+    assert hints(db, "instances", HOST, "a") == []
 
 
 def test_a_commit_that_is_held_up_until_its_hints_were_checked(
