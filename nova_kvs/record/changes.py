@@ -52,6 +52,7 @@ class Changes:
     def __init__(self, tx, floors, unique_versions):
         self._database = tx.database
         self._views = tx.views
+        self._are_listed = tx.has_read_lately()
         self._home = tx.table_partition
         self._floors = floors
         self._unique_versions = unique_versions
@@ -153,7 +154,8 @@ class Changes:
             values = indexing.unique_values(unique, row)
             if values is not None:
                 self._put_unique(table, unique, values, partition, field)
-        if not at_home and (view is None or not view.has_records()):
+        if not at_home and (view is None or not view.has_records()
+                            or not self._are_listed):
             self._list(partition, table.kind)
 
     def _list(self, partition, kind):

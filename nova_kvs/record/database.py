@@ -150,6 +150,9 @@ class Database:
         #: (table's name, id) that were given out to rows others belong to.
         self.fresh_ids = set()
         self.grace_ms = int(settings.hint_grace * 1000)
+        #: For how long a partition that held a record when it was read is
+        #: taken to be listed: it takes two graces to tidy it away.
+        self.listed_s = settings.hint_grace / 2
         self._block = settings.id_block_size
         self._ids = {}
         #: Table's name -> (size of the last block, when it was taken).

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a transaction reads: tables, views of partitions, loads."""
 
+import time
+
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import access
@@ -60,6 +62,8 @@ class Reader:
         self.scanned = set()
         #: Read -> its result, of what may be behind.
         self.unverified = {}
+        #: When the first of them was read, None: not yet.
+        self.read_s = None
 
     # For the paths ----------------------------------------------------------
 
@@ -284,6 +288,8 @@ class Reader:
         check = self._owner.schema_read()
         if check is not None:
             batch.append(check)
+        if self.read_s is None:
+            self.read_s = time.monotonic()
         results = self._owner.coordinator.read(batch, self._near)
         if check is not None:
             self._owner.see_schema(results.pop())

@@ -284,6 +284,12 @@ class RecordTransaction(reader.Reader):
                 self.database, self._schema.version, self._new_schema.ddl)
         return batch
 
+    def has_read_lately(self):
+        """Tell whether partitions with records are still in the directory.
+        """
+        return self.read_s is None or (
+            time.monotonic() - self.read_s < self._owner.listed_s)
+
     def _entries(self, batch):
         """Return what is added to hints and the queue with the commit."""
         if not (batch.hint_checks or batch.partition_checks

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import time
 
 import msgpack
 import pytest
@@ -8,6 +9,7 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record import index as indexing
+from nova_kvs.record import record_store
 from nova_kvs.txn import commit
 from nova_kvs.txn import reading
 from tests import base
@@ -323,6 +325,25 @@ def test_a_partition_is_listed_once(db):
                                    for number in range(5)])
     databases.tidy(db)
     assert entries(db) == 0
+
+
+def test_a_partition_is_listed_again_after_a_long_pause(db, monkeypatch):
+    """The record that the transaction saw in it may have gone meanwhile."""
+    databases.insert(db, "instance_metadata", {
+        "instance_uuid": "u", "key": "a"})
+    slow = databases.another(db).begin()
+    slow.load([access.ByPartition("instance_metadata", ("u",))])
+    databases.delete(db, "instance_metadata", (1,))
+    databases.tidy(db)
+    assert not listed(db)
+    now_s = time.monotonic()
+    monkeypatch.setattr(record_store.time, "monotonic", lambda: now_s + 120)
+    slow.insert("instance_metadata", {"instance_uuid": "u", "key": "b"})
+    slow.commit()
+    databases.tidy(db)
+    assert listed(db) == {keyspace.partition(db.name, "s", "u")}
+    assert len(databases.load(
+        databases.another(db), access.FullScan("instance_metadata"))[0]) == 1
 
 
 def test_a_late_look_does_not_hide_a_partition_that_is_listed_once(db):
