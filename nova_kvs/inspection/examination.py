@@ -125,7 +125,8 @@ class Examiner:
             if len(value) < _VERSION_BYTES:
                 raise exceptions.CorruptRecordError(field=field)
             made.append(record_checks.UniqueHeld(
-                partition, field, value[_VERSION_BYTES:], is_inside))
+                self._context, partition, field, value[_VERSION_BYTES:],
+                is_inside))
         except exceptions.CorruptRecordError:
             made.append(record_checks.Undecodable(
                 partition, field, value, "unique-undecodable"))

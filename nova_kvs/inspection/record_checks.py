@@ -5,6 +5,7 @@ import base64
 
 from nova_kvs import exceptions
 from nova_kvs.inspection import checks
+from nova_kvs.inspection import keys
 from nova_kvs import keyspace
 from nova_kvs.record import codec
 from nova_kvs.store import base
@@ -98,15 +99,24 @@ class UnknownTable(checks.Check):
         return _where(self._partition, self._field)
 
 
-def _is_owner(payload):
-    """Tell whether a unique key's payload can be read."""
-    for length in (1, 2):
-        try:
-            codec.decode_list(payload, b"", length)
-        except exceptions.CorruptRecordError:
-            continue
-        return True
-    return False
+def _owner_of(context, partition, field, payload, is_inside):
+    """Return the owner that a unique key names: partition and field.
+
+    :raises nova_kvs.exceptions.CorruptRecordError: if it names none: what
+        is no key of the database must not be read, nor written.
+    """
+    owner_field, *other = codec.decode_list(
+        payload, field, 1 if is_inside else 2)
+    if type(owner_field) is not bytes or (
+            owner_field[:1] != keyspace.RECORD):
+        raise exceptions.CorruptRecordError(field=field)
+    if is_inside:
+        return partition, owner_field
+    key, = other
+    if type(key) is not bytes or keys.classify(
+            key, context.name).type is not keys.KeyType.PARTITION:
+        raise exceptions.CorruptRecordError(field=field)
+    return keyspace.Partition(key), owner_field
 
 
 class UniqueNeeded(checks.Check):
@@ -126,9 +136,17 @@ class UniqueNeeded(checks.Check):
         stored = results[0].cells.get(self._unique_field)
         cell = results[1].cells.get(self._field)
         payload = self._payload(context, cell)
-        if payload is None or stored is not None and (
-                stored.payload == payload or not _is_owner(stored.payload)):
+        if payload is None:
             return None
+        if stored is not None:
+            if stored.payload == payload:
+                return None
+            try:
+                _owner_of(context, self._partition, self._unique_field,
+                          stored.payload, self._partition == self._owner)
+            except exceptions.CorruptRecordError:
+                # A check of its own.
+                return None
         return checks.Fault(
             "unique-missing",
             (cell.version, stored and stored.version, payload))
@@ -149,7 +167,8 @@ class UniqueNeeded(checks.Check):
         version, stored, payload = fault.state
         if stored:
             other = UniqueHeld.of_stored(
-                context, self._partition, self._unique_field)
+                context, self._partition, self._unique_field,
+                self._partition == self._owner)
             if other is None or not other.is_wrong(context):
                 return False
         return context.commit([
@@ -161,32 +180,30 @@ class UniqueNeeded(checks.Check):
 
 
 class UniqueHeld(checks.Check):
-    """A unique key must have a record with its values."""
+    """A unique key must have a record with its values.
 
-    def __init__(self, partition, field, payload, is_inside):
+    :raises nova_kvs.exceptions.CorruptRecordError: if it names none.
+    """
+
+    def __init__(self, context, partition, field, payload, is_inside):
         self._partition = partition
         self._field = field
         self._payload = payload
-        if is_inside:
-            self._owner_field, = codec.decode_list(payload, field, 1)
-            self._owner = partition
-        else:
-            self._owner_field, key = codec.decode_list(payload, field, 2)
-            self._owner = keyspace.Partition(key)
+        self._owner, self._owner_field = _owner_of(
+            context, partition, field, payload, is_inside)
 
     @classmethod
-    def of_stored(cls, context, partition, field):
+    def of_stored(cls, context, partition, field, is_inside):
         """Return the check of a unique key as it is stored, or None."""
         snapshot, = context.reader.read(
             [checks.CellsRead(partition, (field,))])
         cell = snapshot.cells.get(field)
-        if cell is None or not _is_owner(cell.payload):
+        if cell is None:
             return None
-        table = context.table_of(field)
-        name = field.split(b"\0", 2)[1].decode()
-        return cls(partition, field, cell.payload, any(
-            unique.inside for unique in table.uniques
-            if unique.name == name))
+        try:
+            return cls(context, partition, field, cell.payload, is_inside)
+        except exceptions.CorruptRecordError:
+            return None
 
     def is_wrong(self, context):
         """Tell whether nobody rightly has the key, looking now."""

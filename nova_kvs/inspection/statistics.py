@@ -14,6 +14,9 @@ from nova_kvs import keyspace
 from nova_kvs.store import base
 from nova_kvs.txn import recovery
 
+#: Name given to the table of records whose field names none.
+UNKNOWN = "?"
+
 
 @dataclasses.dataclass
 class Size:
@@ -157,7 +160,7 @@ def _count(piece, found, now_ms):
                 # The schema is a record, too, of no table.
                 table = keys.table_of(name)
                 if piece.key.kind != "m":
-                    found.tables[table].add(size)
+                    found.tables[table or UNKNOWN].add(size)
             elif name[:1] == keyspace.UNIQUE:
                 found.indexes.add(size)
             elif name[:1] == keyspace.INTENT:

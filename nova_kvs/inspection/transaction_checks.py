@@ -99,7 +99,9 @@ class Counter(checks.Check):
 
     def verdict(self, context, results):
         try:
-            behind = self._highest - int(results[0] or 0)
+            # An empty one is no number either, nor does INCRBY take it.
+            behind = self._highest - (
+                0 if results[0] is None else int(results[0]))
         except ValueError:
             return checks.Fault("counter-undecodable")
         return checks.Fault("counter-behind", behind) if behind > 0 else None
