@@ -14,6 +14,7 @@ from nova_kvs import keyspace
 from nova_kvs.record import index as indexing
 from nova_kvs.record import partition_rules
 from nova_kvs.store import base
+from nova_kvs.txn import reading
 
 #: Keys that are read in one round trip.
 CHUNK = 200
@@ -96,21 +97,41 @@ def partitions(store, database, tables):
         yield found
 
 
-def counts(store, database, tables, report=None):
+def counts(database, tables, report=None):
     """Return the number of records of each table.
 
+    :param database: nova_kvs.record.database.Database.
     :param tables: names of the tables of the schema.
     :param report: called with the number of partitions seen so far.
     """
     found = collections.Counter()
     seen = 0
-    for chunk in partitions(store, database, tables):
-        for fields in store.execute([
+    for chunk in partitions(database.store, database.name, tables):
+        unsettled = []
+        for partition, fields in zip(chunk, database.store.execute([
                 base.Command(partition.key, (b"HKEYS", partition.key))
-                for partition in chunk]):
-            found.update(key_types.table_of(field) for field in fields
-                         if field[:1] == keyspace.RECORD)
+                for partition in chunk])):
+            records, intents = _records_of(fields)
+            found.update(map(key_types.table_of, records))
+            if intents:
+                unsettled.append(reading.FieldsRead(
+                    partition, tuple(intents)))
+        # What a transaction left on its way counts as its outcome says.
+        if unsettled:
+            for snapshot in database.coordinator.read(unsettled):
+                found.update(map(key_types.table_of, snapshot.cells))
         seen += len(chunk)
         if report is not None:
             report(seen)
     return found
+
+
+def _records_of(fields):
+    """Return the sets of those records of a partition that have no intent,
+    and of those that have one.
+    """
+    intents = {field[1:] for field in fields
+               if field[:1] == keyspace.INTENT
+               and field[1:2] == keyspace.RECORD}
+    return {field for field in fields
+            if field[:1] == keyspace.RECORD} - intents, intents

@@ -42,8 +42,7 @@ class Export:
     def counts(self):
         """Return table's name -> number of rows in the source."""
         found = walk.counts(
-            self._database.store, self._database.name,
-            self._database.schema.tables,
+            self._database, self._database.schema.tables,
             lambda seen: self._progress("counting: %d partitions" % seen))
         return {name: found[name] for name in self.tables}
 

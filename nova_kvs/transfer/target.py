@@ -143,8 +143,7 @@ class Target:
 
         :param report: called with the number of partitions seen so far.
         """
-        return walk.counts(self._database.store, self._database.name,
-                           self.schema.tables, report)
+        return walk.counts(self._database, self.schema.tables, report)
 
     def is_empty(self):
         """Tell whether no table but alembic's has a record."""

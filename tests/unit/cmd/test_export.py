@@ -7,6 +7,7 @@ import pytest
 from nova_kvs.cmd import main
 from nova_kvs.inspection import walk
 from nova_kvs import keyspace
+from nova_kvs.record import access
 from nova_kvs.transfer import sql
 from nova_kvs.txn import mutation
 from tests import base
@@ -215,6 +216,31 @@ def test_a_committed_intent_counts(source, target, capsys):
                 stored[8:].replace(b"compute", b"another")))])
     assert run(capsys, source, target)[0] == 0
     assert (3, "host-3", "another") in copies.dump_sqlite(target)["services"]
+
+
+def test_rows_that_a_process_that_died_has_left_to_others(
+        source, target, capsys):
+    """It was in the middle of applying what it had committed."""
+    def die(name):
+        if name == "after_commit":
+            raise KeyboardInterrupt
+
+    db = databases.open_again(source, die, spread=True)
+    tx = db.begin()
+    tx.insert("instances", {"uuid": "new", "deleted": 0})
+    tx.insert("tags", {"resource_id": "new", "tag": "t"})
+    tx.insert("services", {"host": "new", "topic": "compute"})
+    removed, = tx.load([access.ByKey("services", ((2,),))])[0]
+    tx.delete(removed)
+    with pytest.raises(KeyboardInterrupt):
+        tx.commit()
+    status, out, error = run(capsys, source, target)
+    assert (status, error) == (0, "")
+    assert "%d rows of 8 tables copied and verified" % (
+        10 * SERVERS + 3) in out
+    rows = copies.dump_sqlite(target)
+    assert ("new", "t") in rows["tags"]
+    assert len(rows["services"]) == SERVERS
 
 
 @pytest.mark.parametrize("url", [
