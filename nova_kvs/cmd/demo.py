@@ -145,8 +145,9 @@ def _check_url(url):
         databases = config.Databases.from_url(url)
         for one in databases:
             engine = sqlalchemy.create_engine(one)
-            with contextlib.closing(engine.connect()):
-                pass
+            with contextlib.closing(engine.connect()) as connection:
+                if one == databases.api:
+                    _check_is_ours(connection)
             engine.dispose()
     except exceptions.ConfigurationError:
         raise
@@ -157,6 +158,26 @@ def _check_url(url):
         raise exceptions.ConfigurationError(
             "--url cannot be used: %s" % reason) from error
     return databases
+
+
+def _check_is_ours(connection):
+    """Refuse the databases of a cloud that is none of the demo's.
+
+    Its tables would be migrated, and servers be booted in it.
+
+    :raises nova_kvs.exceptions.ConfigurationError: naming the message bus.
+    """
+    import sqlalchemy
+    if not sqlalchemy.inspect(connection).has_table("cell_mappings"):
+        return
+    for bus, in connection.execute(sqlalchemy.text(
+            "SELECT transport_url FROM cell_mappings")):
+        scheme = bus.partition(":")[0]
+        if scheme not in ("fake", "none"):
+            raise exceptions.ConfigurationError(
+                "--url names databases of a cloud that is not the demo's: "
+                "give another name", database=connection.engine.url.database,
+                message_bus=scheme)
 
 
 class Demo:

@@ -4,6 +4,7 @@
 import time
 
 from nova_kvs.cmd import console
+from nova_kvs import exceptions
 
 
 def add_parser(subparsers):
@@ -49,6 +50,10 @@ def run(args):
             progress.count).run()
     finally:
         progress.close()
+    if not report.keys:
+        raise exceptions.ConfigurationError(
+            "the store has no database of this name: nothing was looked at",
+            database=url.database)
     seconds = time.monotonic() - started
     if args.json:
         console.print_json({

@@ -35,10 +35,10 @@ class Databases(typing.NamedTuple):
 
         :param url: ``kvs+redis://host/x`` gives the databases ``x_api``,
             ``x_cell0``, ``x_cell1`` and ``x_placement``; without a
-            database's name, ``nova_api`` and so on.
+            database's name, ``demo_api`` and so on.
         """
         url = sqlalchemy.make_url(url)
-        name = url.database or "nova"
+        name = url.database or "demo"
         return cls._make(
             url.set(database="%s_%s" % (name, role)).render_as_string(
                 hide_password=False)

@@ -4,6 +4,7 @@ import os
 import tempfile
 
 import pytest
+import sqlalchemy
 
 from nova_kvs.cmd import demo
 from nova_kvs.cmd import main
@@ -62,6 +63,22 @@ def test_wrong_url_is_one_line(url, capsys):
     assert captured.err.count("\n") == 1
     assert "secret" not in captured.err
     assert captured.out == ""
+
+
+def test_databases_of_another_cloud(capsys):
+    engine = sqlalchemy.create_engine("kvs+memory:///taken_api")
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text(
+            "CREATE TABLE cell_mappings (id INTEGER PRIMARY KEY, "
+            "transport_url TEXT)"))
+        connection.execute(sqlalchemy.text(
+            "INSERT INTO cell_mappings (transport_url) VALUES ('none:///'), "
+            "('rabbit://nova:secret@10.0.0.1:5672/')"))
+    assert run("--url", "kvs+memory:///taken") == 2
+    error = capsys.readouterr().err
+    assert "taken_api" in error and "rabbit" in error
+    assert "secret" not in error
+    assert error.count("\n") == 1
 
 
 def test_json_is_checked_before_anything_starts(temporary, capsys):

@@ -69,7 +69,7 @@ def test_configuration_that_is_no_text(content, tmp_path, capsys):
     (">/dev/full", 2), (">&-", 0)])
 def test_output_that_cannot_be_written(output, status):
     done = subprocess.run(
-        ["sh", "-c", '"$0" -m nova_kvs.cmd.main fsck '
+        ["sh", "-c", '"$0" -m nova_kvs.cmd.main stats '
          "kvs+memory:///x " + output,
          sys.executable], stderr=subprocess.PIPE, timeout=60)
     assert done.returncode == status

@@ -24,7 +24,7 @@ def test_databases_of_a_url():
 
 def test_databases_without_a_name():
     assert config.Databases.from_url("kvs+redis://h").api == (
-        "kvs+redis://h/nova_api")
+        "kvs+redis://h/demo_api")
 
 
 def test_files_are_read_back_as_written(tmp_path):
