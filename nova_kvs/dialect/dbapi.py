@@ -310,6 +310,8 @@ class Connection:
                     self._verify(cursor, plan, sql, parameters, many)
                 elif plan.needs_ids and len(values) > 1:
                     space.reserve_ids(target, values.sets)
+            else:
+                space.number_rows()
             cursor.run(sql, parameters, many)
             if plan.locked:
                 for source in plan.locked:

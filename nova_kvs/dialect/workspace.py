@@ -228,16 +228,28 @@ class Workspace:
 
     def _put(self, state, info, rows):
         """Put loaded rows into the workspace."""
-        if not state.numbered:
-            for statement in info.number_rows:
-                self.sqlite.execute(statement)
-            state.numbered = True
+        self._number(state, info)
         try:
             self.sqlite.executemany(info.insert, rows)
         except sqlite3.IntegrityError as error:
             self._lost = exceptions.ConflictError(
                 table=state.name, error=error)
             raise self._lost from error
+
+    def _number(self, state, info):
+        if not state.numbered:
+            for statement in info.number_rows:
+                self.sqlite.execute(statement)
+            state.numbered = True
+
+    def number_rows(self):
+        """Let no later load move rows, for a SELECT is about to run."""
+        for state in self._states.values():
+            # Nothing is loaded any more into a table that is complete.
+            if not state.numbered and not state.complete:
+                info = self.info(state.name)
+                if info is not None:
+                    self._number(state, info)
 
     def scan(self, names, statement):
         """Load whole tables."""
