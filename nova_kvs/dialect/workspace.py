@@ -47,7 +47,7 @@ class Workspace:
         self._locks = {}
         self._savepoints = []
         self._journal = []
-        #: The ConflictError after which some rows are missing.
+        #: The error after which some rows are missing.
         self._lost = None
 
     def _follow_schema(self):
@@ -203,7 +203,12 @@ class Workspace:
         :param states: the State of each one's table.
         :raises nova_kvs.exceptions.ConflictError: if a row that another
             transaction committed meanwhile collides with one of this.
+        :raises nova_kvs.exceptions.CorruptRecordError: if SQLite cannot hold
+            a row.
         """
+        if self._lost is not None:
+            # Some of these rows may be taken for loaded.
+            raise self._lost
         for state, records in zip(states, self._transaction.load(accesses)):
             rows = state.rows
             info = self._template.infos[state.name]
@@ -233,6 +238,11 @@ class Workspace:
             self.sqlite.executemany(info.insert, rows)
         except sqlite3.IntegrityError as error:
             self._lost = exceptions.ConflictError(
+                table=state.name, error=error)
+            raise self._lost from error
+        except Exception as error:
+            # What SQLite cannot hold, such as text that is not Unicode.
+            self._lost = exceptions.CorruptRecordError(
                 table=state.name, error=error)
             raise self._lost from error
 
