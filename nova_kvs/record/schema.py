@@ -275,7 +275,8 @@ def _read_table(connection, name):
     """Ask SQLite about one table."""
     rows = connection.execute(
         "SELECT name, type, pk, dflt_value FROM pragma_table_xinfo(?) "
-        "ORDER BY cid", (name,)).fetchall()
+        # What SQLite generates is not stored, so nothing is found by it.
+        "WHERE NOT hidden ORDER BY cid", (name,)).fetchall()
     columns = tuple(row[0] for row in rows)
     key = tuple(row[0] for row in sorted(
         (row for row in rows if row[2]), key=lambda row: row[2]))
@@ -288,14 +289,15 @@ def _read_table(connection, name):
         if declared.upper() in ID_TYPES:
             auto_id = key[0]
     rule = partition_rules.rule_for(name, columns)
-    uniques, indexes = _read_indexes(connection, name, key, rule)
+    uniques, indexes = _read_indexes(
+        connection, name, columns, key, rule)
     return Table(name, columns, {row[0]: affinity(row[1]) for row in rows},
                  {row[0]: row[3] for row in rows if row[3] is not None},
                  key, auto_id, rule, uniques, indexes)
 
 
-def _read_indexes(connection, name, key, rule):
-    """Return a table's uniques and indexes."""
+def _read_indexes(connection, name, stored, key, rule):
+    """Return a table's uniques and indexes, of its stored columns."""
     uniques = {}
     wanted = []
     if rule is None and len(key) > 1:
@@ -307,9 +309,10 @@ def _read_indexes(connection, name, key, rule):
         columns = tuple(row[0] for row in connection.execute(
             "SELECT name FROM pragma_index_info(?) ORDER BY seqno",
             (index_name,)))
-        # An index on an expression or on some rows only cannot be kept as
-        # entries of column values; SQLite checks it in the workspace.
-        if partial or None in columns or origin == "pk":
+        # An index on an expression, on a generated column or on some rows
+        # only cannot be kept as entries of column values; SQLite checks it
+        # in the workspace.
+        if partial or origin == "pk" or not set(columns).issubset(stored):
             continue
         if unique:
             uniques[columns] = Unique(
@@ -321,7 +324,9 @@ def _read_indexes(connection, name, key, rule):
                          hint.buckets, hint.only, hint.marked)
                    for hint in rule.hints]
     else:
-        wanted.extend(_foreign_keys(connection, name))
+        wanted.extend(
+            columns for columns in _foreign_keys(connection, name)
+            if set(columns).issubset(stored))
         indexes = [Index(_name(columns), columns, False)
                    for columns in _without_prefixes(wanted)]
     return tuple(uniques.values()), tuple(indexes)

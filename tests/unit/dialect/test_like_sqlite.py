@@ -3,6 +3,7 @@
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import exc
 from sqlalchemy import pool
 
 from tests import base
@@ -52,3 +53,38 @@ def test_a_load_moves_no_rows_under_an_open_result(engine, things, first_id):
             connection.execute(things.update().where(
                 things.c.id == 1000 + len(found) % 5).values(kind="seen"))
     assert found == ["new0", "new1", "new2", "new3", "new4"]
+
+
+# Generated columns ----------------------------------------------------------
+
+@pytest.mark.parametrize("persisted", (False, True))
+@pytest.mark.parametrize("options", ({"unique": True}, {"index": True}))
+def test_generated_columns(engine, options, persisted):
+    sums = sa.Table(
+        "sums", sa.MetaData(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("a", sa.Integer),
+        sa.Column("b", sa.Integer,
+                  sa.Computed("a + 1", persisted=persisted), **options))
+    sums.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(sums.insert(), [{"a": 1}, {"a": 2}, {"a": 3}])
+    with engine.begin() as connection:
+        assert connection.execute(
+            sa.select(sums).where(sums.c.b == 2)).all() == [(1, 1, 2)]
+    other = sums.alias()
+    with engine.begin() as connection:
+        assert connection.execute(sa.select(sums.c.id, other.c.id).join(
+            other, other.c.b == sums.c.a).where(sums.c.id == 3)).all() == [
+            (3, 2)]
+    with engine.begin() as connection:
+        assert connection.execute(sums.update().where(
+            sums.c.b == 3).values(a=7)).rowcount == 1
+        assert connection.execute(sums.delete().where(
+            sums.c.b == 4)).rowcount == 1
+    with engine.begin() as connection:
+        assert connection.execute(sa.select(sums).order_by(
+            sums.c.id)).all() == [(1, 1, 2), (2, 7, 8)]
+    if "unique" in options:
+        with pytest.raises(exc.IntegrityError), engine.begin() as connection:
+            connection.execute(sums.insert().values(a=1))
