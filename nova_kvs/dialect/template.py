@@ -42,8 +42,8 @@ class TableInfo:
         #: The column that gets ids from the store, or None.
         self.generated = generated
         self.has_key = bool(key_columns)
-        #: Unique indexes on expressions, on generated columns or on some
-        #: of the rows.
+        #: Unique indexes on expressions, on generated columns, with a
+        #: collation or on some of the rows.
         self.has_other_uniques = has_other_uniques
         if not self.has_key:
             key_columns = (ROWID,)
@@ -100,9 +100,10 @@ class TableInfo:
         others = sqlite.execute(
             "SELECT count(*) FROM pragma_index_list(?) AS i "
             'WHERE i."unique" AND (i.partial OR EXISTS (SELECT 1 '
-            "FROM pragma_index_info(i.name) AS c WHERE c.name IS NULL "
+            "FROM pragma_index_xinfo(i.name) AS c WHERE c.key "
+            "AND (c.name IS NULL OR upper(c.coll) <> 'BINARY' "
             "OR c.name IN (SELECT name FROM pragma_table_xinfo(?) "
-            "WHERE hidden)))", (name, name)).fetchone()[0]
+            "WHERE hidden))))", (name, name)).fetchone()[0]
         return cls(
             name,
             tuple(row[0] for row in rows if not row[2]),

@@ -306,15 +306,18 @@ def _read_indexes(connection, name, stored, key, rule):
             'SELECT name, "unique", origin, partial '
             "FROM pragma_index_list(?) ORDER BY seq DESC",
             (name,)).fetchall():
-        columns = tuple(row[0] for row in connection.execute(
-            "SELECT name FROM pragma_index_info(?) ORDER BY seqno",
-            (index_name,)))
+        parts = connection.execute(
+            "SELECT name, upper(coll) FROM pragma_index_xinfo(?) "
+            "WHERE key ORDER BY seqno", (index_name,)).fetchall()
+        columns = tuple(row[0] for row in parts)
         # An index on an expression, on a generated column or on some rows
         # only cannot be kept as entries of column values; SQLite checks it
         # in the workspace.
         if partial or origin == "pk" or not set(columns).issubset(stored):
             continue
-        if unique:
+        # Entries compare bytes: they would let pass what a collation takes
+        # for a duplicate.
+        if unique and all(row[1] == "BINARY" for row in parts):
             uniques[columns] = Unique(
                 _name(columns), columns,
                 rule is None or rule.column in columns)

@@ -88,3 +88,29 @@ def test_generated_columns(engine, options, persisted):
     if "unique" in options:
         with pytest.raises(exc.IntegrityError), engine.begin() as connection:
             connection.execute(sums.insert().values(a=1))
+
+
+# Collations -----------------------------------------------------------------
+
+@pytest.mark.parametrize("ddl", (
+    ("CREATE TABLE t (id INTEGER PRIMARY KEY, "
+     "name TEXT COLLATE NOCASE UNIQUE)",),
+    ("CREATE TABLE t (name TEXT COLLATE NOCASE PRIMARY KEY)",),
+    ("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)",
+     "CREATE UNIQUE INDEX i ON t (name COLLATE NOCASE)"),
+))
+def test_unique_keys_with_a_collation(engine, ddl):
+    table = sa.table("t", sa.column("name", sa.String))
+    with engine.begin() as connection:
+        for text in ddl:
+            connection.exec_driver_sql(text)
+    with engine.begin() as connection:
+        connection.execute(table.insert(), [{"name": "a"}, {"name": "b"}])
+    with pytest.raises(exc.IntegrityError), engine.begin() as connection:
+        connection.execute(table.insert(), {"name": "A"})
+    with pytest.raises(exc.IntegrityError), engine.begin() as connection:
+        connection.execute(table.update().where(
+            table.c.name == "b").values(name="A"))
+    with engine.begin() as connection:
+        assert connection.execute(sa.select(table).order_by(
+            table.c.name)).all() == [("a",), ("b",)]
