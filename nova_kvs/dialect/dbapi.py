@@ -368,6 +368,11 @@ class Connection:
             # A workspace keeps nothing beyond its transaction.
             raise exceptions.UnsupportedStatementError(
                 "temporary tables are not supported")
+        if not sqltext.is_unique_index_of_columns(statement):
+            # Two transactions could each add one of two rows that collide.
+            raise exceptions.UnsupportedStatementError(
+                "unique indexes on expressions or on some of the rows are "
+                "not supported")
         table = sqltext.table_of(statement)
         creates = table is not None and words[0] == "CREATE"
         if creates:

@@ -141,6 +141,27 @@ def _definitions(found):
     return [], len(found)
 
 
+def is_unique_index_of_columns(statement):
+    """Tell whether a CREATE UNIQUE INDEX is one on columns of all rows.
+
+    :returns: True for any other statement, too.
+    """
+    words = [token.keyword for token in statement.tokens]
+    if words[:3] != ["CREATE", "UNIQUE", "INDEX"]:
+        return True
+    parts, behind = _definitions(statement.tokens)
+    if "WHERE" in words[behind:]:
+        return False
+    for first, end in parts:
+        rest = words[first + 1:end]
+        if rest[:1] == ["COLLATE"]:
+            rest = rest[2:]
+        if statement.tokens[first].name is None or (
+                rest not in ([], ["ASC"], ["DESC"])):
+            return False
+    return True
+
+
 def _key_columns(found, parts):
     """Return the lower-case names of the columns that are the key."""
     for first, end in parts:

@@ -260,3 +260,17 @@ def test_alembic_copies_and_moves(engine, connection, alembic):
 
 def test_alembic_keeps_an_upgrade_in_one_transaction(alembic):
     assert alembic.get_context().impl.transactional_ddl
+
+
+@pytest.mark.parametrize("text", (
+    "CREATE UNIQUE INDEX i ON services (host) WHERE deleted = 0",
+    'CREATE UNIQUE INDEX IF NOT EXISTS "i" ON services (uuid, lower(host))',
+    "create unique index i on services (report_count + 1)",
+))
+def test_unique_indexes_that_the_store_cannot_keep(connection, text):
+    with pytest.raises(exc.NotSupportedError):
+        connection.exec_driver_sql(text)
+    for index in (text.lower().replace("unique ", ""),
+                  "CREATE UNIQUE INDEX k ON services ("
+                  "uuid COLLATE NOCASE DESC, [host] ASC)"):
+        connection.exec_driver_sql(index)

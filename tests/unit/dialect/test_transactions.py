@@ -166,21 +166,6 @@ def test_a_table_without_a_key(engine):
     assert rows(engine, table, table.c.a) == [(3,), (3,)]
 
 
-def test_a_unique_index_on_some_rows(engine):
-    table = sa.Table(
-        "partly", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("a", sa.Integer), sa.Column("b", sa.Integer))
-    sa.Index("partly_a", table.c.a, unique=True,
-             sqlite_where=table.c.b == 1)
-    table.create(engine)
-    with engine.begin() as connection:
-        connection.execute(table.insert(), {"a": 1, "b": 1})
-        connection.execute(table.insert(), {"a": 1, "b": 0})
-    with engine.connect() as connection:
-        with pytest.raises(exc.IntegrityError):
-            connection.execute(table.insert(), {"a": 1, "b": 1})
-
-
 # Ids ------------------------------------------------------------------------
 
 def test_ids(engine, connection):
