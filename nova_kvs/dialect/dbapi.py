@@ -368,6 +368,11 @@ class Connection:
             # A workspace keeps nothing beyond its transaction.
             raise exceptions.UnsupportedStatementError(
                 "temporary tables are not supported")
+        if words[:2] == ["CREATE", "TRIGGER"]:
+            # It would fire for rows that are loaded, and what it writes
+            # would not be looked for.
+            raise exceptions.UnsupportedStatementError(
+                "triggers are not supported")
         if not sqltext.is_unique_index_of_columns(statement):
             # Two transactions could each add one of two rows that collide.
             raise exceptions.UnsupportedStatementError(

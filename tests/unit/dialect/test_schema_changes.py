@@ -274,3 +274,10 @@ def test_unique_indexes_that_the_store_cannot_keep(connection, text):
                   "CREATE UNIQUE INDEX k ON services ("
                   "uuid COLLATE NOCASE DESC, [host] ASC)"):
         connection.exec_driver_sql(index)
+
+
+def test_triggers_are_refused(connection):
+    with pytest.raises(exc.NotSupportedError):
+        connection.exec_driver_sql(
+            "CREATE TRIGGER t AFTER INSERT ON services BEGIN "
+            "DELETE FROM notes; END")
