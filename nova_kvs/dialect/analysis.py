@@ -353,6 +353,7 @@ class Analysis:
         if isinstance(element, elements.BindParameter):
             name = self._compiled.bind_names.get(element)
             if (name is None or element.literal_execute
+                    or self._compiled.kvs_converts(element.type)
                     or bool(element.expanding) is not is_list):
                 return None
             return Value(name, is_list)

@@ -55,6 +55,10 @@ class KVSCompiler(base.SQLiteCompiler):
         """False for text, of which only the names of tables are known."""
         return bool(self.kvs_scopes) or self.kvs_dml is not None
 
+    def kvs_converts(self, kind):
+        """Tell whether SQL makes another value of a type's parameters."""
+        return kind.dialect_impl(self.dialect)._has_bind_expression
+
     def visit_select(self, select_stmt, *args, **kwargs):
         scope = Scope(self._kvs_scope)
         self.kvs_selects.setdefault(select_stmt, {})[scope] = None

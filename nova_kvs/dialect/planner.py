@@ -270,7 +270,9 @@ class Planner:
     def _insert_checks(self, compiled, dml, table):
         """Return the Checks of an INSERT, and if it must be verified."""
         if dml.select is not None or (
-                compiled.dml_compile_state._has_multi_parameters):
+                compiled.dml_compile_state._has_multi_parameters) or any(
+                compiled.kvs_converts(column.type)
+                for column in dml.table.c):
             return (), True
         given = _dml_values(compiled)
         checks = []

@@ -114,3 +114,35 @@ def test_unique_keys_with_a_collation(engine, ddl):
     with engine.begin() as connection:
         assert connection.execute(sa.select(table).order_by(
             table.c.name)).all() == [("a",), ("b",)]
+
+
+# Types ----------------------------------------------------------------------
+
+class Lower(sa.TypeDecorator):
+    """Text that SQL turns into lower case."""
+
+    impl = sa.String(20)
+    cache_ok = True
+
+    def bind_expression(self, bindvalue):
+        return sa.func.lower(bindvalue)
+
+
+def test_types_that_convert_parameters_in_sql(engine):
+    table = sa.Table(
+        "lower", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("name", Lower, unique=True), sa.Column("v", sa.Integer))
+    table.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(table.insert(), [{"name": "A"}, {"name": "b"}])
+    with engine.begin() as connection:
+        assert connection.execute(sa.select(table.c.id).where(
+            table.c.name == "A")).all() == [(1,)]
+    with engine.begin() as connection:
+        assert connection.execute(sa.select(table.c.id).where(
+            table.c.name.in_(["A", "B"]))).all() == [(1,), (2,)]
+    with engine.begin() as connection:
+        assert connection.execute(table.update().where(
+            table.c.name == "B").values(v=3)).rowcount == 1
+    with pytest.raises(exc.IntegrityError), engine.begin() as connection:
+        connection.execute(table.insert(), {"name": "A"})
