@@ -29,6 +29,11 @@ _GENERATED_ID = re.compile(
     r"DEFAULT \(kvs_next_id\('(?:[^']|'')*'\)\)")
 
 
+def _unquoted(text):
+    quote = text[-1]
+    return text[1:-1].replace(quote * 2, quote)
+
+
 class Token(typing.NamedTuple):
     """One token of SQL text."""
 
@@ -42,8 +47,7 @@ class Token(typing.NamedTuple):
         if self.kind == "word":
             return self.text
         if self.kind == "quoted":
-            quote = self.text[-1]
-            return self.text[1:-1].replace(quote * 2, quote)
+            return _unquoted(self.text)
         return None
 
     @property
@@ -63,7 +67,8 @@ class Statement(typing.NamedTuple):
 
     #: ``read``, ``write``, ``schema`` or the first keyword.
     kind: str
-    #: Lower-case identifiers that occur in it.
+    #: Lower-case identifiers that occur in it, and texts: SQLite takes one
+    #: for an identifier where only that makes sense.
     names: frozenset
     #: Its tokens, without white space and a semicolon at its end.
     tokens: tuple
@@ -87,7 +92,10 @@ def parse(sql):
         kind = "schema"
     return Statement(
         kind,
-        frozenset(token.name.lower() for token in found if token.name),
+        frozenset(
+            name.lower() for name in (
+                _unquoted(token.text) if token.kind == "text" else token.name
+                for token in found) if name),
         found)
 
 

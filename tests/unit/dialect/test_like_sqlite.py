@@ -146,3 +146,15 @@ def test_types_that_convert_parameters_in_sql(engine):
             table.c.name == "B").values(v=3)).rowcount == 1
     with pytest.raises(exc.IntegrityError), engine.begin() as connection:
         connection.execute(table.insert(), {"name": "A"})
+
+
+# Text -----------------------------------------------------------------------
+
+def test_names_in_single_quotes(engine, things):
+    with engine.begin() as connection:
+        assert connection.exec_driver_sql(
+            "SELECT id FROM 'things' WHERE id < 1002").all() == [
+            (1000,), (1001,)]
+    with engine.begin() as connection:
+        assert connection.execute(sa.text(
+            "DELETE FROM 'things' WHERE id = 1000")).rowcount == 1
