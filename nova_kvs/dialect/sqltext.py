@@ -26,7 +26,8 @@ _SCHEMA = frozenset(("CREATE", "ALTER", "DROP", "REINDEX"))
 
 _GENERATED_ID = re.compile(
     r"(?P<type>\w+) NOT NULL ON CONFLICT REPLACE "
-    r"DEFAULT \(kvs_next_id\('(?:[^']|'')*'\)\)")
+    r"DEFAULT \(kvs_next_id\('(?:[^']|'')*'\)\) "
+    r"CHECK \(typeof\(\"(?:[^\"]|\"\")*\"\) = 'integer'\)")
 
 
 def _unquoted(text):
@@ -226,12 +227,15 @@ def with_generated_id(sql):
                 # With the space in front.
                 for gone in range(index[at - 1] + 1, index[at] + 1):
                     found[gone] = Token("space", "")
-        # INTEGER would make it SQLite's row number.
+        # INTEGER would make it SQLite's row number, and let it be nothing
+        # but an integer.
         found[index[1]] = Token("word", (
             "%s NOT NULL ON CONFLICT REPLACE "
-            "DEFAULT (kvs_next_id('%s'))" % (
+            "DEFAULT (kvs_next_id('%s')) "
+            "CHECK (typeof(\"%s\") = 'integer')" % (
                 "INT" if words[1] == "INTEGER" else words[1],
-                name.replace("'", "''"))))
+                name.replace("'", "''"),
+                found[index[0]].name.replace('"', '""'))))
         return "".join(token.text for token in found)
     return sql
 

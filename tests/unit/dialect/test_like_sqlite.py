@@ -158,3 +158,20 @@ def test_names_in_single_quotes(engine, things):
     with engine.begin() as connection:
         assert connection.execute(sa.text(
             "DELETE FROM 'things' WHERE id = 1000")).rowcount == 1
+
+
+# Ids ------------------------------------------------------------------------
+
+@pytest.mark.parametrize("number", ("abc", 1.5))
+def test_ids_are_integers(engine, things, number):
+    for statement in (
+            things.insert().values(id=number, name="new"),
+            things.update().where(things.c.id == 1000).values(id=number)):
+        with pytest.raises(exc.IntegrityError), engine.begin() as connection:
+            connection.execute(statement)
+    with engine.begin() as connection:
+        assert len(connection.execute(sa.select(things)).all()) == 6
+        connection.exec_driver_sql("ALTER TABLE things RENAME id TO \"a b\"")
+        inspector = sa.inspect(connection)
+        assert inspector.get_check_constraints("things") == []
+        assert inspector.get_columns("things")[0]["name"] == "a b"
