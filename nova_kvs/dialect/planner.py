@@ -127,14 +127,12 @@ class Planner:
         if dml is not None:
             target = self._names.get(dml.table.name.lower(), dml.table.name)
             table = self._schema.tables.get(target)
-            if table is None:
-                verify = False
-            elif compiled.isinsert:
+            if table is not None and compiled.isinsert:
                 checks, verify = self._insert_checks(compiled, dml, table)
                 generated = self._generated[target]
                 needs_ids = generated is not None and not _is_given(
                     compiled, dml, _dml_values(compiled), generated)
-            elif compiled.isupdate:
+            elif table is not None and compiled.isupdate:
                 changed = _changed_columns(compiled, dml)
                 verify = any(
                     changed.intersection(columns)
