@@ -33,6 +33,7 @@ SCRIPT_LOAD = -1
 IGNORED = -2
 WAIT = -3
 ROLE = -4
+FENCE = -5
 
 _BUFFER_BYTES = 1 << 16
 

@@ -20,27 +20,41 @@ class Fence:
         #: what its own connection wrote.
         self.repeated = False
         self._counts = {}
+        self._unfenced = set()
 
-    def pack(self, items, indexes, plan):
+    def pack(self, items, indexes, plan, asking=False):
         """Return the packed commands behind a node's items, if it needs any.
 
         :param plan: what ``wire.pack`` returned, extended.
+        :param asking: whether the items follow ASK redirections.
         """
         writes = [index for index in indexes if base.is_write(items[index])]
         if not writes:
             return []
         pieces = []
         if self.repeated:
+            if asking:
+                pieces.append(wire.packed((b"ASKING",)))
+                plan.append(wire.IGNORED)
             pieces.append(wire.packed((
                 b"SET", keyspace.fence_key(base.key_of(items[writes[-1]])),
                 b"", b"PX", _FENCE_TTL_MS)))
-            plan.append(wire.IGNORED)
+            plan.append(wire.FENCE)
         pieces.append(wire.packed((b"WAIT", self.replicas, self.timeout_ms)))
         plan.append(wire.WAIT)
         return pieces
 
+    def note_fence(self, node, reply):
+        """Take note of whether WAIT has something to wait for."""
+        if isinstance(reply, Exception):
+            self._unfenced.add(node)
+        else:
+            self._unfenced.discard(node)
+
     def note(self, node, reply):
-        self._counts[node] = 0 if isinstance(reply, Exception) else reply
+        """Take note of what WAIT has counted."""
+        self._counts[node] = 0 if (
+            node in self._unfenced or isinstance(reply, Exception)) else reply
 
     def acknowledged(self):
         return min(self._counts.values(), default=self.replicas)

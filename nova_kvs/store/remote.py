@@ -198,7 +198,8 @@ class RemoteStore(base.Store):
                 pieces, entries = wire.pack(
                     items, indexes, connection, asking)
                 if fence is not None:
-                    pieces += fence.pack(items, indexes, entries)
+                    pieces += fence.pack(
+                        items, indexes, entries, asking)
                 if self._near is not None:
                     sent[-1] = (node, connection, plan, self._near.pack(
                         node, pieces, entries))
@@ -253,6 +254,8 @@ class RemoteStore(base.Store):
                 elif index == wire.WAIT:
                     if fences.written(items, plan, failures[before:]):
                         fence.note(node, reply)
+                elif index == wire.FENCE:
+                    fence.note_fence(node, reply)
                 elif index == wire.ROLE:
                     behind = self._near.check(node, reply, wanted)
                     self.stats.behind += behind is not None

@@ -292,11 +292,23 @@ def test_wait_of_a_node_that_refused_the_write_does_not_count(log):
 
 
 def test_wait_counts_where_the_write_went_in_the_end(log):
-    other = stubs.StubNode("b", log, b"OK", b"OK", b"OK", 2)
+    other = stubs.StubNode("b", log, b"OK", b"OK", b"OK", b"OK", 2)
     store = stubs.StubStore([stubs.StubNode(
         "a", log, redis_exceptions.AskError("1 b:1"), 0), other])
     store.asked = {0: other}
     assert store.batch([_set(b"a{t}")], replicas=2) == [b"OK", 2]
+    # The fence belongs to the slot that is on its way, too.
+    assert [command[0] for command in _sent(log, "b")[0]] == [
+        b"ASKING", b"SET", b"ASKING", b"SET", b"WAIT"]
+
+
+def test_wait_without_its_fence_counts_as_no_replica(log):
+    """It would wait for nothing, and every replica has that."""
+    node = stubs.StubNode(
+        "a", log, stubs.LOST, b"OK",
+        redis_exceptions.OutOfMemoryError("OOM command not allowed"), 2)
+    store = stubs.StubStore([node])
+    assert store.batch([_set(b"a{t}")], replicas=2) == [b"OK", 0]
 
 
 def test_a_failing_wait_counts_as_no_replica(log):
