@@ -17,6 +17,7 @@ from nova_kvs.store import base
 from nova_kvs.store import connection as wire
 from nova_kvs.store import near as nearness
 from nova_kvs.store import remote
+from nova_kvs.store import repetition
 
 _SLOTS = 16384
 #: A lost node makes a process ask for the topology at most this often.
@@ -154,7 +155,7 @@ class ClusterStore(remote.RemoteStore):
                     self._node(address), (b"CLUSTER", b"SLOTS"),
                     deadline=min(
                         deadline, now + self.settings.connect_timeout))
-            except remote.NotSent as exc:
+            except repetition.NotSent as exc:
                 failure = exc
                 continue
             except exceptions.StoreReplyError as exc:
@@ -166,7 +167,7 @@ class ClusterStore(remote.RemoteStore):
                 raise
             if ranges:
                 return self._take(ranges, address)
-            failure = remote.NotSent(redis_exceptions.ClusterDownError(
+            failure = repetition.NotSent(redis_exceptions.ClusterDownError(
                 "%s:%d knows no node with hash slots" % address))
         raise failure
 
@@ -216,7 +217,7 @@ class ClusterStore(remote.RemoteStore):
                 self._masters(time.monotonic()
                               + self.settings.request_timeout)[0],
                 b"CLUSTER", b"INFO")
-        except remote.NotSent as exc:
+        except repetition.NotSent as exc:
             raise self._unavailable(exc.cause) from exc.cause
         return facts
 

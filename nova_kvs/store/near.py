@@ -124,7 +124,7 @@ class Near:
     def learn(self, failures):
         """Leave replicas alone for a while that failed to answer.
 
-        :param failures: of nova_kvs.store.remote.Failure.
+        :param failures: of nova_kvs.store.repetition.Failure.
         """
         for failure in failures:
             node = failure.node
@@ -199,7 +199,7 @@ class Near:
     def be_patient(self, failures, ask):
         """Let replicas that are just behind catch up.
 
-        :param failures: list of nova_kvs.store.remote.Failure.
+        :param failures: list of nova_kvs.store.repetition.Failure.
         :param ask: function of ``{node: [index]}`` that asks nodes again and
             returns a list of Failures.
         :returns: those that are left.

@@ -15,41 +15,18 @@ import time
 from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
-from nova_kvs import keyspace
 from nova_kvs.store import base
 from nova_kvs.store import connection as wire
 from nova_kvs.store import fence as fences
 from nova_kvs.store import near as nearness
+from nova_kvs.store import repetition
 from nova_kvs.store import tracking
 
 #: Error replies as redis-py leaves them, of servers that may run the same
 #: item a moment later.
 _PASSING_CODES = ("BUSY ", "NOREPLICAS ")
-#: After these an item can be sent again at once.
-_IMMEDIATE = (redis_exceptions.AskError, redis_exceptions.NoScriptError)
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.5
-
-key_of = base.key_of
-
-
-class NotSent(Exception):
-    """Why an item was not sent: its node could not be connected."""
-
-    def __init__(self, cause):
-        super().__init__(str(cause))
-        self.cause = cause
-
-
-class Failure:
-    """An item that has no reply yet, and why."""
-
-    __slots__ = ("index", "error", "node")
-
-    def __init__(self, index, error, node):
-        self.index = index
-        self.error = error
-        self.node = node
 
 
 class RemoteStore(base.Store):
@@ -141,7 +118,7 @@ class RemoteStore(base.Store):
 
         try:
             return self._tracking.answer(items, route, deadline)
-        except NotSent:
+        except repetition.NotSent:
             return None
 
     def _batch(self, items, replicas, replicas_timeout_ms, near, deadline):
@@ -156,7 +133,7 @@ class RemoteStore(base.Store):
                     self.stats.near += 1
             else:
                 groups = self._route(items, range(len(items)), deadline)
-        except NotSent as exc:
+        except repetition.NotSent as exc:
             raise self._unavailable(exc.cause) from exc.cause
         failures = self._exchange(items, groups, replies, deadline, fence)
         stats = self.stats
@@ -190,9 +167,10 @@ class RemoteStore(base.Store):
                 try:
                     connection = node.acquire(deadline)
                 except wire.LOST as exc:
-                    error = NotSent(exc)
+                    error = repetition.NotSent(exc)
                     failures.extend(
-                        Failure(index, error, node) for index in indexes)
+                        repetition.Failure(index, error, node)
+                        for index in indexes)
                     continue
                 sent.append((node, connection, plan := [], None))
                 pieces, entries = wire.pack(
@@ -215,7 +193,8 @@ class RemoteStore(base.Store):
                     if self._near is not None:
                         self._near.lost(node)
                     failures.extend(
-                        Failure(index, exc, node) for index in indexes)
+                        repetition.Failure(index, exc, node)
+                        for index in indexes)
             while sent:
                 self._read(sent[-1], items, replies, deadline, fence,
                            failures)
@@ -248,7 +227,8 @@ class RemoteStore(base.Store):
                         if isinstance(reply, redis_exceptions.NoScriptError):
                             connection.scripts.clear()
                             reply = forbidden or reply
-                        failures.append(Failure(index, reply, node))
+                        failures.append(
+                            repetition.Failure(index, reply, node))
                     else:
                         replies[index] = reply
                 elif index == wire.WAIT:
@@ -276,11 +256,12 @@ class RemoteStore(base.Store):
                 # Nor is it known which replicas have what was answered.
                 lost += fences.written(
                     items, plan[:position], failures[before:])
-            failures.extend(Failure(index, exc, node) for index in lost)
+            failures.extend(
+                repetition.Failure(index, exc, node) for index in lost)
             if isinstance(exc, redis_exceptions.BusyLoadingError) and (
                     plan[position] >= 0):
                 # An answer after all, but the connection was given up.
-                failures[-len(lost)].error = NotSent(exc)
+                failures[-len(lost)].error = repetition.NotSent(exc)
         else:
             self._answered = True
             self.stats.bytes_in += connection.received_bytes
@@ -302,22 +283,23 @@ class RemoteStore(base.Store):
         """
         everything = range(len(items))
         writes = {index for index in everything if base.is_write(items[index])}
-        touched = writes - _not_run(failures)
+        touched = writes - repetition.not_run(failures)
         refused = None
         pause_s = 0
         while True:
             failures, errors = self._sort(items, failures)
             refused = refused or errors
-            again = _with_followers(items, failures)
+            again = repetition.with_followers(items, failures)
             if not again:
                 break
             cause = failures[0].error
-            if isinstance(cause, NotSent):
+            if isinstance(cause, repetition.NotSent):
                 cause = cause.cause
             if time.monotonic() >= deadline or not self._answered:
                 raise self._give_up(touched, cause)
             if pause_s or not all(
-                    _is_immediate(failure.error) for failure in failures):
+                    repetition.is_immediate(failure.error)
+                    for failure in failures):
                 pause_s = min(
                     max(2 * pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
                 time.sleep(pause_s * random.uniform(0.5, 1.0))
@@ -332,7 +314,8 @@ class RemoteStore(base.Store):
                 if touched:
                     raise self._give_up(touched, exc) from exc
                 raise
-            touched |= writes.intersection(again) - _not_run(failures)
+            touched |= writes.intersection(
+                again) - repetition.not_run(failures)
         if refused:
             raise refused[0]
 
@@ -351,8 +334,8 @@ class RemoteStore(base.Store):
             routes = self._route(
                 items, [index for index in again if index not in asked],
                 deadline, repeated=True)
-        except NotSent as exc:
-            return [Failure(index, exc, None) for index in again]
+        except repetition.NotSent as exc:
+            return [repetition.Failure(index, exc, None) for index in again]
         failures = []
         if asked:
             groups = {}
@@ -420,10 +403,10 @@ class RemoteStore(base.Store):
         failures = self._exchange(
             items, {node: list(range(len(items)))}, replies, deadline, None)
         for failure in failures:
-            if isinstance(failure.error, NotSent):
+            if isinstance(failure.error, repetition.NotSent):
                 raise failure.error
             if self._is_passing(failure.error):
-                raise NotSent(failure.error)
+                raise repetition.NotSent(failure.error)
             raise wire.reply_error(
                 failure.error, items[failure.index], node.address)
         return replies
@@ -442,7 +425,7 @@ class RemoteStore(base.Store):
                     yield from keys
                     if cursor == b"0":
                         break
-        except NotSent as exc:
+        except repetition.NotSent as exc:
             raise self._unavailable(exc.cause) from exc.cause
 
     def check(self):
@@ -451,7 +434,7 @@ class RemoteStore(base.Store):
                 time.monotonic() + self.settings.request_timeout)
             return {"driver": self.url.driver,
                     "servers": [self._facts(node) for node in nodes]}
-        except NotSent as exc:
+        except repetition.NotSent as exc:
             raise self._unavailable(exc.cause) from exc.cause
 
     def _facts(self, node):
@@ -485,43 +468,6 @@ class RemoteStore(base.Store):
         try:
             node, = self._route(
                 [base.Command(key, (b"SET", key))], [0], deadline)
-        except NotSent as exc:
+        except repetition.NotSent as exc:
             raise self._unavailable(exc.cause) from exc.cause
         return "%s:%d" % node.address
-
-
-def _is_immediate(error):
-    """Return whether an item can be sent again without a pause.
-
-    Its new place is known, or a connection broke that may only have been
-    idle for too long.
-    """
-    return not isinstance(error, NotSent) and (
-        isinstance(error, _IMMEDIATE)
-        or not isinstance(error, redis_exceptions.ResponseError))
-
-
-def _not_run(failures):
-    """Return the indexes of items that certainly were not run."""
-    return {failure.index for failure in failures if isinstance(
-        failure.error, (NotSent, redis_exceptions.ResponseError))}
-
-
-def _with_followers(items, failures):
-    """Return the indexes to send again, in order.
-
-    With each failed item go those of the same slot behind it, so that they
-    keep their order.
-    """
-    first = {}
-    for failure in failures:
-        slot = keyspace.slot(key_of(items[failure.index]))
-        first[slot] = min(failure.index, first.get(slot, failure.index))
-    if not first:
-        return []
-    again = []
-    for index, item in enumerate(items):
-        start = first.get(keyspace.slot(key_of(item)))
-        if start is not None and index >= start:
-            again.append(index)
-    return again

@@ -14,6 +14,7 @@ from nova_kvs.store import base
 from nova_kvs.store import connection as wire
 from nova_kvs.store import near as nearness
 from nova_kvs.store import remote
+from nova_kvs.store import repetition
 
 #: A lost server makes a process ask the sentinels at most this often.
 _RELOAD_INTERVAL_S = 0.1
@@ -73,7 +74,7 @@ class SentinelStore(remote.RemoteStore):
             deadline = min(deadline, time.monotonic() + nearness.LIMIT_S)
         try:
             self._load(deadline)
-        except remote.NotSent:
+        except repetition.NotSent:
             if self._master is None:
                 raise
 
@@ -103,7 +104,7 @@ class SentinelStore(remote.RemoteStore):
                 address, *replicas = self._ask(
                     sentinel, *commands, deadline=min(
                         deadline, now + self.settings.connect_timeout))
-            except remote.NotSent as exc:
+            except repetition.NotSent as exc:
                 failure = exc
                 continue
             if address is None:

@@ -3,6 +3,7 @@
 
 from redis import exceptions as redis_exceptions
 
+from nova_kvs.store import base
 from nova_kvs.store import cluster
 from nova_kvs.store import remote
 from nova_kvs.store import url as store_url
@@ -91,7 +92,7 @@ class StubStore(remote.RemoteStore):
     def _route(self, items, indexes, deadline, repeated=False):
         groups = {}
         for index in indexes:
-            node = self.nodes[remote.key_of(items[index])[:1]]
+            node = self.nodes[base.key_of(items[index])[:1]]
             groups.setdefault(node, []).append(index)
         return groups
 

@@ -10,13 +10,13 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import cluster
 from nova_kvs.store import connection as wire
-from nova_kvs.store import remote
+from nova_kvs.store import repetition
 from nova_kvs.store import url as store_url
 from tests import base
 
 KEY = b"kvs:{k}"
 SLOT = keyspace.slot(KEY)
-GONE = remote.NotSent(redis_exceptions.ConnectionError("refused"))
+GONE = repetition.NotSent(redis_exceptions.ConnectionError("refused"))
 
 
 class Cluster(cluster.ClusterStore):
@@ -47,7 +47,7 @@ class Cluster(cluster.ClusterStore):
         node = self._topology.masters[SLOT]
         return self._learn(
             [base.command(b"GET", KEY)],
-            [remote.Failure(0, error, node) for error in errors],
+            [repetition.Failure(0, error, node) for error in errors],
             _deadline())
 
 
@@ -207,7 +207,7 @@ def test_the_node_that_failed_is_asked_last():
     node = store._topology.masters[SLOT]
     store.asked.clear()
     store.answers = {}
-    with pytest.raises(remote.NotSent):
+    with pytest.raises(repetition.NotSent):
         store.learn(redis_exceptions.TimeoutError("timed out"))
     assert len(store.asked) == 4
     assert store.asked[-1] == node.address[0]

@@ -6,7 +6,7 @@ from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
 from nova_kvs.store import base as store_base
-from nova_kvs.store import remote
+from nova_kvs.store import repetition
 from tests import base
 from tests.unit.store import stubs
 
@@ -390,7 +390,7 @@ def test_a_busy_server_does_not_tell_where_keys_are(log):
     """The next one is asked, as where a server does not answer."""
     node = stubs.StubNode("a", log, redis_exceptions.ResponseError(
         "BUSY Redis is busy running a script."))
-    with pytest.raises(remote.NotSent, match="busy"):
+    with pytest.raises(repetition.NotSent, match="busy"):
         stubs.StubStore([node])._ask(node, (b"CLUSTER", b"SLOTS"))
 
 

@@ -8,14 +8,14 @@ from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
 from nova_kvs.store import near as nearness
-from nova_kvs.store import remote
+from nova_kvs.store import repetition
 from nova_kvs.store import sentinel
 from nova_kvs.store import url as store_url
 from tests import base
 
 GET = base.command(b"GET", b"kvs:{k}")
 SET = base.command(b"SET", b"kvs:{k}", b"")
-GONE = remote.NotSent(redis_exceptions.ConnectionError("refused"))
+GONE = repetition.NotSent(redis_exceptions.ConnectionError("refused"))
 
 
 class Sentinel(sentinel.SentinelStore):
@@ -43,7 +43,7 @@ class Sentinel(sentinel.SentinelStore):
 
     def learn(self, error):
         return self._learn(
-            [GET], [remote.Failure(0, error, self._master)],
+            [GET], [repetition.Failure(0, error, self._master)],
             time.monotonic() + 5)
 
 
