@@ -22,11 +22,6 @@ from tests.unit.record import databases
 LIFETIME_MS = 1000
 
 
-@pytest.fixture(autouse=True)
-def no_margin(monkeypatch):
-    monkeypatch.setattr(fsck, "_MARGIN_MS", 0)
-
-
 @pytest.fixture
 def db():
     """A database with rows of every kind, tidied up."""
@@ -595,3 +590,10 @@ def test_a_wrong_url_is_one_line(url, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "secret" not in error
+
+
+def test_name_that_the_store_does_not_have(capsys):
+    assert main.main(["fsck", "kvs+memory:///mistyped"]) == 2
+    captured = capsys.readouterr()
+    assert "mistyped" in captured.err
+    assert captured.out == ""

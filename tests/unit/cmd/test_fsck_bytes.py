@@ -15,11 +15,6 @@ LIFETIME_MS = 1000
 VERSION = b"\0" * 7 + b"\1"
 
 
-@pytest.fixture(autouse=True)
-def no_margin(monkeypatch):
-    monkeypatch.setattr(fsck, "_MARGIN_MS", 0)
-
-
 @pytest.fixture
 def db():
     db = databases.make()
@@ -91,10 +86,3 @@ def test_a_record_of_no_table_is_counted(db, capsys):
     _put(db, keyspace.partition(db.name, "t", "services"), b"r\xff", b"x")
     assert main.main(["stats", "kvs+memory:///" + db.name]) == 0
     assert "table ? " in capsys.readouterr().out
-
-
-def test_name_that_the_store_does_not_have(capsys):
-    assert main.main(["fsck", "kvs+memory:///mistyped"]) == 2
-    captured = capsys.readouterr()
-    assert "mistyped" in captured.err
-    assert captured.out == ""

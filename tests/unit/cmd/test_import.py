@@ -23,7 +23,6 @@ SERVERS = 23
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch):
     monkeypatch.setattr(sql, "PAGE", 5)
-    monkeypatch.setattr(fsck, "_MARGIN_MS", 0)
 
 
 @pytest.fixture
