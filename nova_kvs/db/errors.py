@@ -8,7 +8,7 @@ from oslo_db import exception as db_exc
 from nova_kvs import exceptions
 
 #: What ``translate`` is for.
-INTERNAL = (exceptions.KVSError, UnicodeEncodeError)
+INTERNAL = (exceptions.KVSError, OverflowError, UnicodeEncodeError)
 
 
 class Fallback(Exception):
@@ -18,8 +18,9 @@ class Fallback(Exception):
 def translate(error):
     """Return the oslo.db exception for an internal error.
 
-    :param error: a KVSError, or the UnicodeEncodeError of text that cannot
-        be stored.
+    :param error: a KVSError, or what a value that cannot be stored raises:
+        OverflowError of an integer beyond 64 bits, UnicodeEncodeError of
+        text that is not Unicode.
     :returns: an exception to raise from it.
     """
     if isinstance(error, UnicodeEncodeError):

@@ -19,7 +19,6 @@ import nova.context
 from nova.db.api import api as api_db_api
 from nova.db.main import api as main_db_api
 from nova import exception
-from oslo_db import exception as db_exc
 
 from nova_kvs.db import engines
 from nova_kvs.db import errors
@@ -219,9 +218,6 @@ def _register(function, target, resolve, writes, require_context, near):
             pass
         except errors.INTERNAL as error:
             raise errors.translate(error) from error
-        except OverflowError as error:
-            # An integer beyond 64 bits.
-            raise db_exc.DBError(error) from error
         return original(target)(context, *args, **kwargs)
 
     functools.update_wrapper(wrapper, function)

@@ -236,11 +236,7 @@ class Session:
         if not schema_table.affinities.keys() >= stored.keys():
             # The database is older than the models.
             raise errors.Fallback()
-        try:
-            self.transaction.insert(table.name, stored)
-        except OverflowError as error:
-            # An integer beyond 64 bits.
-            raise db_exc.DBError(error) from error
+        self.transaction.insert(table.name, stored)
         return row
 
     def _next_id(self, name):
@@ -373,8 +369,6 @@ class Session:
             raise
         except errors.INTERNAL as error:
             raise errors.translate(error) from error
-        except OverflowError as error:
-            raise db_exc.DBError(error) from error
         return [self.rows(found.table, records)
                 for found, records in zip(finds, _chosen(bound, answers))]
 

@@ -12,7 +12,7 @@ from nova_kvs.db import native
 from nova_kvs.db import session
 from tests.differential import clouds
 
-SERVERS = ["%08d-0000-4000-8000-000000000000" % n for n in range(1, 4)]
+SERVER = "00000001-0000-4000-8000-000000000000"
 BEYOND_64_BITS = 10 ** 20
 FLAGS = ["0", "1", "true", "x", "", 0, 1, 2, 1.0, "1.0", None, True]
 
@@ -27,14 +27,14 @@ def pair():
 
 def _server(pair, **values):
     pair.call("instance_create", clouds.context(), {
-        "uuid": SERVERS[0], "project_id": "p1", **values})
+        "uuid": SERVER, "project_id": "p1", **values})
 
 
 def test_no_bool_is_compared_as_what_it_is(pair):
     _server(pair, locked=True)
     for hidden in True, False, None:
         pair.call("migration_create", clouds.context(), {
-            "instance_uuid": SERVERS[0], "status": "done", "hidden": hidden})
+            "instance_uuid": SERVER, "status": "done", "hidden": hidden})
     for flag in FLAGS:
         pair.call("migration_get_all_by_filters", clouds.context(),
                   {"hidden": flag})
@@ -59,10 +59,10 @@ def test_id_beyond_64_bits(pair, name):
 
 def test_value_beyond_64_bits(pair):
     _server(pair)
-    pair.call("instance_update", clouds.context(), SERVERS[0],
+    pair.call("instance_update", clouds.context(), SERVER,
               {"memory_mb": BEYOND_64_BITS})
     pair.call("virtual_interface_create", clouds.context(), {
-        "instance_uuid": SERVERS[0], "network_id": BEYOND_64_BITS})
+        "instance_uuid": SERVER, "network_id": BEYOND_64_BITS})
     pair.call("service_create", clouds.context(), {
         "host": "h", "report_count": BEYOND_64_BITS})
 
@@ -75,9 +75,9 @@ def test_default_group_of_nobody(pair):
 
 def test_tag_without_a_name(pair):
     _server(pair)
-    pair.call("instance_tag_add", clouds.context(), SERVERS[0], None)
+    pair.call("instance_tag_add", clouds.context(), SERVER, None)
     pair.call("instance_tag_get_by_instance_uuid", clouds.context(),
-              SERVERS[0])
+              SERVER)
 
 
 @pytest.mark.parametrize("filters", [
@@ -87,7 +87,7 @@ def test_tag_without_a_name(pair):
 def test_number_in_a_filter_of_text(pair, filters):
     _server(pair, metadata={"a": "5"},
             system_metadata={"min_ram": "0", "flag": "1"})
-    pair.call("instance_tag_add", clouds.context(), SERVERS[0], "5")
+    pair.call("instance_tag_add", clouds.context(), SERVER, "5")
     pair.call("instance_get_all_by_filters", clouds.context(), filters)
 
 
@@ -109,7 +109,7 @@ def _is_for_nova(pair, name, *args):
 
 def _device(pair):
     pair.call("block_device_mapping_create", clouds.context(), {
-        "instance_uuid": SERVERS[0], "source_type": "volume",
+        "instance_uuid": SERVER, "source_type": "volume",
         "destination_type": "volume", "volume_id": "v"}, False)
 
 
@@ -133,6 +133,6 @@ def test_updated_pci_device_is_read_again(pair):
 
 def test_device_with_an_unknown_column(pair):
     _is_for_nova(pair, "block_device_mapping_update_or_create", {
-        "instance_uuid": SERVERS[0], "source_type": "volume",
+        "instance_uuid": SERVER, "source_type": "volume",
         "destination_type": "volume", "device_name": None, "bogus": 1},
         False)
