@@ -61,15 +61,18 @@ def main(argv=None):
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; nothing more may be
-        # written, not even by the flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) has seen enough.
+        _discard_output()
         return 128 + signal.SIGPIPE
     except OSError as error:
-        # What was printed could not be written: the disk is full. The flush
-        # at exit must not say so again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # What was printed could not be written: the disk is full.
+        _discard_output()
         return console.fail(error)
+
+
+def _discard_output():
+    """Let nothing more be written, not even by the flush at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

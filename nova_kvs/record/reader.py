@@ -62,8 +62,8 @@ class Reader:
         self.scanned = set()
         #: Read -> its result, of what may be behind.
         self.unverified = {}
-        #: When the first of them was read, None: not yet.
-        self.read_s = None
+        #: time.monotonic() of the first read, None before.
+        self.read_at = None
 
     # For the paths ----------------------------------------------------------
 
@@ -288,8 +288,8 @@ class Reader:
         check = self._owner.schema_read()
         if check is not None:
             batch.append(check)
-        if self.read_s is None:
-            self.read_s = time.monotonic()
+        if self.read_at is None:
+            self.read_at = time.monotonic()
         results = self._owner.coordinator.read(batch, self._near)
         if check is not None:
             self._owner.see_schema(results.pop())

@@ -287,8 +287,8 @@ class RecordTransaction(reader.Reader):
     def has_read_lately(self):
         """Tell whether partitions with records are still in the directory.
         """
-        return self.read_s is None or (
-            time.monotonic() - self.read_s < self._owner.listed_s)
+        return self.read_at is None or (
+            time.monotonic() - self.read_at < self._owner.listed_s)
 
     def _entries(self, batch):
         """Return what is added to hints and the queue with the commit."""
