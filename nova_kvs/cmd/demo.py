@@ -171,7 +171,8 @@ def _check_is_ours(connection):
     if not sqlalchemy.inspect(connection).has_table("cell_mappings"):
         return
     for bus, in connection.execute(sqlalchemy.text(
-            "SELECT transport_url FROM cell_mappings")):
+            "SELECT transport_url FROM cell_mappings "
+            "WHERE transport_url IS NOT NULL")):
         scheme = bus.partition(":")[0]
         if scheme not in ("fake", "none"):
             raise exceptions.ConfigurationError(

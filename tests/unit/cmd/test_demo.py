@@ -72,7 +72,8 @@ def test_databases_of_another_cloud(capsys):
             "CREATE TABLE cell_mappings (id INTEGER PRIMARY KEY, "
             "transport_url TEXT)"))
         connection.execute(sqlalchemy.text(
-            "INSERT INTO cell_mappings (transport_url) VALUES ('none:///'), "
+            "INSERT INTO cell_mappings (transport_url) VALUES (NULL), "
+            "('none:///'), "
             "('rabbit://nova:secret@10.0.0.1:5672/')"))
     assert run("--url", "kvs+memory:///taken") == 2
     error = capsys.readouterr().err
