@@ -286,8 +286,7 @@ class Committer:
         if elapsed_ms > self._options.lifetime_ms / 2:
             raise exceptions.UndeterminedError(cause=cause) from cause
         try:
-            (outcome,), replicated = self._write(
-                (recovery.decide_call(outcome_key),))
+            (outcome,), replicated = self._settler.decide([outcome_key])
         except exceptions.KVSError as exc:
             raise exceptions.UndeterminedError(cause=exc) from exc
         if outcome == b"a" and isinstance(cause, (

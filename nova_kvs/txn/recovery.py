@@ -53,6 +53,14 @@ def expire_command(outcome_key):
         outcome_key, (b"PEXPIRE", outcome_key, OUTCOME_LIFE_MS))
 
 
+def _fence_command(key):
+    """Return a write to a key's server: what is before it is replicated
+    when this is.
+    """
+    return base.Command(key, (b"SET", keyspace.fence_key(key), b"",
+                              b"PX", FENCE_LIFE_MS))
+
+
 class Recovery:
     """Settles the transactions of a database.
 
@@ -111,8 +119,7 @@ class Recovery:
                      if outcomes[txn_id] is None}
         if not undecided:
             return
-        replies, replicated = self._write(
-            [decide_call(key) for key in undecided.values()])
+        replies, replicated = self.decide(list(undecided.values()))
         if not replicated:
             # After a failover the commit might find no outcome and go
             # ahead, when its other intents are rolled back.
@@ -125,9 +132,10 @@ class Recovery:
     def resolve(self, found, outcomes):
         """Apply or remove those intents whose transaction is decided.
 
-        Updates ``outcomes``: a commit that too few replicas have counts as
-        undecided. Its client may still wait for them, and a failover must
-        not lose the outcome when its other intents are applied.
+        Updates ``outcomes``: one that too few replicas have counts as
+        undecided. A failover must not lose a commit when its other intents
+        are applied, nor an abort when they are removed: its client may
+        still send the commit.
         """
         self._confirm(found, outcomes)
         fields = {}
@@ -148,15 +156,28 @@ class Recovery:
         primaries = {}
         for _, _, data in found:
             head = mutation.Intent.parse(data)
-            if outcomes[head.txn_id] == b"c":
+            if outcomes[head.txn_id] is not None:
                 primaries[head.txn_id] = head.primary
-        # What was written before this is on the replicas when this is.
-        _, replicated = self._write([
-            base.Command(key, (b"SET", keyspace.fence_key(key), b"",
-                               b"PX", FENCE_LIFE_MS))
-            for key in set(primaries.values())])
+        _, replicated = self._write(
+            [_fence_command(key) for key in set(primaries.values())])
         if not replicated:
             outcomes.update(dict.fromkeys(primaries))
+
+    def decide(self, outcome_keys):
+        """Abort those of some transactions that are undecided.
+
+        :returns: ``(outcomes, replicated)``: the outcomes that hold, whole,
+            and whether enough replicas have all of them, also of those that
+            were decided before.
+        :raises nova_kvs.exceptions.KVSError: as ``Store.batch``.
+        """
+        calls = [decide_call(key) for key in outcome_keys]
+        if self._replicas:
+            # WAIT counts from the connection's last write, and a script that
+            # finds an outcome writes nothing.
+            calls += [_fence_command(key) for key in outcome_keys]
+        replies, replicated = self._write(calls)
+        return replies[:len(outcome_keys)], replicated
 
     def clear(self, found):
         """Get intents out of the way, where that is possible now.
@@ -208,12 +229,15 @@ class Recovery:
         """
         keys = [keyspace.Partition(primary).outcome_key(txn_id)
                 for txn_id, primary, _ in items]
-        replies, decided = self._write([decide_call(key) for key in keys])
-        _, resolved = self._write([
-            resolve_call(keyspace.Partition(key), txn_id, reply[:1])
-            for (txn_id, _, others), reply in zip(items, replies)
-            for key in others])
-        if not decided or not resolved:
+        outcomes, replicated = self.decide(keys)
+        if replicated:
+            # Not before: a failover that loses an outcome must not find
+            # half of its intents gone.
+            _, replicated = self._write([
+                resolve_call(keyspace.Partition(key), txn_id, outcome[:1])
+                for (txn_id, _, others), outcome in zip(items, outcomes)
+                for key in others])
+        if not replicated:
             raise exceptions.StoreUnavailableError(
                 "too few replicas acknowledged what was settled")
         # An outcome may only go when no intent needs it any more.

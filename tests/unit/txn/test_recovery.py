@@ -46,11 +46,16 @@ class Client:
                 self.store, self.database,
                 failpoint=scenarios.kill_at(name)).commit(self.mutations())
 
+    def stage_again(self):
+        """Let the intent be there again, as after a failover."""
+        scenarios.send(self.store, self.other.key, b"HSET", self.other.key,
+                       b"i" + FIELD, self.intent)
+
     def make_old(self):
         key = self.other.key
         intent = scenarios.send(self.store, key, b"HGET", key, b"i" + FIELD)
-        scenarios.send(self.store, key, b"HSET", key, b"i" + FIELD,
-                       b"0" * 16 + intent[16:])
+        self.intent = b"0" * 16 + intent[16:]
+        self.stage_again()
 
 
 @pytest.fixture
@@ -198,28 +203,71 @@ def test_writers_give_up_on_what_is_pending(
                               partition.key) == 0
 
 
+class Replicas(stores.Wrapper):
+    """Whose replicas have or have not what the primary's server wrote.
+
+    As WAIT, it only counts where the connection wrote something: a script
+    that found an outcome did not.
+    """
+
+    def __init__(self, store, client, acknowledged):
+        super().__init__(store)
+        self.fence = keyspace.fence_key(client.primary.key)
+        self.acknowledged = acknowledged
+
+    def batch(self, items, replicas=0, *args):
+        replies = super().batch(items)
+        if not replicas:
+            return replies
+        # Every other server's replicas are there.
+        fenced = any(self.fence in item.args for item in items)
+        return replies + [self.acknowledged if fenced else 1]
+
+
 @pytest.mark.parametrize("acknowledged", [0, 1])
 def test_writers_wait_until_a_commit_is_replicated(
         store, database, client, pauses, acknowledged):
     """A failover may lose the commit while its client waits for replicas."""
-    class Replicas(stores.Wrapper):
-        def batch(self, items, replicas=0, *args):
-            replies = super().batch(items)
-            if not replicas:
-                return replies
-            # Every other server's replicas are there.
-            primary = any(keyspace.fence_key(client.primary.key) in item.args
-                          for item in items)
-            return replies + [acknowledged if primary else 1]
-
     client.stop_at("after_commit")
-    replicas = Replicas(store)
+    replicas = Replicas(store, client, acknowledged)
     coordinator = txn.Coordinator(replicas, database, commit_replicas=1)
     with pytest.raises(exceptions.ConflictError):
         coordinator.commit([txn.Mutation(client.other, FIELD, 0, b"ours")])
     assert (pauses == []) == bool(acknowledged)
     assert ("resolve" in sum(replicas.names(), [])) == bool(acknowledged)
     assert payload(coordinator, client.other) == b"theirs"
+
+
+@pytest.mark.parametrize("acknowledged", [0, 1])
+def test_writers_wait_until_an_abort_is_replicated(
+        store, database, client, pauses, acknowledged):
+    """After a failover the client might commit what others rolled back."""
+    client.stop_at("before_commit")
+    client.make_old()
+    txn.Coordinator(store, database).read([txn.PartitionRead(client.other)])
+    client.stage_again()
+    replicas = Replicas(store, client, acknowledged)
+    coordinator = txn.Coordinator(replicas, database, commit_replicas=1)
+    changes = [txn.Mutation(client.other, FIELD, 0, b"ours")]
+    if acknowledged:
+        coordinator.commit(changes)
+    else:
+        with pytest.raises(exceptions.ConflictError):
+            coordinator.commit(changes)
+    assert ("resolve" in sum(replicas.names(), [])) == bool(acknowledged)
+
+
+@pytest.mark.parametrize("acknowledged", [0, 1])
+@pytest.mark.parametrize("stopped", ["before_commit", "after_commit"])
+def test_nothing_is_settled_by_an_outcome_that_a_failover_may_lose(
+        store, database, client, stopped, acknowledged):
+    client.stop_at(stopped)
+    scenarios.make_due(store, database)
+    replicas = Replicas(store, client, acknowledged)
+    coordinator = txn.Coordinator(replicas, database, commit_replicas=1)
+    coordinator.queue.run_all()
+    assert ("resolve" in sum(replicas.names(), [])) == bool(acknowledged)
+    assert bool(scenarios.leftovers(store, database)) == (not acknowledged)
 
 
 def test_who_holds_intents_gives_way_to_an_older_claim(
