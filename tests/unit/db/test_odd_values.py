@@ -91,6 +91,18 @@ def test_number_in_a_filter_of_text(pair, filters):
     pair.call("instance_get_all_by_filters", clouds.context(), filters)
 
 
+@pytest.mark.parametrize("pattern", [
+    "{e}", "web{i}", "we{1}b", "[[:alpha:]]", "(?i)WEB", "b|[{]", "(w)\\1",
+    "(a|b)*$", "(?>web)", "w++", "\\bweb\\b"])
+def test_expressions_are_those_of_re(pair, pattern):
+    for number, name in enumerate(("web", "web{i}", "xyz", "{e}")):
+        pair.call("instance_create", clouds.context(), {
+            "uuid": SERVER[:-1] + str(number), "project_id": "p1",
+            "display_name": name})
+    pair.call("instance_get_all_by_filters", clouds.context(),
+              {"display_name": pattern})
+
+
 @pytest.mark.parametrize("keys, values", [
     (["host", "id"], [None, 1]), (["locked", "id"], [None, 1]),
     (["nothing", "id"], ["a", 1])])
