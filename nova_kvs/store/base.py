@@ -91,8 +91,8 @@ class Stats:
     bytes_in: int = 0
     #: Commands that were sent again.
     repeats: int = 0
-    #: Batches that a replica near by answered, and those of them that a
-    #: master had to answer again, because the replica was behind.
+    #: Batches that a replica near by answered, and those that a master had
+    #: to answer again, because a replica was behind or could not know.
     near: int = 0
     behind: int = 0
     #: Batches that no server was asked for: see nova_kvs.store.tracking.
@@ -107,6 +107,9 @@ class Store(abc.ABC):
     """
 
     CHARACTERISTICS: frozenset = frozenset()
+    #: Whether what is not there, by a reply to ``batch`` with ``near``, was
+    #: not there by a master's word, now or a moment ago.
+    confirms_nothing = False
 
     def __init__(self, url, settings):
         """Prepare a store; nothing is connected yet.

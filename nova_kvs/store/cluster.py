@@ -16,6 +16,7 @@ from nova_kvs import keyspace
 from nova_kvs.store import base
 from nova_kvs.store import connection as wire
 from nova_kvs.store import near as nearness
+from nova_kvs.store import nothing
 from nova_kvs.store import remote
 from nova_kvs.store import repetition
 
@@ -40,6 +41,7 @@ class ClusterStore(remote.RemoteStore):
 
     CHARACTERISTICS = remote.RemoteStore.CHARACTERISTICS | {
         base.Characteristics.PARTITIONED}
+    confirms_nothing = True
 
     # MOVED is a kind of ASK to redis-py.
     _PASSING = remote.RemoteStore._PASSING + (redis_exceptions.AskError,)
@@ -49,6 +51,8 @@ class ClusterStore(remote.RemoteStore):
         self._topology = None
         self._nodes = {}
         self._reloaded_at = 0.0
+        if self._near is not None or settings.read_from_replicas:
+            self._nothing = nothing.Nothing()
 
     def _node(self, address, replica=False):
         key = (address, replica)
@@ -108,7 +112,8 @@ class ClusterStore(remote.RemoteStore):
                 asked[failure.index] = self._redirected(error, failure.node)
             elif not isinstance(error, (redis_exceptions.NoScriptError,
                                         redis_exceptions.TryAgainError,
-                                        nearness.Behind)):
+                                        nearness.Behind,
+                                        nothing.Unsure)):
                 interval_s = _RELOAD_INTERVAL_S
         if interval_s is not None:
             self._reload(interval_s, deadline, {

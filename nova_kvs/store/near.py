@@ -16,6 +16,7 @@ import time
 from redis import exceptions as redis_exceptions
 
 from nova_kvs.store import connection as wire
+from nova_kvs.store import nothing
 
 #: How often the hosts' distances are measured, at most.
 MEASURE_S = 10
@@ -54,7 +55,7 @@ class Alone(Behind):
 
 
 #: After these a replica is asked again at once.
-_NO_FAULTS = (Behind, redis_exceptions.NoScriptError)
+_NO_FAULTS = (Behind, nothing.Unsure, redis_exceptions.NoScriptError)
 
 #: Host -> seconds that it takes to answer, and when that is to be measured:
 #: for all stores of the process.

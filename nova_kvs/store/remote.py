@@ -19,6 +19,7 @@ from nova_kvs.store import base
 from nova_kvs.store import connection as wire
 from nova_kvs.store import fence as fences
 from nova_kvs.store import near as nearness
+from nova_kvs.store import nothing
 from nova_kvs.store import repetition
 from nova_kvs.store import tracking
 
@@ -34,6 +35,9 @@ class RemoteStore(base.Store):
 
     #: nova_kvs.store.near.Near, if reads may go to replicas near by.
     _near = None
+    #: nova_kvs.store.nothing.Nothing, if a replica that answers "nothing"
+    #: may not know that what it is asked for has moved.
+    _nothing = None
     #: nova_kvs.store.tracking.Tracking, if reads may be answered by what is
     #: remembered.
     _tracking = None
@@ -144,7 +148,11 @@ class RemoteStore(base.Store):
                 failures, lambda late: self._exchange(
                     items, late, replies, deadline, fence))
         if failures:
+            unsure = self._nothing and self._nothing.among(failures)
             self._settle(items, failures, replies, deadline, fence)
+            if unsure:
+                stats.behind += 1
+                self._nothing.learn(items, unsure, replies)
         if fence is not None:
             replies.append(fence.acknowledged())
         return replies
@@ -206,6 +214,15 @@ class RemoteStore(base.Store):
             raise
         return failures
 
+    def _believed(self, node, item, reply):
+        """Return a reply, or Unsure if the node may say "nothing" for want
+        of knowledge.
+        """
+        if node.master is not None and self._nothing is not None and (
+                self._nothing.is_unsure(item, reply)):
+            return nothing.Unsure()
+        return reply
+
     def _read(self, group, items, replies, deadline, fence, failures):
         node, connection, plan, wanted = group
         wait_s = 0
@@ -222,7 +239,8 @@ class RemoteStore(base.Store):
             for position, index in enumerate(plan):
                 reply = connection.read()
                 if index >= 0:
-                    reply = behind or reply
+                    reply = behind or self._believed(
+                        node, items[index], reply)
                     if isinstance(reply, Exception):
                         if isinstance(reply, redis_exceptions.NoScriptError):
                             connection.scripts.clear()
@@ -266,9 +284,8 @@ class RemoteStore(base.Store):
             self._answered = True
             self.stats.bytes_in += connection.received_bytes
             connection.received_bytes = 0
-            if failures and any(
-                    isinstance(failure.error, redis_exceptions.ReadOnlyError)
-                    for failure in failures[before:]):
+            if any(isinstance(failure.error, redis_exceptions.ReadOnlyError)
+                   for failure in failures[before:]):
                 # Its address may have become another server's.
                 connection.close()
                 node.drop()

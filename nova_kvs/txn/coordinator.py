@@ -121,7 +121,8 @@ class Coordinator:
         for number, (read, reply) in enumerate(zip(reads, replies)):
             met = []
             results.append(read.result(reply, met))
-            if met or read.is_missing(results[-1]) and self._is_news(read):
+            if met or not self.store.confirms_nothing and (
+                    read.is_missing(results[-1]) and self._is_news(read)):
                 again.append(number)
         if again:
             self.stats.asked_again += len(again)

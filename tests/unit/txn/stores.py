@@ -10,6 +10,7 @@ class Wrapper:
     def __init__(self, store):
         self.store = store
         self.batches = []
+        self.confirms_nothing = store.confirms_nothing
 
     def batch(self, items, *args, **kwargs):
         items = list(items)
