@@ -8,6 +8,8 @@ from urllib import parse
 
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
+from sqlalchemy.engine import url as sqlalchemy_url
+from sqlalchemy import exc as sqlalchemy_exc
 
 from nova_kvs import conf
 from nova_kvs import exceptions
@@ -111,11 +113,21 @@ class Commands(upgradecheck.UpgradeCommands):
             self._note("Cell mappings", Code.FAILURE, "cannot be read, so "
                        "the cells' databases were not checked: %s" % error)
             return
+        connection = self._options.database.connection
         for name, template in cells:
             where = "cell %s" % name
             try:
-                self._add(where, _filled_in(
-                    template, self._options.database.connection))
+                found = _filled_in(template, connection)
+                if _is_spoiled(template, found, connection):
+                    self._note(
+                        "URL of %s" % where, Code.FAILURE,
+                        "Nova has changed the password: map_cell0 and "
+                        "simple_cell_setup undo percent escapes where they "
+                        "derive cell0's URL from [database] connection, and "
+                        "every service reads {{ as {. Write the URL with "
+                        "nova-manage cell_v2 update_cell "
+                        "--database_connection, and { as %7B there")
+                self._add(where, found)
             except (AttributeError, LookupError, ValueError):
                 # What they say may quote the template.
                 self._note("Database of %s" % where, Code.FAILURE,
@@ -169,14 +181,43 @@ def _filled_in(template, connection):
 
     :param template: as it is stored: parts in braces come from
         ``connection``.
-    :raises AttributeError, LookupError, ValueError: if it is no template.
+    :raises AttributeError, LookupError, ValueError: if it is no template,
+        and no URL of ours.
     :source: nova.objects.cell_mapping.CellMapping.format_db_url
     """
-    if not connection or "{" not in template:
+    if not connection:
         return template
-    parts = parse.urlsplit(connection)
-    return template.format(
-        username=parts.username, password=parts.password,
-        hostname=parts.hostname, port=parts.port, scheme=parts.scheme,
-        query=parts.query, fragment=parts.fragment,
-        path=parts.path.lstrip("/"))
+    try:
+        parts = parse.urlsplit(connection)
+        return template.format(
+            username=parts.username, password=parts.password,
+            hostname=parts.hostname, port=parts.port, scheme=parts.scheme,
+            query=parts.query, fragment=parts.fragment,
+            path=parts.path.lstrip("/"))
+    except (AttributeError, LookupError, ValueError):
+        # Braces of a password: Nova logs it, and takes the text as it is.
+        if _is_ours(template):
+            return template
+        raise
+
+
+def _is_spoiled(template, found, connection):
+    """Tell whether a cell has another password than was meant.
+
+    :param found: what ``_filled_in`` made of the template.
+    """
+    if not connection or not _is_ours(found):
+        return False
+    if found != template and ("{{" in template or "}}" in template):
+        return True
+    try:
+        url = sqlalchemy_url.make_url(connection)
+        derived = parse.unquote(url.set(
+            database="%s_cell0" % url.database).render_as_string(
+                hide_password=False))
+        return template == derived and (
+            registry.parse_url(found).password
+            != registry.parse_url(url).password)
+    except (sqlalchemy_exc.ArgumentError, exceptions.ConfigurationError):
+        # The checks of the URLs say what is wrong with them.
+        return False

@@ -4,8 +4,12 @@
 Invariant: a password is in no ``repr``, ``str`` or error made here.
 """
 
+import re
 import typing
 from urllib import parse
+
+from sqlalchemy.engine import url as sqlalchemy_url
+from sqlalchemy import exc
 
 from nova_kvs import conf
 from nova_kvs import exceptions
@@ -19,6 +23,14 @@ _EMBEDDED = "memory"
 _OPTIONS = {opt.dest: opt for opt in conf.OPTS}
 #: Query names that belong to a driver, not to [nova_kvs].
 _DRIVER_QUERY = {"node": ("cluster", "sentinel"), "service": ("sentinel",)}
+_WRONG_HOST = ("the host or port in the connection URL is not valid: write "
+               "host:port with a port of 1 to 65535")
+#: Behind what is wrong with a URL that has more than one '@'.
+_SPOILED = (
+    ". Write '@' in a password as %40, '/' as %2F, ':' as %3A and '?' as "
+    "%3F. nova-manage's map_cell0 and simple_cell_setup undo this where they "
+    "derive cell0's URL from [database] connection: give map_cell0 the URL "
+    "with --database_connection, or correct it with update_cell")
 
 
 class Settings:
@@ -100,6 +112,9 @@ class StoreURL(typing.NamedTuple):
 def parse_url(url):
     """Return a connection URL taken apart.
 
+    SQLAlchemy's parser is the only one, for the services hand over what it
+    has made of a URL. It takes any character in a password but ``@``.
+
     :param url: str, SQLAlchemy URL or StoreURL.
     :returns: StoreURL.
     :raises nova_kvs.exceptions.ConfigurationError: naming what is wrong in
@@ -107,34 +122,49 @@ def parse_url(url):
     """
     if isinstance(url, StoreURL):
         return url
-    if hasattr(url, "render_as_string"):
-        url = url.render_as_string(hide_password=False)
+    if not isinstance(url, str):
+        return _parse(url)
+    scheme, _, rest = url.partition("://")
+    _check_scheme(scheme)
     try:
-        parts = parse.urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        # What urllib says quotes the netloc, and so the password.
+        parsed = sqlalchemy_url.make_url(url)
+        behind = rest if parsed.username is None else rest.partition("@")[2]
+        # SQLAlchemy leaves these out.
+        blank = [name for name, value in parse.parse_qsl(
+            behind.partition("?")[2], keep_blank_values=True) if not value]
+        if blank:
+            parsed = parsed.update_query_dict(dict.fromkeys(blank, ""), True)
+        return _parse(parsed)
+    except (exc.ArgumentError, ValueError):
+        # What SQLAlchemy says quotes the URL, and so the password.
+        error = exceptions.ConfigurationError(_WRONG_HOST)
+    except exceptions.ConfigurationError as caught:
+        error = caught
+    if rest.count("@") > 1:
         raise exceptions.ConfigurationError(
-            "the host or port in the connection URL is not valid: write "
-            "host:port with a port of 1 to 65535") from None
-    scheme, _, driver = parts.scheme.partition("+")
-    driver = driver or DEFAULT_DRIVER
-    if scheme != SCHEME:
+            error.args[0] + _SPOILED, **error.details)
+    raise error
+
+
+def _check_scheme(scheme):
+    if scheme.partition("+")[0] != SCHEME:
         raise exceptions.ConfigurationError(
             "the connection URL is not one of nova-kvs: it must start with "
             "kvs+cluster://, kvs+redis://, kvs+sentinel:// or kvs+memory://",
-            scheme=parts.scheme)
-    if parts.fragment:
+            # Without "://" it is the whole text.
+            **{"scheme": scheme} if re.fullmatch(r"[\w+]*", scheme) else {})
+
+
+def _parse(url):
+    """Return what SQLAlchemy's URL says as StoreURL."""
+    _check_scheme(url.drivername)
+    driver = url.drivername.partition("+")[2] or DEFAULT_DRIVER
+    password, host, port, name = _behind_password(url)
+    if "#" in name:
         raise exceptions.ConfigurationError(
             "the connection URL has a '#': write it as %23")
-    if "@" in parts.path:
-        # It may be the rest of a password.
-        raise exceptions.ConfigurationError(
-            "the connection URL has a '@' behind a '/': write '/' in a user "
-            "or password as %2F")
-    database = keyspace.check_database_name(
-        parse.unquote(parts.path[1:]))
-    nodes, query = _parse_query(driver, parts.query)
+    database = keyspace.check_database_name(parse.unquote(name))
+    nodes, query = _parse_query(driver, url.query)
     if driver == _EMBEDDED:
         if host or nodes:
             raise exceptions.ConfigurationError(
@@ -145,18 +175,47 @@ def parse_url(url):
             "the connection URL names no server: write "
             "kvs+%s://host:port/%s" % (driver, database))
     else:
-        nodes.insert(0, (host, _check_port(port, driver)))
-    return StoreURL(
-        driver,
-        parse.unquote(parts.username) if parts.username else None,
-        parse.unquote(parts.password) if parts.password is not None else None,
-        tuple(dict.fromkeys(nodes)), database, query)
+        nodes.insert(0, (host.lower(), _check_port(port, driver)))
+    return StoreURL(driver, url.username or None, password,
+                    tuple(dict.fromkeys(nodes)), database, query)
 
 
-def _parse_query(driver, text):
+def _behind_password(url):
+    """Return password, host, port and database's name of SQLAlchemy's URL.
+
+    It ends a password at the first ``@``. No host and no name of a database
+    has one, so what is before the last ``@`` belongs to the password: Nova
+    writes such a URL for cell0.
+    """
+    host, port, name = url.host or "", url.port, url.database or ""
+    password = url.password
+    if "@" not in host + name:
+        return password, host, port, name
+    if password is None:
+        raise exceptions.ConfigurationError(
+            "the connection URL has a '@' that ends no user or password: "
+            "write '/' in a user or password as %2F and '@' as %40")
+    if "@" not in name:
+        more, _, host = host.rpartition("@")
+        return "%s@%s" % (password, more), host, port, name
+    more, _, rest = name.rpartition("@")
+    try:
+        behind = sqlalchemy_url.make_url("%s://%s" % (SCHEME, rest))
+    except (exc.ArgumentError, ValueError):
+        behind = None
+    # A number behind a ':' would not be as it was written.
+    if behind is None or port is not None:
+        raise exceptions.ConfigurationError(_WRONG_HOST + _SPOILED)
+    return ("%s@%s/%s" % (password, host, more), behind.host or "",
+            behind.port, behind.database or "")
+
+
+def _parse_query(driver, found):
+    """Return nodes and options of a query as SQLAlchemy gives it."""
     nodes = []
     query = {}
-    for name, value in parse.parse_qsl(text, keep_blank_values=True):
+    for name, values in found.items():
+        values = (values,) if isinstance(values, str) else values
         drivers = _DRIVER_QUERY.get(name)
         if drivers is not None:
             if driver not in drivers:
@@ -164,9 +223,9 @@ def _parse_query(driver, text):
                     "the connection URL has an option of another driver",
                     option=name, driver=driver, drivers=", ".join(drivers))
             if name == "node":
-                nodes.append(_parse_node(value, driver))
+                nodes += [_parse_node(value, driver) for value in values]
             else:
-                query[name] = value
+                query[name] = values[-1]
             continue
         if "@" in name:
             raise exceptions.ConfigurationError(
@@ -180,11 +239,11 @@ def _parse_query(driver, text):
                         known for known, drivers in _DRIVER_QUERY.items()
                         if driver in drivers))))
         try:
-            query[name] = _OPTIONS[name].type(value)
-        except ValueError as exc:
+            query[name] = _OPTIONS[name].type(values[-1])
+        except ValueError as error:
             raise exceptions.ConfigurationError(
                 "an option in the connection URL has a value that is not "
-                "valid", option=name, value=value, cause=exc) from None
+                "valid", option=name, value=values[-1], cause=error) from None
     return nodes, query
 
 
@@ -202,9 +261,9 @@ def _parse_node(text, driver):
 
 
 def _check_port(port, driver):
-    if port is None:
+    if port in (None, ""):
         return DEFAULT_PORTS.get(driver, DEFAULT_PORT)
-    if port == 0:
+    if not 0 < port < 65536:
         raise exceptions.ConfigurationError(
             "the port in the connection URL is not valid: write a port of "
             "1 to 65535", port=port)

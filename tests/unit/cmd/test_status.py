@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import string
+from urllib import parse
 
 import pytest
+import sqlalchemy
 
 from nova_kvs.cmd import status
 from nova_kvs import conf
@@ -145,6 +148,46 @@ def test_a_cell_with_a_wrong_url(template, results, lines):
                           api_database=cells(bad=template))
     assert code == 2
     assert found["Database of cell bad"][0] == 2
+
+
+def derived(connection):
+    """Return the URL that map_cell0 makes of [database] connection.
+
+    :source: nova.cmd.manage.CellV2Commands._map_cell0
+    """
+    url = sqlalchemy.make_url(connection)
+    url = url.set(database=url.database + "_cell0")
+    return parse.unquote(url.render_as_string(hide_password=False))
+
+
+@pytest.mark.parametrize("password", [
+    "a%sb" % character for character in string.punctuation] + ["a%41", "b{}"])
+def test_the_cells_that_nova_manage_writes(password, monkeypatch, results):
+    """Each service and each check sees the same, or is told how to quote."""
+    seen = []
+    monkeypatch.setattr(condition, "examine", lambda url: (
+        seen.append(url), line("store", "OK"))[1:])
+    connection = "kvs+redis://u:%s@h/cell1" % parse.quote(password, safe="")
+    code, found = results(
+        # oslo.config's own quoting
+        database=connection.replace("$", "$$"),
+        api_database=cells(cell0=derived(connection), cell1=connection))
+    by_name = {url.database: url.password for url in seen}
+    assert by_name["cell1"] == password
+    # Nova decodes the password twice.
+    is_spoiled = password == "a%41"
+    assert (by_name["cell1_cell0"] == password) is not is_spoiled
+    assert ("URL of cell cell0" in found) is is_spoiled
+    assert code == (2 if is_spoiled else 0)
+
+
+def test_doubled_braces_are_not_what_nova_reads(results, lines):
+    lines.append(line("store", "OK"))
+    code, found = results(
+        database="kvs+memory:///x",
+        api_database=cells(one="kvs+redis://u:secret{{1}}@h/y"))
+    assert code == 2
+    assert "%7B" in found["URL of cell one"][1]
 
 
 def test_cells_that_cannot_be_read(results):
