@@ -17,7 +17,7 @@ from oslo_utils import timeutils
 
 from nova_kvs.db import errors
 from nova_kvs import exceptions
-from nova_kvs.record import access
+from nova_kvs.record import planner
 
 _by_key = operator.attrgetter("key")
 _ONLY_TEXT = {str}
@@ -204,21 +204,12 @@ class Session:
     def _access(self, table, equal, alone=False, needed=None):
         """Return the cheapest access that holds all rows of equalities."""
         schema_table = self.schema_table(table)
-        columns = _plan(schema_table, tuple([
+        path = planner.known_path(schema_table, tuple([
             name for name, value in equal.items()
             if value is not None and type(value) is not Not]))
-        if columns is None:
-            return access.FullScan(table.name)
-        if columns == schema_table.partition_column:
-            value = equal[columns]
-            values = value.values if isinstance(value, In) else (value,)
-            return access.ByPartition(table.name, values, alone)
-        tuples = _tuples([equal[name] for name in columns])
-        if columns == schema_table.key:
-            return access.ByKey(table.name, tuples)
-        return access.ByIndex(
-            table.name, columns, tuples, alone,
-            frozenset() if needed is None else needed.union(equal))
+        return path.access(
+            table.name, _tuples([equal[name] for name in path.columns]),
+            alone, frozenset() if needed is None else needed.union(equal))
 
     def insert(self, table, values):
         """Add a row, with the model's defaults and an id.
@@ -441,9 +432,6 @@ def _tuples(values):
     return tuple(tuples)
 
 
-_plans = {}
-
-
 def _plan(schema_table, names):
     """Return by which columns to ask a table for rows with known values.
 
@@ -451,18 +439,7 @@ def _plan(schema_table, names):
     :returns: the partition column (str), the key or an indexed tuple of
         columns, or None if only a scan finds them.
     """
-    cached = _plans.get((schema_table.name, names))
-    if cached is not None and cached[0] is schema_table:
-        return cached[1]
-    columns = None
-    if schema_table.partition_column in names:
-        columns = schema_table.partition_column
-    elif set(names).issuperset(schema_table.key):
-        columns = schema_table.key
-    else:
-        cheap = [candidate for candidate in schema_table.cheap_columns()
-                 if set(names).issuperset(candidate)]
-        if cheap:
-            columns = max(cheap, key=len)
-    _plans[schema_table.name, names] = (schema_table, columns)
-    return columns
+    path = planner.known_path(schema_table, names)
+    if path.kind == planner.PARTITION:
+        return path.columns[0]
+    return path.columns or None

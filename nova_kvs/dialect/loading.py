@@ -3,7 +3,6 @@
 
 import logging
 
-from nova_kvs.dialect import plan
 from nova_kvs.record import access
 
 LOG = logging.getLogger(__name__)
@@ -52,18 +51,24 @@ class Loads:
         """Ask for all rows of a table."""
         self._scans[state.name] = state
 
-    def add(self, state, table, kind, columns, tuples):
-        """Ask for rows by values that were not asked for before."""
+    def add(self, state, path, columns, tuples):
+        """Ask for rows by values that were not asked for before.
+
+        :param path: nova_kvs.record.planner.Path.
+        :param columns: those of the path, or the first of them.
+        :param tuples: values of these columns.
+        """
         seen = state.seen.get(columns)
         if seen is not None:
             tuples = [item for item in tuples if item not in seen]
         if tuples:
-            entry = self._found.get((state.name, kind, columns))
+            path = path._replace(columns=columns)
+            entry = self._found.get((state.name, path))
             if entry is None:
-                self._found[state.name, kind, columns] = (
-                    state, table, dict.fromkeys(tuples))
+                self._found[state.name, path] = (
+                    state, dict.fromkeys(tuples))
             else:
-                entry[2].update(dict.fromkeys(tuples))
+                entry[1].update(dict.fromkeys(tuples))
 
     def run(self):
         """Load what was asked for, in as few round trips as it takes."""
@@ -76,13 +81,11 @@ class Loads:
             LOG.debug("Full scan of table %s for: %s", name, self._statement)
             accesses.append(access.FullScan(name))
             states.append(state)
-        for (name, kind, columns), (state, table, tuples) in (
-                self._found.items()):
+        for (name, path), (state, tuples) in self._found.items():
             if name not in self._scans:
-                accesses.append(
-                    plan.make_access(table, kind, columns, tuples))
+                accesses.append(path.access(name, tuples))
                 states.append(state)
-                asked.append((state, columns, tuples))
+                asked.append((state, path.columns, tuples))
         scans = list(self._scans.values())
         self._scans = {}
         self._found = {}

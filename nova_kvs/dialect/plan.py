@@ -10,17 +10,12 @@ are, never on how many rows they have.
 import itertools
 import typing
 
-from nova_kvs.record import access
+from nova_kvs.record import planner
 
 #: More key tuples than this are not asked for one by one.
 MAX_TUPLES = 20000
 #: More values than this do not narrow what is read from the workspace.
 MAX_NARROWING = 200
-
-PARTITION = "partition"
-KEY = "key"
-INDEX = "index"
-SCAN = "scan"
 
 
 class Parameters:
@@ -108,22 +103,22 @@ class Parameters:
 class Path(typing.NamedTuple):
     """How the rows of a source are reached."""
 
-    kind: str
-    columns: tuple = ()
+    #: nova_kvs.record.planner.Path.
+    chosen: planner.Path
     #: Columns whose values are read from the workspace, and from where: a
     #: tuple of (Source, tuple of columns).
     linked: tuple = ()
     origin: tuple = ()
 
+    @property
+    def kind(self):
+        """The kind of access."""
+        return self.chosen.kind
 
-def make_access(table, kind, columns, tuples):
-    """Return the access that loads these values by this kind of path."""
-    if kind == PARTITION:
-        return access.ByPartition(
-            table.name, tuple([value for value, in tuples]))
-    if kind == KEY:
-        return access.ByKey(table.name, tuple(tuples))
-    return access.ByIndex(table.name, columns, tuple(tuples))
+    @property
+    def columns(self):
+        """The columns whose values are asked for."""
+        return self.chosen.columns
 
 
 class Step:
@@ -166,14 +161,14 @@ class Step:
                 workspace, state, parameters):
             return
         path = self.path
-        if path.kind == SCAN:
+        if path.kind == planner.SCAN:
             loads.scan(state)
             return
         columns, tuples = self._tuples(workspace, parameters)
         if not columns:
             loads.scan(state)
         else:
-            loads.add(state, self.table, path.kind, columns, tuples)
+            loads.add(state, path.chosen, columns, tuples)
 
     def _has_keys(self, workspace, state, parameters):
         """Tell whether every row that a known key names is loaded."""
@@ -205,14 +200,14 @@ class Step:
                 if count > MAX_TUPLES and parts:
                     # A prefix is enough for an index, and not for a key.
                     columns = (columns[:len(parts)]
-                               if path.kind == INDEX else ())
+                               if path.kind == planner.INDEX else ())
                     break
                 parts.append(part)
             if len(parts) == 1:
                 return columns, [(value,) for value in parts[0]]
             return columns, list(itertools.product(*parts))
         linked = self._linked(workspace, parameters)
-        if len(linked) > MAX_TUPLES and path.kind != PARTITION:
+        if len(linked) > MAX_TUPLES and path.kind != planner.PARTITION:
             return (), []
         if path.columns == path.linked:
             return path.columns, linked
@@ -252,19 +247,19 @@ class Step:
 class Check:
     """Loads the rows that an INSERT's unique key could collide with."""
 
-    __slots__ = ("table", "columns", "names", "_kind", "_path")
+    __slots__ = ("table", "columns", "names", "_path", "_at")
 
-    def __init__(self, table, columns, names, kind, path):
+    def __init__(self, table, columns, names, path):
         """Prepare a check.
 
         :param names: the parameters that are the columns' values.
-        :param path: the columns that are asked for.
+        :param path: nova_kvs.record.planner.Path by some of the columns.
         """
         self.table = table
         self.columns = columns
         self.names = names
-        self._kind = kind
-        self._path = [columns.index(column) for column in path]
+        self._path = path
+        self._at = [columns.index(column) for column in path.columns]
 
     def collect(self, workspace, parameters, loads):
         """Add what has to be loaded to a Loads."""
@@ -277,11 +272,10 @@ class Check:
             row = [parameters.row(index, name, table, column)
                    for name, column in zip(self.names, self.columns)]
             if None not in row:
-                wanted[tuple([row[at] for at in self._path])] = None
+                wanted[tuple([row[at] for at in self._at])] = None
         if self.columns == table.key:
             wanted = [key for key in wanted if key not in state.rows]
-        loads.add(state, table, self._kind,
-                  tuple([self.columns[at] for at in self._path]), wanted)
+        loads.add(state, self._path, self._path.columns, wanted)
 
 
 class Plan(typing.NamedTuple):
@@ -339,7 +333,7 @@ def _describe(step):
     if isinstance(step, Check):
         return "%s: unique (%s)" % (step.table.name, ", ".join(step.columns))
     path = step.path
-    if path.kind == SCAN:
+    if path.kind == planner.SCAN:
         return "%s: full scan" % step.source
     parts = []
     for column in path.columns:

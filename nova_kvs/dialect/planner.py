@@ -1,63 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses the access path of each table of a statement."""
+"""Orders the tables of a statement and asks for the access path of each."""
 
 from sqlalchemy.sql import elements
 
 from nova_kvs.dialect import analysis
 from nova_kvs.dialect import plan
 from nova_kvs.dialect import sqltext
-
-# Ranks of paths, best first. A join to a row's key or partition beats an
-# index whose selectivity is not known.
-_KNOWN_PARTITION = 0
-_KNOWN_KEY = 1
-_KNOWN_UNIQUE = 2
-_LINKED_PARTITION = 3
-_LINKED_KEY = 4
-_LINKED_UNIQUE = 5
-_KNOWN_INDEX = 6
-_LINKED_INDEX = 7
-_KNOWN_BROAD = 8
-_LINKED_BROAD = 9
-_SCAN = 10
+from nova_kvs.record import planner
 
 _ROWID = "_rowid_"
-#: Most live rows share one value of this column.
-_BROAD_COLUMN = "deleted"
-
-
-def has_cheap_key(table):
-    """Tell whether a row's partition can be told from its key."""
-    return (table.partition_column is None
-            or table.partition_column in table.key
-            or any(index.hint and index.columns[:len(table.key)] == table.key
-                   for index in table.indexes))
-
-
-def _candidates(table):
-    """Return (known rank, linked rank, kind, columns), best first."""
-    found = []
-    if table.partition_column is not None:
-        found.append((_KNOWN_PARTITION, _LINKED_PARTITION, plan.PARTITION,
-                      (table.partition_column,)))
-    if has_cheap_key(table):
-        found.append((_KNOWN_KEY, _LINKED_KEY, plan.KEY, table.key))
-    else:
-        found.append((_KNOWN_BROAD, _LINKED_BROAD, plan.KEY, table.key))
-    cheap = table.cheap_columns() - {table.key}
-    if table.partition_column is not None:
-        cheap.discard((table.partition_column,))
-    for unique in table.uniques:
-        if unique.columns in cheap:
-            cheap.discard(unique.columns)
-            found.append((_KNOWN_UNIQUE, _LINKED_UNIQUE, plan.INDEX,
-                          unique.columns))
-    for columns in sorted(cheap, key=lambda item: (-len(item), item)):
-        if columns == (_BROAD_COLUMN,):
-            found.append((_KNOWN_BROAD, _LINKED_BROAD, plan.INDEX, columns))
-        else:
-            found.append((_KNOWN_INDEX, _LINKED_INDEX, plan.INDEX, columns))
-    return found
 
 
 class Planner:
@@ -72,7 +23,6 @@ class Planner:
         """
         self._schema = schema
         self._generated = generated
-        self._candidates = {}
         self._unique_paths = {}
         self._names = {name.lower(): name for name in schema.tables}
         self._views = {}
@@ -157,14 +107,13 @@ class Planner:
     def unique_paths(self, name):
         """Return how to find the rows that a table's rows collide with.
 
-        :returns: list of (Table, columns of the unique key, kind of path,
-            columns to ask for).
+        :returns: list of (Table, columns of the unique key, Path).
         """
         found = self._unique_paths.get(name)
         if found is None:
             table = self._schema.tables.get(name)
             found = [] if table is None else [
-                (table, columns, *self.path_of_unique(table, columns))
+                (table, columns, self.path_of_unique(table, columns))
                 for columns in self._unique_columns(table)]
             self._unique_paths[name] = found
         return found
@@ -178,19 +127,20 @@ class Planner:
         while pending:
             ranked = [(*self._best(source, resolved), source)
                       for source in pending]
-            chosen = [item for item in ranked if item[0] <= _LINKED_UNIQUE]
+            chosen = [item for item in ranked
+                      if item[0] <= planner.Rank.LINKED_UNIQUE]
             # What no join could ever improve need not wait for one.
             chosen.extend(
                 item for item in ranked
-                if item[0] > _LINKED_UNIQUE
+                if item[0] > planner.Rank.LINKED_UNIQUE
                 and not self._may_link(item[2], pending, item[0]))
             if not chosen:
                 best = min(ranked, key=lambda item: (
                     item[0], item[2].nullable, item[2].order))
                 chosen = [best]
-                if best[0] == _LINKED_INDEX:
+                if best[0] == planner.Rank.LINKED_INDEX:
                     chosen = [item for item in ranked
-                              if item[0] == _LINKED_INDEX]
+                              if item[0] == planner.Rank.LINKED_INDEX]
             level = []
             for _rank, path, source in sorted(
                     chosen, key=lambda item: item[2].order):
@@ -201,46 +151,37 @@ class Planner:
             levels.append(level)
         return levels
 
-    def _candidates_of(self, name):
-        found = self._candidates.get(name)
-        if found is None:
-            table = self._schema.tables.get(name)
-            found = () if table is None else tuple(_candidates(table))
-            self._candidates[name] = found
-        return found
-
     def _best(self, source, resolved):
-        """Return the best (rank, Path) that is possible now."""
-        best = (_SCAN, plan.Path(plan.SCAN))
-        for known, linked, kind, columns in self._candidates_of(source.table):
-            missing = tuple(column for column in columns
-                            if column not in source.values)
-            if not missing:
-                if known < best[0]:
-                    best = (known, plan.Path(kind, columns))
-            elif linked < best[0]:
-                origin = _origin(source, missing, resolved)
-                if origin:
-                    best = (linked, plan.Path(kind, columns, missing, origin))
-        return best
+        """Return the best (Rank, plan.Path) that is possible now."""
+        table = self._schema.tables.get(source.table)
+        if table is None:
+            return planner.Rank.SCAN, plan.Path(planner.FULL_SCAN)
+        rank, path, origin = planner.choose(
+            table, source.values,
+            lambda missing: _origin(source, missing, resolved))
+        if not origin:
+            return rank, plan.Path(path)
+        return rank, plan.Path(path, tuple(
+            [column for column in path.columns
+             if column not in source.values]), origin)
 
     def _may_link(self, source, pending, rank):
         """Tell whether loading others first could give a better path."""
+        table = self._schema.tables.get(source.table)
         others = set(pending)
         others.discard(source)
-        if not others:
+        if not others or table is None:
             return False
         reachable = {
             column for column, origins in source.links.items()
             for origin in origins
             if any(other in others for other, _name in origin)}
         return any(
-            linked < rank
-            and any(column in reachable for column in columns)
+            path.linked_rank < rank
+            and any(column in reachable for column in path.columns)
             and all(column in source.values or column in source.links
-                    for column in columns)
-            for _known, linked, _kind, columns
-            in self._candidates_of(source.table))
+                    for column in path.columns)
+            for path in table.paths)
 
     # Unique keys ------------------------------------------------------------
 
@@ -249,21 +190,14 @@ class Planner:
         return (table.key, *(unique.columns for unique in table.uniques))
 
     def path_of_unique(self, table, columns):
-        """Return how rows that could collide on a unique key are reached.
+        """Return the Path to the rows that could collide on a unique key.
 
-        :returns: kind of path and the columns to ask for; the kind is
-            ``plan.SCAN`` where the store has no better way.
+        :returns: a scan where the store has no better way.
         """
-        if table.partition_column in columns:
-            return plan.PARTITION, (table.partition_column,)
-        if columns == table.key:
-            if has_cheap_key(table):
-                return plan.KEY, columns
+        if columns == table.key and not planner.tells_partition(table):
             # The store keeps such keys unique in a partition.
-            return plan.PARTITION, (table.partition_column,)
-        if columns in table.cheap_columns():
-            return plan.INDEX, columns
-        return plan.SCAN, ()
+            return table.paths[0]
+        return planner.known_path(table, columns)
 
     def _insert_checks(self, compiled, dml, table):
         """Return the Checks of an INSERT, and if it must be verified."""
@@ -292,10 +226,11 @@ class Planner:
                 names.append(name)
             if names is None:
                 continue
-            kind, path = self.path_of_unique(table, columns)
-            if kind == plan.SCAN or not set(path) <= set(columns):
+            path = self.path_of_unique(table, columns)
+            if path.kind == planner.SCAN or (
+                    not set(path.columns) <= set(columns)):
                 return (), True
-            checks.append(plan.Check(table, columns, names, kind, path))
+            checks.append(plan.Check(table, columns, names, path))
         return checks, False
 
 

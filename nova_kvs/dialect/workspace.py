@@ -18,6 +18,7 @@ from nova_kvs.dialect import plan
 from nova_kvs.dialect import sqltext
 from nova_kvs.dialect import template as templates
 from nova_kvs import exceptions
+from nova_kvs.record import planner
 
 
 class Workspace:
@@ -351,8 +352,8 @@ class Workspace:
         """
         return [
             set(self.sqlite.execute(self.info(name).distinct(
-                (*columns, *path))).fetchall())
-            for _table, columns, _kind, path
+                (*columns, *path.columns))).fetchall())
+            for _table, columns, path
             in self.planner.unique_paths(name)]
 
     def collisions(self, name, before, statement):
@@ -362,15 +363,15 @@ class Workspace:
         """
         loads = self.loads(statement)
         state = self.state(name)
-        for (table, columns, kind, path), old, new in zip(
+        for (table, columns, path), old, new in zip(
                 self.planner.unique_paths(name), before,
                 self.unique_values(name)):
-            if kind == plan.SCAN:
+            if path.kind == planner.SCAN:
                 loads.scan(state)
                 continue
             width = len(columns)
             is_key = columns == table.key
-            loads.add(state, table, kind, path, {
+            loads.add(state, path, path.columns, {
                 row[width:]: None for row in new - old
                 if None not in row[:width]
                 and not (is_key and row[:width] in state.rows)})

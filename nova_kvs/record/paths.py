@@ -16,6 +16,7 @@ from nova_kvs.record import hinted
 from nova_kvs.record import index as indexing
 from nova_kvs.record import marks
 from nova_kvs.record import partition_rules
+from nova_kvs.record import planner
 from nova_kvs.txn import reading
 
 LOG = logging.getLogger(__name__)
@@ -245,7 +246,6 @@ def _candidates(tx, table, wanted, tuples):
     :param wanted: ByIndex. :param tuples: its tuples, as stored.
     """
     columns = wanted.columns
-    size = len(columns)
     column = table.partition_column
     if column is None:
         return (yield from _inner(tx, table, columns, tuples))
@@ -253,19 +253,15 @@ def _candidates(tx, table, wanted, tuples):
         at = columns.index(column)
         return (yield from _in_partitions(
             tx, table, list(dict.fromkeys([item[at] for item in tuples]))))
-    shared, index = _closest(table.hints, columns, tuples)
-    if shared < size:
-        for unique in table.uniques:
-            # Rows with a NULL in the key are not to be found by it.
-            if not unique.inside and unique.columns == columns and not any(
-                    None in values for values in tuples):
-                return (yield from _by_unique(tx, table, unique, tuples))
-    if not shared:
+    path = planner.index_path(table, columns, tuples)
+    if path is None:
         return (yield from scan(tx, table))
-    reads = hinted.reads_of(tx, table, index, list(dict.fromkeys(
-        [values[:shared] for values in tuples])))
+    values = _values_of(path, columns, tuples)
+    if path.unique is not None:
+        return (yield from _by_unique(tx, table, path.unique, values))
+    reads = hinted.reads_of(tx, table, path.index, values)
     # What was read before stays as it was.
-    if not tx.views and index.marked and table.covered.can_answer(
+    if not tx.views and path.index.marked and table.covered.can_answer(
             wanted, tuples):
         return (yield from marks.rows(tx, table, reads))
     if wanted.alone or table.kind in partition_rules.SINGLE:
@@ -275,20 +271,14 @@ def _candidates(tx, table, wanted, tuples):
         tx, table, hinted.partitions_of(reads, results)))
 
 
-def _closest(indexes, columns, tuples):
-    """Return the index that shares most first columns, and how many."""
-    best = 0, None
-    for index in indexes:
-        shared = 0
-        for first, second in zip(index.columns, columns):
-            if first != second:
-                break
-            shared += 1
-        if shared > best[0] and (not index.hint or all(
-                indexing.covers(index, dict(zip(columns, values)))
-                for values in tuples)):
-            best = shared, index
-    return best
+def _values_of(path, columns, tuples):
+    """Return the different values of a path's columns.
+
+    :param tuples: values of ``columns``, which has all of the path's.
+    """
+    at = [columns.index(column) for column in path.columns]
+    return list(dict.fromkeys(
+        [tuple([values[position] for position in at]) for values in tuples]))
 
 
 def _named(tx, table, partitions):
@@ -301,12 +291,12 @@ def _inner(tx, table, columns, tuples):
     partition = tx.table_partition(table)
     view = tx.views.get(partition)
     if view is None or not view.has_all(table):
-        shared, index = _closest(table.inner, columns, tuples)
-        if not shared:
+        path = planner.index_path(table, columns, tuples)
+        if path is None:
             return (yield from scan(tx, table))
         ranges = []
-        for values in dict.fromkeys([values[:shared] for values in tuples]):
-            prefix = indexing.inner_prefix(index, values)
+        for values in _values_of(path, columns, tuples):
+            prefix = indexing.inner_prefix(path.index, values)
             ranges.append((b"[" + prefix, b"(" + prefix + indexing.AFTER))
         yield [reading.IndexRead(
             partition, tuple(ranges), point=len(ranges) == 1 and any(

@@ -16,6 +16,7 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import marks
 from nova_kvs.record import partition_rules
+from nova_kvs.record import planner
 
 #: Key column of a table without a primary key.
 ROWID = "_rowid_"
@@ -164,6 +165,10 @@ class Table:
         self.id_hint = next(
             (index for index in self.hints if index.columns == key), None)
         self._single_key = key[0] if len(key) == 1 else None
+        #: Of nova_kvs.record.planner.Path, best first.
+        self.paths = planner.paths(self)
+        #: Names of columns -> Path, see nova_kvs.record.planner.known_path.
+        self.known_paths = {}
         self._by_name = {index.name: index for index in indexes}
         native = {"TEXT": str, "INTEGER": int, "REAL": float}
         #: Type of a value that the column's affinity leaves as it is.
@@ -208,22 +213,13 @@ class Table:
         return self.prefix + keyspace.encode_tuple(key)
 
     def cheap_columns(self):
-        """Return the column tuples that ``ByIndex`` answers without a scan.
+        """Return the column tuples that can be asked for without a scan.
 
         ``key`` is always one of them; a table that is partitioned by
         another column and has no index of its ids may need a scan for an
         id that this process has not seen lately.
         """
-        found = {self.key}
-        if self.partition_column:
-            found.add((self.partition_column,))
-        for index in self.indexes:
-            for length in range(1, len(index.columns) + 1):
-                found.add(index.columns[:length])
-        for unique in self.uniques:
-            if not unique.inside:
-                found.add(unique.columns)
-        return found
+        return {path.columns for path in self.paths}
 
 
 class Schema:

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chooses access paths: by which columns the rows of a table are read.
+
+The only place where a path is chosen. The dialect asks it with the columns
+that a statement restricts, the native functions with their equalities, and
+the record layer for the index that answers an access. The choice depends on
+the table and on what is known, never on a set's order or a hash seed.
+
+A path is better the fewer rows it is expected to read:
+
+* a partition, a primary key, a unique key whose values are known;
+* one of these whose values come from rows that were read (a join);
+* a declared index, longest prefix first, then in order of declaration;
+* an index by nothing but a column that most live rows agree on;
+* a scan.
+"""
+
+import enum
+import typing
+
+from nova_kvs.record import access
+from nova_kvs.record import index as indexing
+
+#: Most live rows share one value of this column.
+BROAD_COLUMN = "deleted"
+
+# Kinds of paths, by the access that they make.
+PARTITION = "partition"
+KEY = "key"
+INDEX = "index"
+SCAN = "scan"
+
+
+class Rank(enum.IntEnum):
+    """Expected cost of a path; lower is better.
+
+    LINKED: some values are read from rows of other tables. A join to a
+    row's key or partition beats an index whose selectivity is not known.
+    """
+
+    PARTITION = 0
+    KEY = 1
+    UNIQUE = 2
+    LINKED_PARTITION = 3
+    LINKED_KEY = 4
+    LINKED_UNIQUE = 5
+    INDEX = 6
+    LINKED_INDEX = 7
+    BROAD = 8
+    LINKED_BROAD = 9
+    SCAN = 10
+
+
+_LINKED = {Rank.PARTITION: Rank.LINKED_PARTITION,
+           Rank.KEY: Rank.LINKED_KEY,
+           Rank.UNIQUE: Rank.LINKED_UNIQUE,
+           Rank.INDEX: Rank.LINKED_INDEX,
+           Rank.BROAD: Rank.LINKED_BROAD}
+
+
+class Path(typing.NamedTuple):
+    """A way to read the rows whose columns have known values.
+
+    :ivar rank: if the values of all columns are known.
+    :ivar columns: the columns whose values are asked for.
+    :ivar index: nova_kvs.record.schema.Index that begins with the columns.
+    :ivar unique: nova_kvs.record.schema.Unique that finds the rows, if no
+        index does.
+    """
+
+    rank: Rank
+    kind: str
+    columns: tuple = ()
+    index: typing.Any = None
+    unique: typing.Any = None
+
+    @property
+    def linked_rank(self):
+        """The rank if some of the values are read from other tables."""
+        return _LINKED[self.rank]
+
+    def holds(self, columns, values):
+        """Tell whether the path finds every row that has these values.
+
+        An index over some rows only, or without the rows that have NULL
+        in a column, may not have them.
+
+        :param columns: names, at least those of the path.
+        :param values: the value of each of them, as stored.
+        """
+        index = self.index
+        if self.unique is not None:
+            known = dict(zip(columns, values))
+            return all([known[column] is not None for column in self.columns])
+        return index is None or not index.hint or indexing.covers(
+            index, dict(zip(columns, values)))
+
+    def access(self, table, tuples, alone=False, needed=frozenset()):
+        """Return the access that reads the rows with some values.
+
+        :param table: its name.
+        :param tuples: values of ``columns``, as stored.
+        :param alone: as of ByPartition and ByIndex.
+        :param needed: as of ByIndex.
+        """
+        if self.kind == PARTITION:
+            return access.ByPartition(
+                table, tuple([value for value, in tuples]), alone)
+        if self.kind == KEY:
+            return access.ByKey(table, tuple(tuples))
+        if self.kind == INDEX:
+            return access.ByIndex(
+                table, self.columns, tuple(tuples), alone, needed)
+        return access.FullScan(table)
+
+    def explain(self):
+        """Return a text of the path, the same for the same table."""
+        if self.kind == SCAN:
+            return "full scan"
+        text = "%s (%s)" % (self.kind, ", ".join(self.columns))
+        if self.rank == Rank.UNIQUE:
+            text = "unique " + text
+        elif self.rank == Rank.BROAD:
+            text = "broad " + text
+        return text
+
+
+FULL_SCAN = Path(Rank.SCAN, SCAN)
+
+
+def tells_partition(table):
+    """Tell whether a row's partition can be found from its primary key."""
+    return (table.partition_column is None
+            or table.partition_column in table.key
+            or any(index.hint and index.columns[:len(table.key)] == table.key
+                   for index in table.indexes))
+
+
+def paths(table):
+    """Return every Path of a table but the scan, best first.
+
+    :param table: nova_kvs.record.schema.Table.
+    :returns: tuple; the order is total.
+    """
+    found = []
+    column = table.partition_column
+    if column is not None:
+        found.append(Path(Rank.PARTITION, PARTITION, (column,)))
+    # A key that does not tell its partition may cost a scan.
+    found.append(Path(
+        Rank.KEY if tells_partition(table) else Rank.BROAD, KEY, table.key))
+    taken = {path.columns for path in found}
+    uniques = {unique.columns for unique in table.uniques}
+    indexed = set()
+    for index in table.indexes:
+        for length in range(len(index.columns), 0, -1):
+            columns = index.columns[:length]
+            indexed.add(columns)
+            if columns not in taken:
+                found.append(Path(
+                    _rank(columns, uniques), INDEX, columns, index))
+    for unique in table.uniques:
+        if not (unique.inside or unique.columns in indexed
+                or unique.columns in taken):
+            found.append(Path(
+                Rank.UNIQUE, INDEX, unique.columns, None, unique))
+    # The sort is stable: what is equal stays in order of declaration.
+    found.sort(key=lambda path: (path.rank, path.kind != KEY,
+                                 -len(path.columns)))
+    return tuple(found)
+
+
+def _rank(columns, uniques):
+    if columns in uniques:
+        return Rank.UNIQUE
+    return Rank.BROAD if columns == (BROAD_COLUMN,) else Rank.INDEX
+
+
+def choose(table, known, link=None):
+    """Return the best Path for rows with known values, and its rank.
+
+    :param table: nova_kvs.record.schema.Table.
+    :param known: names of the columns whose values are known.
+    :param link: function of the columns that a path needs and are not
+        known; true if their values can be read from other tables.
+    :returns: (Rank, Path, what ``link`` returned or None).
+    """
+    rank, best, origin = Rank.SCAN, FULL_SCAN, None
+    for path in table.paths:
+        missing = tuple([column for column in path.columns
+                         if column not in known])
+        if not missing:
+            if path.rank < rank:
+                rank, best, origin = path.rank, path, None
+        elif link is not None and path.linked_rank < rank:
+            found = link(missing)
+            if found:
+                rank, best, origin = path.linked_rank, path, found
+    return rank, best, origin
+
+
+def known_path(table, names):
+    """Return the best Path for rows with known values, which is kept.
+
+    :param names: tuple of columns.
+    """
+    path = table.known_paths.get(names)
+    if path is None:
+        path = table.known_paths[names] = choose(table, names)[1]
+    return path
+
+
+def index_path(table, columns, tuples):
+    """Return the best Path by an index or unique key, or None.
+
+    :param columns: names of the columns whose values are known.
+    :param tuples: values of these columns, as stored: the path finds the
+        rows of each.
+    """
+    for path in table.paths:
+        if path.kind == INDEX and set(path.columns).issubset(columns) and all(
+                [path.holds(columns, values) for values in tuples]):
+            return path
+    return None
