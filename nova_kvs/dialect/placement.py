@@ -16,6 +16,16 @@ have before that is believed. That is for PUT, which may be repeated; others
 read masters at once. A DELETE of allocations is two transactions: if what the
 second has read of a replica turned out to be old, the request would be
 dispatched again, find no allocations and leave their consumer behind.
+
+Placement never gives out more than there is. It sums up what is allocated of
+a provider in one statement, reads the provider's generation in a later one,
+and takes the sum for that of the generation. So the commit of a request that
+changes something compares all that the transaction has read, before it is
+staged. Whoever changes what is read raises the generation with it. Thus a sum
+that is the same, at any moment after the generation was read, is that of this
+generation, and it stays so until the commit, which expects the generation.
+(It need not be serializable for that: the generation is what all writers
+write.)
 """
 
 import functools
@@ -37,6 +47,7 @@ ATTEMPTS = 20
 FILLED_AT_START = frozenset(("traits", "resource_classes"))
 _MODULE = "placement.handler"
 _READING = frozenset(("GET", "HEAD"))
+_ALLOCATIONS = "/allocations/"
 
 
 def _is_lost_race(error):
@@ -45,6 +56,18 @@ def _is_lost_race(error):
     return isinstance(
         getattr(original, "kvs_error", None),
         (exceptions.ConflictError, exceptions.DuplicateKeyError))
+
+
+def _is_guarded(environ):
+    """Tell whether what a request reads must hold until it commits.
+
+    All that change something, but for the DELETE of allocations: it only
+    gives back, and cannot be dispatched twice.
+    """
+    method = environ.get("REQUEST_METHOD")
+    if method == "DELETE":
+        return not environ.get("PATH_INFO", "").startswith(_ALLOCATIONS)
+    return method not in _READING
 
 
 def replayed(dispatch, attempts=ATTEMPTS, sleep=None, refusals=()):
@@ -56,6 +79,12 @@ def replayed(dispatch, attempts=ATTEMPTS, sleep=None, refusals=()):
     :param refusals: exceptions by which a request is refused.
     """
     def answer(environ, *args):
+        if not _is_guarded(environ):
+            return repeat(environ, *args)
+        with databases.verifying_reads():
+            return repeat(environ, *args)
+
+    def repeat(environ, *args):
         for round_number in range(attempts - 1):
             try:
                 return dispatch(environ, *args)

@@ -47,6 +47,7 @@ LARGEST_BLOCK = 64
 
 _databases = {}
 _masters_only = contextvars.ContextVar("nova_kvs_masters_only", default=False)
+_verifying = contextvars.ContextVar("nova_kvs_verifying", default=False)
 
 
 @contextlib.contextmanager
@@ -57,6 +58,18 @@ def reading_masters():
         yield
     finally:
         _masters_only.reset(token)
+
+
+@contextlib.contextmanager
+def verifying_reads():
+    """Let transactions that begin in this block commit only if everything
+    that they have read is still the same.
+    """
+    token = _verifying.set(True)
+    try:
+        yield
+    finally:
+        _verifying.reset(token)
 
 
 def may_be_behind():
@@ -176,7 +189,7 @@ class Database:
         """
         return record_store.RecordTransaction(
             self, guesses, near and self.reads_near
-            and not _masters_only.get())
+            and not _masters_only.get(), _verifying.get())
 
     # Schema -----------------------------------------------------------------
 

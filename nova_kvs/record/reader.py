@@ -35,11 +35,13 @@ class Reader:
         is more than likely.
     :param near: whether replicas may be read. A commit then compares what
         was read with the masters.
+    :param verifies: whether a commit compares it in any case.
     """
 
-    def __init__(self, owner, guesses=False, near=False):
+    def __init__(self, owner, guesses=False, near=False, verifies=False):
         self._owner = owner
         self._near = near
+        self._verifies = near or verifies
         self.database = owner.name
         self.locators = owner.locators
         self.contents = owner.contents
@@ -60,7 +62,7 @@ class Reader:
         self.views = {}
         #: Names of the tables of which every row was read.
         self.scanned = set()
-        #: Read -> its result, of what may be behind.
+        #: Read -> its result, of what the commit is to compare.
         self.unverified = {}
         #: time.monotonic() of the first read, None before.
         self.read_at = None
@@ -293,7 +295,7 @@ class Reader:
         results = self._owner.coordinator.read(batch, self._near)
         if check is not None:
             self._owner.see_schema(results.pop())
-        if self._near:
+        if self._verifies:
             self.unverified.update(zip(reads, results))
         self._absorb(reads, results)
 

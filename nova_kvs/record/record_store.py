@@ -154,7 +154,7 @@ class RecordTransaction(reader.Reader):
         """
         before = self._new_schema or self._schema
         # What follows may read all there is: not twice.
-        self._near = False
+        self._near = self._verifies = False
         self._new_schema = self._owner.make_schema(ddl)
         self._renames = (*self._renames, *renames)
         evolution.carry(self, before, self._new_schema, renames)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claims that race never take more of a provider than there is."""
+
+import concurrent.futures
+import contextlib
+import json
+import threading
+import uuid
+
+from oslo_db.sqlalchemy import enginefacade
+from placement import db_api
+from placement import deploy
+from placement.objects import allocation
+from placement.objects import resource_class
+from placement.objects import trait
+import pytest
+import webob
+
+from tests.differential import placements
+
+TOTAL = 10
+
+
+class Placement:
+    """Placement's application, with one provider."""
+
+    def __init__(self):
+        config = placements.config()
+        config.set_override("auth_strategy", "noauth2", "api")
+        config.set_override("sync_on_startup", True, "placement_database")
+        self._app = deploy.loadapp(config)
+        self.provider = str(uuid.uuid4())
+        self.ask("POST", "/resource_providers", {
+            "name": self.provider, "uuid": self.provider})
+        self.ask("PUT", self._path("inventories"), self.inventory(TOTAL, 0))
+
+    def _path(self, what):
+        return "/resource_providers/%s/%s" % (self.provider, what)
+
+    @staticmethod
+    def inventory(total, generation):
+        return {"resource_provider_generation": generation,
+                "inventories": {"VCPU": {"total": total}}}
+
+    def ask(self, method, path, body=None):
+        request = webob.Request.blank(path, method=method, headers={
+            "X-Auth-Token": "admin", "Content-Type": "application/json",
+            "OpenStack-API-Version": "placement 1.39"})
+        if body is not None:
+            request.body = json.dumps(body).encode()
+        return request.get_response(self._app)
+
+    def claim(self, amount=1):
+        """Return the status of a new consumer's claim."""
+        return self.ask("PUT", "/allocations/%s" % uuid.uuid4(), {
+            "allocations": {self.provider: {"resources": {"VCPU": amount}}},
+            "consumer_generation": None, "project_id": "p", "user_id": "u",
+            "consumer_type": "INSTANCE"}).status_int
+
+    def used(self):
+        return self.ask("GET", self._path("usages")).json["usages"]["VCPU"]
+
+    def drop_inventory(self):
+        """Return the status of a DELETE of all that the provider has."""
+        return self.ask("DELETE", self._path("inventories")).status_int
+
+
+@pytest.fixture(params=["", "?db_api=none"], ids=["native", "dialect"])
+def cloud(request, monkeypatch):
+    manager = enginefacade.transaction_context()
+    manager.configure(connection="kvs+memory:///claims%s%s" % (
+        uuid.uuid4().hex, request.param))
+    # Each process fills its database once.
+    monkeypatch.setattr(trait, "_TRAITS_SYNCED", False)
+    monkeypatch.setattr(resource_class, "_RESOURCE_CLASSES_SYNCED", False)
+    reset = db_api.placement_context_manager.patch_factory(manager._factory)
+    yield Placement()
+    reset()
+
+
+@contextlib.contextmanager
+def meanwhile(monkeypatch, module, name, other):
+    """Let another thread do something right after the first call."""
+    function = getattr(module, name)
+    done = []
+
+    def call(*args, **kwargs):
+        result = function(*args, **kwargs)
+        if not done:
+            done.append(None)
+            thread = threading.Thread(target=lambda: done.append(other()))
+            thread.start()
+            thread.join()
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, call)
+        yield done
+    assert len(done) == 2, "nothing came in between"
+
+
+def test_a_claim_between_the_sum_and_the_generation(cloud, monkeypatch):
+    assert cloud.claim(TOTAL - 1) == 204
+    with meanwhile(monkeypatch, allocation, "_provider_usage_summary",
+                   cloud.claim) as done:
+        assert cloud.claim() == 409
+    assert done[1] == 204
+    assert cloud.used() == TOTAL
+
+
+def test_claims_of_many_threads(cloud):
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        statuses = list(threads.map(
+            lambda number: cloud.claim(), range(2 * TOTAL)))
+    assert statuses.count(204) == cloud.used() == TOTAL
+    assert set(statuses) == {204, 409}
