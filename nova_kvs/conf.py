@@ -151,6 +151,15 @@ OPTS = [
              "to put in front of their own, by its name in the entry points "
              "of 'nova.db.api'. 'none' leaves every function to SQLAlchemy; "
              "in the query of a URL, those that use its database."),
+    cfg.BoolOpt(
+        "trust_unknown_releases",
+        default=False,
+        help="Put native functions also in front of those functions of Nova "
+             "and Placement that are not the ones of a release that "
+             "nova-kvs knows, if their parameters are the same. By default "
+             "these run on the dialect, which is slower and always right. "
+             "In the query of a URL it counts from the first connection of "
+             "a process on."),
     cfg.StrOpt(
         "metrics_directory",
         help="Directory for files with the counters of each process (round "

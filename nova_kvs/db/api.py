@@ -9,11 +9,16 @@ not import Nova: a process without Nova (Placement) loads it for
 
 import importlib
 import inspect
+import logging
 import sys
+
+LOG = logging.getLogger(__name__)
 
 _MAIN = "nova.db.main.api"
 _NOVA = (_MAIN, "nova.db.api.api")
 _PLACEMENT = "placement.objects.allocation"
+# Modules whose failure is logged.
+_failed = set()
 
 
 def get_backend():
@@ -21,24 +26,36 @@ def get_backend():
     return sys.modules[__name__]
 
 
-def install():
+def install(trusts=False):
     """Put the native functions in front of Nova's and of Placement's.
 
     Does nothing about one that the process has not imported, and nothing
-    the second time.
+    the second time. Whatever a release of them lacks, this does not raise:
+    the functions concerned then run on the dialect.
 
+    :param trusts: whether to replace functions that are not those of a
+        release that is known, too.
     :returns: number of functions that were replaced.
     """
     replaced = 0
     if any(name in sys.modules for name in _NOVA):
-        from nova_kvs.db import dispatch
-
-        replaced += dispatch.install()
+        replaced += _install("nova_kvs.db.dispatch", trusts)
     if _PLACEMENT in sys.modules:
-        from nova_kvs.db.placement import dispatch as placement_dispatch
-
-        replaced += placement_dispatch.install()
+        replaced += _install("nova_kvs.db.placement.dispatch", trusts)
     return replaced
+
+
+def _install(name, trusts):
+    try:
+        return importlib.import_module(name).install(trusts)
+    # A service must start with a release that nobody has seen.
+    except Exception as error:
+        if name not in _failed:
+            _failed.add(name)
+            LOG.warning("Every function runs on the dialect, for %s does "
+                        "not load: %s: %s", name, type(error).__name__,
+                        error)
+        return 0
 
 
 def __getattr__(name):

@@ -16,6 +16,7 @@ from nova.db.main import api as main_db_api
 from nova.db.main import models
 from nova.i18n import _
 
+from nova_kvs.compatibility import private
 from nova_kvs.db import native
 from nova_kvs.db import rows
 from nova_kvs.db import session
@@ -23,7 +24,7 @@ from nova_kvs import exceptions
 from nova_kvs.record import access
 from nova_kvs.txn import retry
 
-_SHADOW = main_db_api._SHADOW_TABLE_PREFIX
+_SHADOW = getattr(main_db_api, private.SHADOW_TABLE_PREFIX)
 #: Timestamps of shadow rows that are never formally deleted.
 _PURGED_BY = {"shadow_instance_actions": "created_at",
               "shadow_instance_actions_events": "created_at",

@@ -9,6 +9,7 @@ from nova.db.main import api as main_db_api
 from nova.db.main import models
 from sqlalchemy.orm import exc as orm_exc
 
+from nova_kvs.compatibility import private
 from nova_kvs.db import native
 from nova_kvs.db import rows
 from nova_kvs.db import session
@@ -16,11 +17,15 @@ from nova_kvs.db import session
 BLOCK_DEVICES = rows.table(models.BlockDeviceMapping)
 INSTANCES = rows.table(models.Instance)
 _scope = session.scope
+_from_legacy_values = getattr(main_db_api, private.FROM_LEGACY_VALUES)
+_scrub_empty_str_values = getattr(
+    main_db_api, private.SCRUB_EMPTY_STR_VALUES)
+_set_or_validate_uuid = getattr(main_db_api, private.SET_OR_VALIDATE_UUID)
 
 
 def _prepare(values, legacy, allow_updates):
-    main_db_api._scrub_empty_str_values(values, ["volume_size"])
-    values = main_db_api._from_legacy_values(
+    _scrub_empty_str_values(values, ["volume_size"])
+    values = _from_legacy_values(
         values, legacy, allow_updates=allow_updates)
     main_db_api.convert_objects_related_datetimes(values)
     return values
@@ -30,7 +35,7 @@ def _prepare(values, legacy, allow_updates):
 def block_device_mapping_create(s, context, values, legacy=True):
     """Create an entry of block device mapping."""
     values = _prepare(values, legacy, False)
-    main_db_api._set_or_validate_uuid(values)
+    _set_or_validate_uuid(values)
     return s.insert(BLOCK_DEVICES, values)
 
 
@@ -74,7 +79,7 @@ def block_device_mapping_update_or_create(s, context, values, legacy=True):
     if result is not None:
         s.update(result, values)
     else:
-        main_db_api._set_or_validate_uuid(values)
+        _set_or_validate_uuid(values)
         result = s.insert(BLOCK_DEVICES, values)
     if block_device.new_format_is_swap(values):
         # A server has one swap device: the last.

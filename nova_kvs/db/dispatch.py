@@ -8,7 +8,6 @@ or that has a transaction open, gets Nova's function as it was.
 """
 
 import functools
-import importlib
 import inspect
 import sys
 
@@ -17,6 +16,7 @@ import nova.objects
 
 from nova_kvs.db import native
 from nova_kvs.db import overrides
+from nova_kvs.db import selection as selections
 
 #: Modules whose import fills ``native.REGISTRY``.
 MODULES = (
@@ -31,29 +31,34 @@ MODULES = (
 
 # Modules that every process of Nova has.
 _ALWAYS = ("nova.db.", "nova.objects.")
-# Functions of nova.db.main.api that take a context and do not ask.
-_NO_QUERIES = ("get_context_manager", "get_engine", "model_query",
-               "require_context")
+#: Functions of nova.db.main.api that take a context and do not ask.
+NO_QUERIES = ("get_context_manager", "get_engine", "model_query",
+              "require_context")
+
+
+selection = selections.Selection(
+    "nova", ["nova_kvs.db." + name for name in MODULES], native.REGISTRY)
 
 
 def load():
-    """Import every native module.
+    """Import every native module that this release of Nova allows.
 
     :returns: dict of "module:qualified name" -> native function.
     """
-    for name in MODULES:
-        importlib.import_module("nova_kvs.db." + name)
-    return native.REGISTRY
+    return selection.load()
 
 
-def install():
+def install(trusts=False):
     """Put the native functions in front of Nova's, once.
 
+    :param trusts: whether to replace functions that are not known, too.
     :returns: number of functions that were replaced by this call.
     """
+    if not selection.is_possible():
+        return 0
     registry = load()
     nova.objects.register_all()
-    replaced = 0
+    found = []
     for target, function in registry.items():
         module = target.partition(":")[0]
         if not module.startswith(_ALWAYS):
@@ -61,7 +66,7 @@ def install():
             if module not in sys.modules:
                 # Not imported for our sake, and nova-api asks its databases
                 # before it does so.
-                native.awaited[module] = install
+                native.awaited[module] = functools.partial(install, trusts)
                 continue
         try:
             owner, name = native.lookup(target)
@@ -69,17 +74,19 @@ def install():
         except (AttributeError, ImportError):
             # This release of Nova does not have it.
             continue
-        if current is function:
-            continue
+        if current is not function and selection.fits(
+                target, current, trusts):
+            found.append((owner, name, current, function))
+    for owner, name, current, function in found:
         function.nova_original = current
         _replace(owner, name, function)
-        replaced += 1
-    if replaced:
-        for function in registry.values():
+    if found:
+        for target, function in registry.items():
             if hasattr(function, "nova_original"):
-                function.nova_callees = overrides.callees(
-                    function.nova_original)
-    return replaced + _replace_reader_modes()
+                function.nova_callees = overrides.watch(
+                    selection.release, target)
+    selection.tell(trusts)
+    return len(found) + _replace_reader_modes()
 
 
 def uninstall():
@@ -109,13 +116,21 @@ def _plain(raw):
 
 
 def _reader_mode_code():
-    """Return the code that all of select_db_reader_mode's wrappers share."""
-    return main_db_api.select_db_reader_mode(lambda context: None).__code__
+    """Return the code that all of select_db_reader_mode's wrappers share.
+
+    :returns: None if this Nova has no such decorator.
+    """
+    decorate = getattr(main_db_api, "select_db_reader_mode", None)
+    if decorate is None:
+        return None
+    return getattr(decorate(lambda context: None), "__code__", None)
 
 
 def _reader_modes():
     """Yield (class, name, method) of methods that choose a reader mode."""
     code = _reader_mode_code()
+    if code is None:
+        return
     for module_name, module in list(sys.modules.items()):
         if not module_name.startswith("nova.objects."):
             continue
@@ -180,7 +195,7 @@ def coverage():
         if name.startswith("_") or function.__name__ != name:
             continue
         if "context" in inspect.signature(function).parameters and (
-                name not in _NO_QUERIES):
+                name not in NO_QUERIES):
             target = "%s:%s" % (native.MAIN, name)
             table.append(
                 (name, "native" if target in registry else "dialect"))
@@ -191,12 +206,8 @@ def coverage():
 
 
 def table():
-    """Return ``coverage`` as a table in reStructuredText."""
-    lines = [".. list-table::", "   :header-rows: 1", "",
-             "   * - Function", "     - Runs"]
-    for name, how in coverage():
-        lines += ["   * - ``%s``" % name, "     - %s" % how]
-    return "\n".join(lines) + "\n"
+    """Return a table of functions and releases in reStructuredText."""
+    return selections.table("nova", "nova.db.main.api:", "nova.")
 
 
 def main():

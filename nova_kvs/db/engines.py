@@ -4,10 +4,17 @@
 Nothing here knows Nova or Placement.
 """
 
+import functools
+import logging
 import os
 import weakref
 
+from oslo_db.sqlalchemy import enginefacade
+
+from nova_kvs.compatibility import private
 from nova_kvs.record import database
+
+LOG = logging.getLogger(__name__)
 
 # Transaction factory of oslo.db -> (writer Database, reader Database).
 _databases = weakref.WeakKeyDictionary()
@@ -23,11 +30,41 @@ def _open(engine):
 
 def is_in_transaction(factory, context):
     """Tell whether a transaction of a factory is open on a context."""
-    by_thread = getattr(context, "_enginefacade_context", None)
+    by_thread = getattr(context, private.ENGINEFACADE_CONTEXT, None)
     if by_thread is None:
         return False
     current = getattr(by_thread, "current", None)
     return current is not None and current.factory is factory
+
+
+@functools.cache
+def can_tell():
+    """Tell whether this oslo.db shows what the functions above look at.
+
+    It is tried, with a database of its own: to miss a transaction that is
+    open would be worse than to be slow.
+    """
+    try:
+        if _sees_transactions():
+            return True
+        reason = "it does not show the transactions that are open"
+    except Exception as error:
+        reason = "%s: %s" % (type(error).__name__, error)
+    LOG.warning("Every function runs on the dialect, for this oslo.db is "
+                "another than nova-kvs knows: %s", reason)
+    return False
+
+
+def _sees_transactions():
+    manager = enginefacade.transaction_context()
+    manager.configure(connection="sqlite://")
+    context = enginefacade.transaction_context_provider(
+        type("Context", (), {}))()
+    factory = getattr(manager, private.FACTORY)
+    with manager.reader.using(context):
+        inside = is_in_transaction(factory, context)
+    return inside and not is_in_transaction(factory, context) and (
+        factory.get_writer_engine() is factory.get_reader_engine())
 
 
 def databases(factory):

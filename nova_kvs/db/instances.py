@@ -15,6 +15,7 @@ from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import utils as sqlalchemyutils
 from oslo_utils import uuidutils
 
+from nova_kvs.compatibility import private
 from nova_kvs.db import instance_joins as joins
 from nova_kvs.db import matching
 from nova_kvs.db import native
@@ -33,6 +34,8 @@ CONSOLE_TOKENS = rows.table(models.ConsoleAuthToken)
 _META = ("metadata", "system_metadata")
 _META_TABLES = {"metadata": joins.METADATA,
                 "system_metadata": joins.SYSTEM_METADATA}
+_handle_conversions = getattr(main_db_api, private.HANDLE_CONVERSIONS)
+
 # Soft-deleted with a server, by the column that names it.
 _DELETED_WITH = (
     (joins.GROUP_LINKS, "instance_uuid"), (joins.INFO_CACHES, "instance_uuid"),
@@ -142,7 +145,7 @@ def _split(values, expected):
         if name in updates:
             expected[field] = _as_list(updates.pop(name))
     metadata = {name: updates.pop(name, None) for name in _META}
-    main_db_api._handle_objects_related_type_conversions(updates)
+    _handle_conversions(updates)
     if "hostname" in updates and CONF.osapi_compute_unique_server_name_scope:
         raise native.Fallback()
     known = INSTANCES.template
@@ -279,7 +282,7 @@ def _create(s, context, values, default_group):
             "hostname" in values
             and CONF.osapi_compute_unique_server_name_scope):
         raise native.Fallback()
-    main_db_api._handle_objects_related_type_conversions(values)
+    _handle_conversions(values)
     if not values.get("uuid"):
         values["uuid"] = uuidutils.generate_uuid()
     uuid = values["uuid"]

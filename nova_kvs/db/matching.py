@@ -9,6 +9,7 @@ from nova.db import utils as db_utils
 from nova import exception
 from oslo_utils import timeutils
 
+from nova_kvs.compatibility import private
 from nova_kvs.db import native
 from nova_kvs import regexp
 
@@ -82,10 +83,14 @@ def regexp_ops(connection):
     """Return Nova's (function that makes a pattern safe, SQL operator).
 
     It was private to nova.db.main.api until Nova 33.
+
+    :raises nova_kvs.db.native.Fallback: if this Nova has neither.
     """
     get = getattr(db_utils, "get_regexp_ops", None)
     if get is None:
-        get = main_db_api._get_regexp_ops
+        get = getattr(main_db_api, private.GET_REGEXP_OPS, None)
+    if get is None:
+        raise native.Fallback()
     return get(connection)
 
 

@@ -1,66 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notices that somebody has replaced a part of a function of Nova's.
+"""Notices that an operator has patched a part of a function of Nova's.
 
-An operator's patch, or a test's mock, of a helper that a function of Nova's
-calls is meant to have its effect. The native function does not call the
-helper, so it has to give way.
+A patch, or a test's mock, of a helper that a function of Nova's calls is
+meant to have its effect. The native function does not call the helper, so
+it gives way. Which helpers a function has is known with its fingerprint.
 """
 
 import inspect
-import types
+import sys
 
-_PACKAGES = ("nova", "nova_kvs", "oslo_db", "placement", "sqlalchemy")
-
-
-def _names(code):
-    """Return the names that code and what is defined in it look up."""
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _names(constant)
-    return names
+# Packages whose functions and decorators are no patches.
+_OWN = ("nova", "nova_kvs", "placement")
+_THEIRS = ("contextlib", "debtcollector", "oslo_", "osprofiler", "sqlalchemy")
+_WATCHED = (*_OWN, "oslo_db", "sqlalchemy")
 
 
-def _is_watched(value):
-    return inspect.isfunction(value) and (
-        (value.__module__ or "").partition(".")[0] in _PACKAGES)
+def is_own(value):
+    """Tell whether a function, and all around it, is as it was released."""
+    value = getattr(value, "__func__", value)
+    while value is not None:
+        if not inspect.isfunction(value):
+            return False
+        module = value.__globals__.get("__name__", "")
+        if module.partition(".")[0] not in _OWN and (
+                not module.startswith(_THEIRS)):
+            return False
+        value = getattr(value, "__wrapped__", None)
+    return True
 
 
-def callees(function):
-    """Return the functions that a function of Nova's reaches by name.
+def watch(release, target):
+    """Return the helpers whose replacement is to be noticed.
 
-    Those of its own module, what these reach in turn, and those of modules
-    that it imports; not the methods of objects.
-
-    :param function: Nova's function, decorated or not.
-    :returns: tuple of (namespace, name, function found there).
+    :param release: nova_kvs.compatibility.releases.Release.
+    :param target: "module:qualified name" of the function that has them.
+    :returns: tuple of (function that looks a name up, name, function found).
     """
-    found = {}
-    left = [inspect.unwrap(function)]
-    while left:
-        current = left.pop()
-        space = current.__globals__
-        names = _names(current.__code__)
-        for name in names:
+    found = []
+    for module, name in release.names(target).watched:
+        if module in sys.modules:
+            space = vars(sys.modules[module])
             value = space.get(name)
-            if isinstance(value, types.ModuleType):
-                for attribute in names:
-                    inner = vars(value).get(attribute)
-                    if _is_watched(inner):
-                        found[id(vars(value)), attribute] = (
-                            vars(value), attribute, inner)
-            elif _is_watched(value) and (
-                    (id(space), name) not in found):
-                found[id(space), name] = (space, name, value)
-                plain = inspect.unwrap(getattr(value, "nova_original", value))
-                if plain.__globals__ is space:
-                    left.append(plain)
-    return tuple(found.values())
+            if inspect.isfunction(value) and (
+                    value.__module__.partition(".")[0] in _WATCHED):
+                found.append((space.get, name, value))
+    return tuple(found)
+
+
+def are_patched(watched):
+    """Tell whether a helper is no longer as it was released."""
+    return not all(is_own(value) for _look_up, _name, value in watched)
 
 
 def are_replaced(watched):
-    """Tell whether any of what ``callees`` returned was replaced since."""
-    for space, name, value in watched:
-        if space.get(name) is not value:
+    """Tell whether any of what ``watch`` returned was replaced since."""
+    for look_up, name, value in watched:
+        if look_up(name) is not value:
             return True
     return False

@@ -8,6 +8,7 @@ from nova.db.main import api as main_db_api
 from nova.db.main import models
 from nova import exception
 
+from nova_kvs.compatibility import private
 from nova_kvs.db import native
 from nova_kvs.db import quota_limits
 from nova_kvs.db import rows
@@ -16,7 +17,7 @@ from nova_kvs.db import session
 QUOTAS = rows.table(models.Quota)
 USER_QUOTAS = rows.table(models.ProjectUserQuota)
 CLASSES = rows.table(models.QuotaClass)
-_DEFAULT = main_db_api._DEFAULT_QUOTA_NAME
+_DEFAULT = getattr(main_db_api, private.DEFAULT_QUOTA_NAME)
 _scope = session.scope
 
 

@@ -77,7 +77,8 @@ class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
         return WorkspacePool
 
     def create_connect_args(self, url):
-        native_api.install(url.query.get("db_api"))
+        native_api.install(
+            url.query.get("db_api"), url.query.get("trust_unknown_releases"))
         return [url.render_as_string(hide_password=False)], {}
 
     def connect(self, *cargs, **cparams):

@@ -9,9 +9,10 @@ and has its REGEXP.
 import functools
 import sys
 
+from nova_kvs.compatibility import private
+
 # Where the function is: since Nova 33, and before.
 _MODULES = ("nova.db.utils", "nova.db.main.api")
-_NAME = "_db_connection_type"
 
 
 def _with_ours(connection_type):
@@ -26,8 +27,9 @@ def _with_ours(connection_type):
 
 def register():
     """Have Nova, if it is in this process, know the scheme ``kvs``."""
+    name = private.DB_CONNECTION_TYPE
     for module in map(sys.modules.get, _MODULES):
-        connection_type = getattr(module, _NAME, None)
+        connection_type = getattr(module, name, None)
         if connection_type is not None and not hasattr(
                 connection_type, "kvs_knows_itself"):
-            setattr(module, _NAME, _with_ours(connection_type))
+            setattr(module, name, _with_ours(connection_type))

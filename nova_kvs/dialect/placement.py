@@ -34,6 +34,7 @@ import sys
 
 from oslo_db import exception as db_exception
 
+from nova_kvs.compatibility import private
 from nova_kvs import exceptions
 from nova_kvs.record import database as databases
 from nova_kvs.txn import retry
@@ -130,4 +131,6 @@ def register():
     handler = sys.modules.get(_MODULE)
     if handler is not None and not hasattr(handler.dispatch, "kvs_replays"):
         handler.dispatch = replayed(handler.dispatch, refusals=(
-            handler.webob.exc.HTTPError, handler.exception._BaseException))
+            handler.webob.exc.HTTPError, getattr(
+                handler.exception, private.BASE_EXCEPTION,
+                handler.webob.exc.HTTPError)))

@@ -4,6 +4,7 @@
 import enum
 import typing
 
+from nova_kvs.compatibility import releases
 from nova_kvs import exceptions
 from nova_kvs.inspection import revision
 from nova_kvs import keyspace
@@ -23,6 +24,8 @@ CLOCK_WARNING_MS = 1000
 #: Part of maxmemory that may be used.
 FULL = 0.9
 SLOTS = 16384
+#: Functions that a line names.
+_NAMED = 10
 #: Keys tried to find one on each server.
 _PROBES = 2000
 
@@ -267,6 +270,7 @@ def _database(store, name, settings):
         return
     yield Line("format", Status.OK, "version %d" % stored_format.CURRENT)
     yield _schema(database, schema)
+    yield from _functions(revision.kind_of(schema.tables), settings)
 
 
 def _schema(database, schema):
@@ -288,3 +292,28 @@ def _schema(database, schema):
                     "installed here wants %s: run %s" % (
                         kind.text, stored, kind.package, head, kind.command))
     return Line("schema", Status.OK, "%s, revision %s" % (kind.text, stored))
+
+
+def _functions(kind, settings):
+    """Yield the Line about what is installed here, if it is."""
+    release = None if kind is None else releases.installed(kind.package)
+    if release is None:
+        return
+    unknown = release.unknown()
+    if not unknown:
+        yield Line("functions", Status.OK, "%d of %s are known and run "
+                   "natively" % (release.count_known(), kind.package))
+        return
+    names = ", ".join(unknown[:_NAMED])
+    if len(unknown) > _NAMED:
+        names += " and %d more" % (len(unknown) - _NAMED)
+    if settings.trust_unknown_releases:
+        yield Line("functions", Status.WARNING, "%d of %s are not those of "
+                   "a release that this nova-kvs knows and run natively as "
+                   "trust_unknown_releases says: %s" % (
+                       len(unknown), kind.package, names))
+    else:
+        yield Line("functions", Status.WARNING, "%d of %s are not those of "
+                   "a release that this nova-kvs knows and run on the "
+                   "dialect, slower: upgrade nova-kvs: %s" % (
+                       len(unknown), kind.package, names))

@@ -15,13 +15,14 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "nova_kvs"
 
 #: Layer -> the layers it stands on, as the design page draws them.
 BELOW = {
+    "compatibility": set(),
     "store": set(),
     "txn": {"store"},
     "record": {"store", "txn"},
-    "dialect": {"store", "txn", "record"},
-    "db": {"store", "txn", "record"},
+    "dialect": {"store", "txn", "record", "compatibility"},
+    "db": {"store", "txn", "record", "compatibility"},
     "demo": {"store", "txn", "record", "dialect", "db"},
-    "inspection": {"store", "txn", "record"},
+    "inspection": {"store", "txn", "record", "compatibility"},
     "transfer": {"store", "txn", "record", "dialect", "inspection"},
     "cmd": {"store", "txn", "record", "dialect", "db", "demo", "inspection",
             "transfer"},

@@ -53,9 +53,10 @@ def test_the_wheel_holds_every_module(wheel):
     assert packed(wheel, ".py") == on_disk(".py")
 
 
-def test_the_wheel_holds_every_script(wheel):
+def test_the_wheel_holds_all_files_of_data(wheel):
     assert "nova_kvs/txn/lua/commit.lua" in packed(wheel, ".lua")
     assert packed(wheel, ".lua") == on_disk(".lua")
+    assert packed(wheel, ".json") == on_disk(".json") != set()
 
 
 def test_every_directory_with_modules_is_a_package():

@@ -2,37 +2,42 @@
 """Puts the native functions in front of Placement's.
 
 As ``nova_kvs.db.dispatch`` does it for Nova's: what stands there decides at
-each call. A release of Placement that does not have a function, or has one
-of other parameters, keeps its own.
+each call. A function that is not of a release that is known stays as it is.
 """
 
-import importlib
 import inspect
 
 from nova_kvs.db import overrides
 from nova_kvs.db.placement import native
+from nova_kvs.db import selection as selections
 
 #: Modules whose import fills ``native.REGISTRY``.
 MODULES = ("allocations", "attributes", "candidates", "consumers",
            "providers", "searches")
 
 
+selection = selections.Selection(
+    "placement", ["nova_kvs.db.placement." + name for name in MODULES],
+    native.REGISTRY)
+
+
 def load():
-    """Import every native module.
+    """Import every native module that this release of Placement allows.
 
     :returns: dict of "module:qualified name" -> what stands there.
     """
-    for name in MODULES:
-        importlib.import_module("nova_kvs.db.placement." + name)
-    return native.REGISTRY
+    return selection.load()
 
 
-def install():
+def install(trusts=False):
     """Put the native functions in front of Placement's, once.
 
+    :param trusts: whether to replace functions that are not known, too.
     :returns: number of functions that were replaced by this call.
     """
-    replaced = 0
+    if not selection.is_possible():
+        return 0
+    found = []
     registry = load()
     for target, wrapper in registry.items():
         try:
@@ -41,30 +46,32 @@ def install():
             # This release of Placement does not have it.
             continue
         own = native._plain(raw)
-        if own is wrapper or not _is_known(wrapper, own):
-            continue
+        if own is not wrapper and selection.fits(target, own, trusts):
+            found.append((owner, name, raw, own, wrapper))
+    for owner, name, raw, own, wrapper in found:
         wrapper.nova_original = own
         _replace(owner, name, raw, wrapper)
-        replaced += 1
-    if replaced:
+    if found:
         _watch([wrapper for wrapper in registry.values()
                 if wrapper.nova_original is not None])
-    return replaced
+    selection.tell(trusts)
+    return len(found)
 
 
 def _watch(wrappers):
     """Note what must not be replaced for functions to run natively."""
     everything = {}
     for wrapper in wrappers:
-        wrapper.nova_callees = overrides.callees(wrapper.nova_original)
+        wrapper.nova_callees = overrides.watch(
+            selection.release, wrapper.target)
         owner, name, _raw = native.lookup(wrapper.target)
-        own = ((vars(owner), name, wrapper),) if inspect.ismodule(
+        own = ((vars(owner).get, name, wrapper),) if inspect.ismodule(
             owner) else ()
-        for space, name, value in wrapper.nova_callees + own:
-            everything[id(space), name] = space, name, value
+        for entry in wrapper.nova_callees + own:
+            everything[entry] = None
     for wrapper in wrappers:
         if wrapper.watches_all:
-            wrapper.nova_callees = tuple(everything.values())
+            wrapper.nova_callees = tuple(everything)
 
 
 def uninstall():
@@ -85,25 +92,13 @@ def _replace(owner, name, raw, function):
     setattr(owner, name, function)
 
 
-def _is_known(wrapper, own):
-    """Tell whether a function of Placement's is the one we know."""
-    function = getattr(wrapper, "native", None)
-    if function is None:
-        return hasattr(own, "__wrapped__")
-    ours = list(inspect.signature(function).parameters.values())[1:]
-    theirs = list(inspect.signature(own).parameters.values())
-    return [(one.name, one.default) for one in ours] == [
-        (one.name, one.default) for one in theirs]
-
-
 def table():
-    """Return the native functions as a list in reStructuredText."""
-    return "".join("* ``%s``\n" % target.removeprefix("placement.")
-                   for target in sorted(load()))
+    """Return a table of functions and releases in reStructuredText."""
+    return selections.table("placement", "placement.")
 
 
 def main():
-    """Print the list."""
+    """Print the table."""
     print(table(), end="")
 
 

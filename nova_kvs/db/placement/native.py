@@ -14,6 +14,7 @@ import inspect
 
 from placement import db_api
 
+from nova_kvs.compatibility import private
 from nova_kvs.db import engines
 from nova_kvs.db import errors
 from nova_kvs.db import overrides
@@ -30,7 +31,8 @@ _shared = contextvars.ContextVar("nova_kvs_placement", default=None)
 
 def _database(context):
     """Return the Database of a call, or None if it is not for us."""
-    factory = db_api.placement_context_manager._factory
+    factory = getattr(
+        db_api.placement_context_manager, private.FACTORY)
     if engines.is_in_transaction(factory, context):
         return None
     return engines.databases(factory)[0]

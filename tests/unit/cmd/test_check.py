@@ -4,6 +4,7 @@ import json
 import pytest
 
 from nova_kvs.cmd import main
+from nova_kvs.compatibility import releases
 from nova_kvs import exceptions
 from nova_kvs.inspection import condition
 from nova_kvs.inspection import revision
@@ -18,6 +19,9 @@ GOOD = {
     "used_memory": 10, "maxmemory": 100, "maxmemory_policy": "noeviction",
     "appendonly": True, "aof_last_write_status": "ok",
     "rdb_last_bgsave_status": "ok", "clock_offset_ms": 3}
+SETTINGS = registry.parse_url(base.memory_url()).settings()
+TRUSTING = registry.parse_url(
+    base.memory_url() + "?trust_unknown_releases=true").settings()
 CLUSTER = {"cluster_state": "ok", "cluster_slots_assigned": "16384",
            "cluster_slots_pfail": "0", "cluster_slots_fail": "0"}
 
@@ -45,7 +49,8 @@ def test_all_is_well(examine):
     lines = examine({}, {"address": "b:1"}, {"address": "c:1"}, cluster={})
     assert list(lines) == [
         "store", "version", "cluster", "replicas", "eviction", "memory",
-        "persistence", "clock", "permissions", "format", "schema"]
+        "persistence", "clock", "permissions", "format", "schema",
+        "functions"]
     assert {line.status for line in lines.values()} == {
         condition.Status.OK, condition.Status.WARNING}
     # The tests' own tables.
@@ -133,7 +138,8 @@ def revision_line(table, stored):
         "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
         "PRIMARY KEY (version_num))"])
     databases.insert(db, "alembic_version", {"version_num": stored})
-    return list(condition.examine(registry.parse_url(url)))[-1]
+    return next(line for line in condition.examine(registry.parse_url(url))
+                if line.name == "schema")
 
 
 @pytest.mark.parametrize("kind", revision.KINDS)
@@ -145,6 +151,33 @@ def test_schema_revision(kind):
     line = revision_line(kind.table, "0123456789ab")
     assert (line.name, line.status.name) == ("schema", "ERROR")
     assert kind.command in line.text
+
+
+@pytest.mark.parametrize("kind", revision.KINDS)
+def test_functions_are_known(kind):
+    line, = condition._functions(kind, SETTINGS)
+    assert (line.name, line.status.name) == ("functions", "OK")
+    assert kind.package in line.text
+
+
+def test_functions_that_are_not_known(monkeypatch):
+    found = ["nova.db.main.api:f%d" % number for number in range(12)]
+    monkeypatch.setattr(releases.Release, "unknown", lambda self: found)
+    line, = condition._functions(revision.KINDS[0], SETTINGS)
+    assert line.status.name == "WARNING"
+    assert line.text.startswith("12 of nova are not")
+    assert "dialect" in line.text
+    assert "nova.db.main.api:f9 and 2 more" in line.text
+    line, = condition._functions(
+        revision.KINDS[0], TRUSTING)
+    assert line.status.name == "WARNING"
+    assert "trust_unknown_releases" in line.text
+
+
+def test_functions_of_what_is_not_installed(monkeypatch):
+    monkeypatch.setattr(releases, "installed", lambda package: None)
+    assert not list(condition._functions(revision.KINDS[0], SETTINGS))
+    assert not list(condition._functions(None, SETTINGS))
 
 
 def test_nova_is_not_installed(monkeypatch):
@@ -165,7 +198,8 @@ def test_one_line_each(capsys):
     status, out, error = run(capsys, "kvs+memory:///" + db.name)
     assert (status, error) == (0, "")
     assert [line.split()[:2] for line in out.splitlines()] == [
-        ["WARNING", "store:"], ["OK", "format:"], ["WARNING", "schema:"]]
+        ["WARNING", "store:"], ["OK", "format:"], ["WARNING", "schema:"],
+        ["OK", "functions:"]]
 
 
 def test_an_empty_database(capsys):
