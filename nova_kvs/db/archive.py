@@ -10,6 +10,8 @@ the server's partition.
 
 import collections
 import functools
+import heapq
+import operator
 import typing
 
 from nova.db.main import api as main_db_api
@@ -22,6 +24,7 @@ from nova_kvs.db import rows
 from nova_kvs.db import session
 from nova_kvs import exceptions
 from nova_kvs.record import access
+from nova_kvs.record import scanning
 from nova_kvs.txn import retry
 
 _SHADOW = getattr(main_db_api, private.SHADOW_TABLE_PREFIX)
@@ -31,6 +34,7 @@ _PURGED_BY = {"shadow_instance_actions": "created_at",
               "shadow_task_log": "updated_at"}
 #: Rows that one transaction purges.
 _PURGE_ROWS = 1000
+_BY_KEY = operator.itemgetter(0)
 _AS_STORED = rows.table(models.Instance).bind_processors["deleted_at"]
 
 
@@ -92,22 +96,94 @@ def _trees(s, name, records):
     return trees
 
 
-def _condemned(s, table, before, task_log):
-    """Return the records of a table that are to be archived, by id."""
+def _conditions(name, before, task_log):
+    """Return (equalities, test) of the rows of a table to be archived."""
     equal = {"deleted": session.Not((0,))}
     column = "deleted_at"
-    if table.name == "task_log":
+    if name == "task_log":
         # Nothing ever deletes these.
         column = "updated_at"
         if task_log:
             equal = {}
         else:
             before = None
-    test = None
-    if before:
-        bound = _AS_STORED(before)
-        test = lambda stored: stored.get(column, bound) < bound  # noqa: E731
-    return s.records(session.Find(table, equal, test))[0]
+    if not before:
+        return equal, None
+    bound = _AS_STORED(before)
+    return equal, lambda stored: stored.get(column, bound) < bound
+
+
+class _Survey:
+    """Where the rows are that an archive may take, at most so many a table.
+
+    The servers' partitions are read once for all tables, page by page. An
+    archive stops at its number of rows, those that follow others included:
+    so the first of each table are enough, though some move before their
+    table's turn.
+
+    :param names: the tables that have a shadow.
+    """
+
+    def __init__(self, kvs, names, max_rows, before, task_log):
+        self._kvs = kvs
+        self._names = names
+        self._max_rows = max_rows
+        self._before = before
+        self._task_log = task_log
+        #: Table's name -> list of (primary key, partition), lowest first.
+        self._found = {}
+
+    def places(self, name):
+        """Return the (primary key, partition) of a table's rows."""
+        if name not in self._found:
+            self._look(name)
+        return self._found[name]
+
+    def _look(self, name):
+        tables = self._kvs.schema.tables
+        names = [name]
+        if tables[name].partition_column is not None:
+            names = [other for other in self._names
+                     if tables[other].kind == tables[name].kind]
+        self._found.update((other, []) for other in names)
+        for page in scanning.pages(self._kvs, names):
+            for other, records in page.items():
+                found = session.matching(records, *_conditions(
+                    other, self._before, self._task_log))
+                if found:
+                    self._found[other] = heapq.nsmallest(
+                        self._max_rows, {*self._found[other], *[
+                            (record.key, record.partition)
+                            for record in found]}, key=_BY_KEY)
+
+
+def _condemned(s, table, before, task_log, max_rows, survey):
+    """Return the records of a table that are to be archived, by id.
+
+    :param max_rows: at most so many.
+    """
+    places = survey.places(table.name)
+    if not places:
+        return []
+    records = _records_at(s.transaction, table.name, places)
+    records = session.matching(
+        records, *_conditions(table.name, before, task_log))
+    return sorted(records, key=operator.attrgetter("key"))[:max_rows]
+
+
+def _records_at(transaction, name, places):
+    """Return the records of a table that are at some places.
+
+    :param places: list of (primary key, partition).
+    """
+    if transaction.table(name).partition_column is None:
+        wanted = access.ByKey(name, tuple([key for key, _place in places]))
+    else:
+        wanted = access.InPartitions(name, tuple(dict.fromkeys(
+            [partition for _key, partition in places])))
+    chosen = set(places)
+    return [record for record in transaction.load([wanted])[0]
+            if (record.key, record.partition) in chosen]
 
 
 def _move(s, record, columns):
@@ -118,16 +194,14 @@ def _move(s, record, columns):
     s.transaction.delete(record)
 
 
-def _archive_table(kvs, table, max_rows, before, task_log):
+def _archive_table(kvs, table, max_rows, before, task_log, survey):
     """Archive some rows of a table and what refers to them.
 
     :returns: (rows of the table, dict of other table -> rows, UUIDs of
         servers).
     """
     s = session.Session(kvs)
-    records = _condemned(s, table, before, task_log)
-    if max_rows is not None:
-        records = records[:max_rows]
+    records = _condemned(s, table, before, task_log, max_rows, survey)
     count = 0
     moved = {}
     uuids = []
@@ -137,7 +211,7 @@ def _archive_table(kvs, table, max_rows, before, task_log):
         if table.name == "instances":
             uuids.append(tree.record.values["uuid"])
         count += 1 + len(tree.statements)
-        if max_rows is not None and count >= max_rows:
+        if count >= max_rows:
             break
     archived = collections.Counter()
     columns_of = models.BASE.metadata.tables
@@ -158,14 +232,16 @@ def archive_deleted_rows(s, context=None, max_rows=None, before=None,
     total = 0
     by_table = {mapper.local_table: mapper.class_
                 for mapper in models.BASE.registry.mappers}
-    for sql_table in models.BASE.metadata.sorted_tables:
+    stored = s.database.schema.tables
+    tables = [table for table in models.BASE.metadata.sorted_tables
+              if table.name in stored and _SHADOW + table.name in stored]
+    survey = _Survey(s.database, [table.name for table in tables], max_rows,
+                     before, task_log)
+    for sql_table in tables:
         name = sql_table.name
-        tables = s.database.schema.tables
-        if name not in tables or _SHADOW + name not in tables:
-            continue
         own, related, found = retry.run(functools.partial(
             _archive_table, s.database, rows.table(by_table[sql_table]),
-            max_rows - total, before, task_log))
+            max_rows - total, before, task_log, survey))
         total += own
         if name == "instances":
             uuids = found
@@ -179,27 +255,38 @@ def archive_deleted_rows(s, context=None, max_rows=None, before=None,
     return archived, uuids, total
 
 
-def _purge_some(kvs, name, column, before):
-    """Remove rows of a shadow table, until one is in another's way.
+def _purge(kvs, name, column, before):
+    """Remove rows of a shadow table, page by page.
 
-    :returns: (how many rows, whether none is left).
-    :raises nova_kvs.exceptions.ConflictError: if it was the first.
+    :returns: how many.
     """
-    records = kvs.begin().load([access.FullScan(name)])[0]
-    if column is not None:
-        records = [record for record in records
-                   if record.values.get(column, before) < before]
-    for first in range(0, len(records), _PURGE_ROWS):
-        transaction = kvs.begin()
-        for record in records[first:first + _PURGE_ROWS]:
-            transaction.delete(record)
-        try:
-            transaction.commit()
-        except exceptions.ConflictError:
-            if not first:
-                raise
-            return first, False
-    return len(records), True
+    count = 0
+    for page in scanning.pages(kvs, [name]):
+        records = [record for record in page[name] if column is None
+                   or record.values.get(column, before) < before]
+        for first in range(0, len(records), _PURGE_ROWS):
+            count += retry.run(functools.partial(
+                _purge_some, kvs, records[first:first + _PURGE_ROWS]))
+    return count
+
+
+def _purge_some(kvs, records):
+    """Remove those of some records that are still there.
+
+    :param records: a list: where another process was first, those that are
+        left replace its items.
+    """
+    transaction = kvs.begin()
+    for record in records:
+        transaction.delete(record)
+    try:
+        transaction.commit()
+    except exceptions.ConflictError:
+        records[:] = _records_at(
+            kvs.begin(), records[0].table,
+            [(record.key, record.partition) for record in records])
+        raise
+    return len(records)
 
 
 @native.main_reader()
@@ -221,12 +308,7 @@ def purge_shadow_tables(s, context, before_date, status_fn=None):
                 report(_("Unable to purge table %(table)s because it "
                          "has no timestamp column") % {"table": name})
                 continue
-        deleted = 0
-        done = False
-        while not done:
-            some, done = retry.run(functools.partial(
-                _purge_some, s.database, name, column, before))
-            deleted += some
+        deleted = _purge(s.database, name, column, before)
         if deleted:
             report(_("Deleted %(rows)i rows from %(table)s based on "
                      "timestamp column %(col)s") % {

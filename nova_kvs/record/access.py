@@ -65,6 +65,40 @@ class FullScan(typing.NamedTuple):
     table: str
 
 
+class PartitionsOf(typing.NamedTuple):
+    """The partitions that may have rows of a table, not its rows.
+
+    The answer is a list of nova_kvs.keyspace.Partition.
+    """
+
+    table: str
+
+
+class InPartitions(typing.NamedTuple):
+    """All rows of a table in some partitions.
+
+    ``partitions`` are of nova_kvs.keyspace.Partition, ``alone`` is as for
+    ByIndex.
+    """
+
+    table: str
+    partitions: tuple
+    alone: bool = False
+
+
+class Page(typing.NamedTuple):
+    """Some rows of a table of one partition, in the order of an index.
+
+    The answer is a pair: a list of Records, and ``after`` of the next page,
+    which is None behind the last one.
+    """
+
+    table: str
+    index: str
+    limit: int
+    after: bytes = b""
+
+
 class Values(typing.NamedTuple):
     """Some columns of a stored row: enough to tell, not to write it."""
 

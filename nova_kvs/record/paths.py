@@ -337,16 +337,58 @@ def scan(tx, table):
         yield from read_whole(tx, (home,), table)
         tx.scanned.add(table.name)
         return rows_in(tx, table, (home,))
-    reads = [reading.HintRead(key, b"-", b"+")
-             for key in indexing.directory_keys(tx.database, table.kind)]
+    reads = _directory_reads(tx, table)
     results = yield reads + [whole(tx, home)]
-    partitions = {home: None}
-    for members in results[:len(reads)]:
-        for member in members:
-            partitions[indexing.listed_partition(member)] = None
+    partitions = _listed(home, results[:len(reads)])
     wanted = reads_of_whole(
         tx, partitions, table, table.kind not in partition_rules.SINGLE)
     for first in range(0, len(wanted), SCAN_CHUNK):
         yield wanted[first:first + SCAN_CHUNK]
     tx.scanned.add(table.name)
     return rows_in(tx, table, partitions)
+
+
+def _directory_reads(tx, table):
+    return [reading.HintRead(key, b"-", b"+")
+            for key in indexing.directory_keys(tx.database, table.kind)]
+
+
+def _listed(home, results):
+    """Return the partitions of a directory's members, and one more."""
+    partitions = {home: None}
+    for members in results:
+        for member in members:
+            partitions[indexing.listed_partition(member)] = None
+    return partitions
+
+
+def partitions_of_table(tx, table, wanted):
+    """Return every partition that may have rows of a table."""
+    home = tx.table_partition(table)
+    if table.kind == partition_rules.TABLE:
+        return [home]
+    return list(_listed(home, (yield _directory_reads(tx, table))))
+
+
+def in_partitions(tx, table, wanted):
+    """Return the rows of a table in some partitions."""
+    reads = reads_of_whole(tx, wanted.partitions, table, wanted.alone and (
+        table.kind not in partition_rules.SINGLE))
+    if reads:
+        yield reads
+    return rows_in(tx, table, wanted.partitions)
+
+
+def page(tx, table, wanted):
+    """Return some rows of a table of one partition, and where to go on."""
+    name = indexing.inner_prefix(table.index(wanted.index), ())
+    read = reading.IndexRead(tx.table_partition(table), ((
+        b"(" + (wanted.after or name), b"(" + name + indexing.AFTER),),
+        wanted.limit)
+    (members, _snapshot), = yield [read]
+    view = tx.views[read.partition]
+    # A row that is being changed may have two entries.
+    rows = [view.record(table, field) for field in dict.fromkeys(
+        [indexing.inner_field(member) for member in members])]
+    return ([row for row in rows if row is not None],
+            members[-1] if len(members) == wanted.limit else None)

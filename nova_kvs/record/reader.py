@@ -19,6 +19,9 @@ _PATHS = {
     access.ByIndex: paths.by_index,
     access.ByRange: ranges.by_range,
     access.FullScan: paths.full_scan,
+    access.PartitionsOf: paths.partitions_of_table,
+    access.InPartitions: paths.in_partitions,
+    access.Page: paths.page,
 }
 _NOT_OF_PARTITIONS = frozenset([
     reading.HintRead, reading.MarksRead, reading.CoversRead, reading.SideRead])

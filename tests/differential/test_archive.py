@@ -8,7 +8,10 @@ import pytest
 
 from nova_kvs.db import archive
 from nova_kvs import exceptions
+from nova_kvs.record import reader
 from nova_kvs.record import record_store
+from nova_kvs.record import scanning
+from nova_kvs.txn import reading
 from nova_kvs.txn import retry
 from tests.differential import clouds
 
@@ -77,6 +80,55 @@ def test_archive_before(pair):
         pair.call("archive_deleted_rows", clouds.context(), max_rows=1000,
                   before=datetime.datetime(2026, 3, 1, 12, minute))
         pair.compare_rows()
+
+
+def _partition_reads(monkeypatch):
+    """Return a list that each read of a partition will be added to."""
+    reads = []
+    absorb = reader.Reader._absorb
+
+    def counting(self, wanted, results):
+        reads.extend(read for read in wanted
+                     if type(read) is reading.PartitionRead)
+        return absorb(self, wanted, results)
+
+    monkeypatch.setattr(reader.Reader, "_absorb", counting)
+    return reads
+
+
+def test_an_archive_of_nothing_reads_each_server_once(pair, monkeypatch):
+    _fill(pair, 0)
+    pair.call("archive_deleted_rows", clouds.context(), max_rows=1000)
+    reads = _partition_reads(monkeypatch)
+    pair.call("archive_deleted_rows", clouds.context(), max_rows=1000)
+    of_servers = [read.partition for read in reads
+                  if b":s:" in read.partition.key]
+    assert len(of_servers) == len(set(of_servers)) > 0
+    pair.compare_rows()
+
+
+def test_a_batch_loads_as_many_rows_as_it_may_take(pair, monkeypatch):
+    for day in range(1, 29):
+        begin = datetime.datetime(2026, 1, day)
+        pair.call("task_log_begin_task", clouds.context(), "t", begin,
+                  begin, "h%d" % (day % 3), message="m")
+    monkeypatch.setattr(scanning, "ROWS", 5)
+    absorbed = []
+    absorb = reader.Reader._absorb
+
+    def counting(self, wanted, results):
+        absorb(self, wanted, results)
+        table = self.table("task_log")
+        absorbed.append(sum(
+            len(view.records(table)) for view in self.views.values()))
+
+    for _batch in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(reader.Reader, "_absorb", counting)
+            pair.call("archive_deleted_rows", clouds.context(), max_rows=5,
+                      task_log=True)
+        pair.compare_rows()
+    assert max(absorbed) == 5
 
 
 @pytest.mark.parametrize("before", [
