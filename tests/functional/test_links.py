@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.experiments import network as networks
+from experiments import network as networks
 
 _CLIENT = """
 import socket, sys

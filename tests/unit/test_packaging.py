@@ -25,8 +25,9 @@ def wheel(tmp_path_factory):
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "setup.cfg", "README.rst", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    shutil.copytree(PACKAGE, source / "nova_kvs",
-                    ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("nova_kvs", "tests", "benchmarks", "experiments"):
+        shutil.copytree(ROOT / name, source / name,
+                        ignore=shutil.ignore_patterns("__pycache__"))
     target = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-c",
@@ -48,7 +49,7 @@ def packed(wheel, suffix):
     return {name for name in wheel.namelist() if name.endswith(suffix)}
 
 
-def test_the_wheel_holds_every_module(wheel):
+def test_the_wheel_holds_every_module_and_no_other(wheel):
     assert "nova_kvs/store/base.py" in packed(wheel, ".py")
     assert packed(wheel, ".py") == on_disk(".py")
 

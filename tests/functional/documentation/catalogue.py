@@ -43,7 +43,7 @@ BLOCKS = {
         "[placement_database]": "configuration",
     },
     "doc/source/admin/sizing.rst": {
-        "python -m tests.benchmarks.copies": "programs",
+        "python -m benchmarks.copies": "programs",
     },
     "doc/source/admin/upgrade.rst": {
         "nova-kvs-status upgrade check": "cloud",
@@ -63,7 +63,7 @@ BLOCKS = {
     },
     "doc/source/contributor/benchmarks.rst": {
         "tox -e bench": "tox",
-        "python -m tests.benchmarks.boot": "programs",
+        "python -m benchmarks.boot": "programs",
     },
     "doc/source/contributor/conformance.rst": {
         "tox -e nova-db": "tox",
@@ -81,7 +81,7 @@ BLOCKS = {
         "tox -e experiment": "tox",
     },
     "doc/source/contributor/experiments.inc": {
-        "python -m tests.experiments run": "programs",
+        "python -m experiments run": "programs",
     },
     "doc/source/contributor/testing.rst": {
         "apt-get install": "packages",

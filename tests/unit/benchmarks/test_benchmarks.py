@@ -10,11 +10,11 @@ from nova.db.main import models as main_models
 import pytest
 import sqlalchemy as sa
 
-from tests.benchmarks import backends
-from tests.benchmarks import calls
-from tests.benchmarks import cloud as clouds
-from tests.benchmarks import measure
-from tests.benchmarks import report
+from benchmarks import backends
+from benchmarks import calls
+from benchmarks import cloud as clouds
+from benchmarks import measure
+from benchmarks import report
 
 _BACKENDS = [backends.MARIADB, *(backend.name for backend in backends.KVS)]
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.benchmarks import boot
+from benchmarks import boot
 
 
 class Owner:

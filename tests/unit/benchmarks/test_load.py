@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from tests.experiments import load
+from experiments import load
 
 
 class _Cloud:

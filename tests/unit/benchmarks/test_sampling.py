@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from tests.experiments import sampling
+from experiments import sampling
 
 
 @pytest.mark.parametrize("stack, part", [

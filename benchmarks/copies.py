@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What moving a cell database into the store and back takes.
+
+Copies made-up servers from SQL to one Redis server and back, with the
+commands that operators use, and prints for each the time, the CPU time of
+the command and the most memory that it had.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+
+from tests.cloud import backends
+from tests.cloud import commands
+from tests.cloud import processes
+from tests import fixtures
+from tests.functional.cmd import clouds
+
+#: Table -> rows of each server.
+ROWS = {"instances": 1, "instance_extra": 1}
+
+
+def measure(arguments):
+    """Run nova-kvs, which must succeed; return what it took.
+
+    :returns: dict: seconds, CPU seconds, most resident memory in MB.
+    """
+    start = time.monotonic()
+    process = subprocess.Popen(
+        commands.command(*arguments), stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError("nova-kvs %s failed" % arguments[0])
+    return {
+        "s": round(time.monotonic() - start, 1),
+        "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
+        "rss_mb": round(usage.ru_maxrss / 1000)}
+
+
+def _memory(server):
+    client = server.client()
+    try:
+        text = client.execute_command("INFO", "memory").decode()
+    finally:
+        client.close()
+    return int(text.partition("used_memory:")[2].split()[0])
+
+
+def _sql(source, stack, directory):
+    """Return URLs of two SQL databases."""
+    if source == "sqlite":
+        return ["sqlite:///%s/%s.db" % (directory, name)
+                for name in ("source", "back")]
+    group = stack.enter_context(processes.Group())
+    server = backends.MariaDB(group, directory)
+    return [server.create(name) for name in ("source", "back")]
+
+
+def run(source, servers, directory):
+    """Copy there and back.
+
+    :param source: "sqlite" or "mariadb".
+    :param servers: number of servers.
+    :param directory: existing and empty, for all files.
+    :returns: dict: what was copied, and what each command took.
+    """
+    with contextlib.ExitStack() as stack:
+        url, back = _sql(source, stack, directory)
+        server = stack.enter_context(fixtures.RedisServerFixture())
+        store = server.url("nova")
+        for each in (url, back, store):
+            clouds.sync("cell", each, directory)
+        rows = clouds.fill(url, servers, ROWS)
+        before = _memory(server)
+        figures = {
+            "source": source, "servers": servers, "rows": rows,
+            "import": measure(["import", "--from", url, "--to", store])}
+        figures["redis_kb_per_server"] = round(
+            (_memory(server) - before) / 1000 / servers, 2)
+        figures["export"] = measure(["export", "--from", store, "--to", back])
+        return figures
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.copies", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--servers", type=int, action="append", metavar="N",
+        help="number of servers, may be repeated (default: 5000 and 20000)")
+    parser.add_argument(
+        "--source", choices=("sqlite", "mariadb"), default="sqlite",
+        help="where they come from and go to (default: %(default)s)")
+    arguments = parser.parse_args()
+    for servers in arguments.servers or (5000, 20000):
+        with tempfile.TemporaryDirectory(
+                prefix="nova-kvs-copies-") as directory:
+            print(json.dumps(run(arguments.source, servers, directory)),
+                  flush=True)
+
+
+if __name__ == "__main__":
+    main()
