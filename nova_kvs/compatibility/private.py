@@ -35,6 +35,8 @@ FROM_LEGACY_VALUES = Name("nova.db.main.api", "_from_legacy_values")
 GET_REGEXP_OPS = Name("nova.db.main.api", "_get_regexp_ops")
 HANDLE_CONVERSIONS = Name(
     "nova.db.main.api", "_handle_objects_related_type_conversions")
+MEMBERS = Name("nova.db.api.models:InstanceGroup", "_members")
+POLICIES = Name("nova.db.api.models:InstanceGroup", "_policies")
 SCRUB_EMPTY_STR_VALUES = Name("nova.db.main.api", "_scrub_empty_str_values")
 SET_OR_VALIDATE_UUID = Name("nova.db.main.api", "_set_or_validate_uuid")
 SHADOW_TABLE_PREFIX = Name("nova.db.main.api", "_SHADOW_TABLE_PREFIX")
@@ -47,6 +49,7 @@ BASE_EXCEPTION = Name("placement.exception", "_BaseException")
 
 ENGINEFACADE_CONTEXT = Name("nova.context:RequestContext",
                             "_enginefacade_context")
+EXTRA_KEYS = Name("oslo_db.sqlalchemy.models:ModelBase", "_extra_keys")
 FACTORY = Name("oslo_db.sqlalchemy.enginefacade:_TransactionContextManager",
                "_factory")
 FILTERS = Name("oslo_db.sqlalchemy.exc_filters", "_registry")

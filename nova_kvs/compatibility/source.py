@@ -4,8 +4,9 @@
 A function's fingerprint covers its own source and that of every function
 and constant of its package that it reaches by name, because the native
 function stands for all of them. Docstrings, comments, annotations and the
-layout do not count. Classes do not either: a model's columns are read from
-the model itself, and methods of other objects are called, not replaced.
+layout do not count. Of a model its relationships and properties count, not
+its columns, which are read from the model itself. Other classes do not:
+their methods are called, not replaced.
 """
 
 import ast
@@ -20,6 +21,8 @@ HASHED = ("nova.db", "nova.objects", "nova.block_device", "placement")
 WATCHED = ("nova", "oslo_db", "placement", "sqlalchemy")
 
 _OWN = ("nova", "placement")
+_MODELS = ".models"
+_COLUMNS = frozenset(("Column", "deferred"))
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DOCUMENTED = frozenset((*_FUNCTIONS, ast.ClassDef))
 # Fields that say nothing of what a function does, or that only some
@@ -90,6 +93,19 @@ def _without_docstring(body):
             first.value, ast.Constant) and isinstance(first.value.value, str):
         return body[1:]
     return body
+
+
+def _name_of(node):
+    return getattr(node, "attr", getattr(node, "id", ""))
+
+
+def _without_columns(node):
+    """Return a model's class without its columns, keys and indexes."""
+    body = [item for item in node.body if not (
+        isinstance(item, ast.Assign) and (
+            _name_of(item.targets[0]).startswith("__")
+            or _name_of(getattr(item.value, "func", None)) in _COLUMNS))]
+    return ast.ClassDef(node.name, node.bases, [], body, [])
 
 
 class Module:
@@ -230,6 +246,8 @@ class Tree:
         if found is None:
             parts, names, references = [], [], {}
             node = self.find(target)
+            if isinstance(node, ast.ClassDef):
+                node = _without_columns(node)
             if node is not None:
                 _describe(node, parts, names, True)
             name, _colon, qualified = target.partition(":")
@@ -289,7 +307,8 @@ class Tree:
             return None
         target = "%s:%s" % (name, qualified)
         node = self.find(target)
-        if node is None or isinstance(node, ast.ClassDef):
+        if node is None or (isinstance(node, ast.ClassDef)
+                            and not name.endswith(_MODELS)):
             return None
         return target
 

@@ -9,6 +9,7 @@ from nova import exception
 from oslo_db import exception as db_exc
 from oslo_serialization import jsonutils
 
+from nova_kvs.compatibility import private
 from nova_kvs.db import native
 from nova_kvs.db import rows
 from nova_kvs.db import session
@@ -127,8 +128,8 @@ def _create_in_db(s, context, values, policies=None, members=None,
 @native.api_writer(_ONE + "_destroy_in_db")
 def _destroy_in_db(s, context, group_uuid):
     group = _get(s, context, group_uuid, uuid=group_uuid)
-    s.delete(group._policies)
-    s.delete(group._members)
+    s.delete(getattr(group, private.POLICIES))
+    s.delete(getattr(group, private.MEMBERS))
     s.delete([group])
 
 

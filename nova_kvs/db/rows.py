@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.orm import exc as orm_exc
 
+from nova_kvs.compatibility import private
 from nova_kvs.record import access
 
 #: Nova's.
@@ -37,7 +38,7 @@ class Row(models.ModelBase):
 
     def __iter__(self):
         names = list(self._table.columns)
-        names.extend(self._extra_keys)
+        names.extend(getattr(self, private.EXTRA_KEYS, ()))
         return models.ModelIterator(self, iter(names))
 
     def __getattr__(self, name):

@@ -21,6 +21,8 @@ from sqlalchemy.sql import elements
 from sqlalchemy.sql import operators
 from sqlalchemy.sql import selectable
 
+from nova_kvs.compatibility import private
+
 
 class Value(typing.NamedTuple):
     """A value, or list of values, that is known when a statement runs."""
@@ -139,7 +141,8 @@ class Analysis:
     def _label(self, element):
         """Return an alias' name, the same for the same statement."""
         name = element.name
-        if not isinstance(name, elements._anonymous_label):
+        if not isinstance(name, getattr(
+                elements, private.ANONYMOUS_LABEL)):
             return str(name)
         base = element.element.name
         number = self._anonymous[base] = self._anonymous.get(base, 0) + 1
@@ -165,7 +168,7 @@ class Analysis:
         return {source} if source is not None else set()
 
     def _note_locks(self, scope):
-        lock = scope.select._for_update_arg
+        lock = getattr(scope.select, private.FOR_UPDATE_ARG)
         if lock is None:
             return
         if lock.of:
@@ -306,10 +309,11 @@ class Analysis:
     def _resolve_derived(self, column):
         """Return the origin of a subquery's column."""
         arms = _arms(_query_of(column.table))
-        if not arms or len(column._proxies) != len(arms):
+        proxies = getattr(column, private.PROXIES)
+        if not arms or len(proxies) != len(arms):
             return ()
         origin = ()
-        for arm, proxied in zip(arms, column._proxies):
+        for arm, proxied in zip(arms, proxies):
             found = self._resolve_output(arm, proxied)
             if not found:
                 return ()
@@ -338,7 +342,8 @@ class Analysis:
                 return ()
             wanted = column
             if wanted is None:
-                columns = scope.select._all_selected_columns
+                columns = getattr(
+                    scope.select, private.ALL_SELECTED_COLUMNS)
                 if len(columns) != 1:
                     return ()
                 wanted = columns[0]

@@ -9,6 +9,8 @@ mean is :mod:`nova_kvs.dialect.analysis`' job.
 
 from sqlalchemy.dialects.sqlite import base
 
+from nova_kvs.compatibility import private
+
 
 class Scope:
     """One SELECT, or the table and criteria of an UPDATE or DELETE."""
@@ -47,6 +49,10 @@ class KVSCompiler(base.SQLiteCompiler):
         self.kvs_dml = None
         #: Plans by schema, filled by the dialect.
         self.kvs_plan = None
+        #: True if the statement locks the rows that it reads.
+        self.kvs_locks = False
+        #: The exception because of which the statement cannot be planned.
+        self.kvs_failure = None
         self._kvs_scope = None
         super().__init__(*args, **kwargs)
 
@@ -57,7 +63,8 @@ class KVSCompiler(base.SQLiteCompiler):
 
     def kvs_converts(self, kind):
         """Tell whether SQL makes another value of a type's parameters."""
-        return kind.dialect_impl(self.dialect)._has_bind_expression
+        return getattr(kind.dialect_impl(self.dialect),
+                       private.HAS_BIND_EXPRESSION)
 
     def visit_select(self, select_stmt, *args, **kwargs):
         scope = Scope(self._kvs_scope)
@@ -68,17 +75,28 @@ class KVSCompiler(base.SQLiteCompiler):
         finally:
             self._kvs_scope = scope.parent
             self.kvs_scopes.append(scope)
+            if scope.select is None and self.kvs_failure is None:
+                self.kvs_failure = AttributeError(
+                    private.COMPOSE_SELECT_BODY)
+
+    def for_update_clause(self, select, **kwargs):
+        self.kvs_locks = True
+        return super().for_update_clause(select, **kwargs)
 
     def _compose_select_body(self, text, select, compile_state,
-                             inner_columns, froms, byfrom, toplevel, kwargs):
+                             inner_columns, froms, *args, **kwargs):
         scope = self._kvs_scope
-        scope.select = select
-        scope.froms = tuple(froms)
-        scope.criteria = tuple(select._where_criteria)
-        self.kvs_selects.setdefault(select, {})[scope] = None
+        try:
+            scope.select = select
+            scope.froms = tuple(froms)
+            scope.criteria = tuple(getattr(select, private.WHERE_CRITERIA))
+            self.kvs_selects.setdefault(select, {})[scope] = None
+        # Of whatever this release of SQLAlchemy is another.
+        except Exception as error:
+            self.kvs_failure = error
         return super()._compose_select_body(
-            text, select, compile_state, inner_columns, froms, byfrom,
-            toplevel, kwargs)
+            text, select, compile_state, inner_columns, froms, *args,
+            **kwargs)
 
     def _visit_dml(self, visit, statement, kwargs):
         if self.stack:
@@ -90,12 +108,18 @@ class KVSCompiler(base.SQLiteCompiler):
         finally:
             self._kvs_scope = None
             self.kvs_scopes.append(scope)
-            state = self.dml_compile_state
-            if state is not None:
-                self.kvs_dml = dml = state.statement
-                scope.froms = (dml.table, *getattr(
-                    state, "_extra_froms", ()))
-                scope.criteria = tuple(dml._where_criteria)
+            try:
+                self._note_dml(scope)
+            except Exception as error:
+                self.kvs_failure = error
+
+    def _note_dml(self, scope):
+        state = self.dml_compile_state
+        if state is not None:
+            self.kvs_dml = dml = state.statement
+            scope.froms = (dml.table, *getattr(
+                state, private.EXTRA_FROMS, ()))
+            scope.criteria = tuple(getattr(dml, private.WHERE_CRITERIA))
 
     def visit_update(self, update_stmt, **kwargs):
         return self._visit_dml(super().visit_update, update_stmt, kwargs)

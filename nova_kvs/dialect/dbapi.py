@@ -6,6 +6,7 @@ nova-kvs raises itself becomes a subclass with the cause's attributes.
 """
 
 import datetime
+import logging
 import sqlite3
 from sqlite3 import DatabaseError
 from sqlite3 import DataError
@@ -20,6 +21,8 @@ from sqlite3 import sqlite_version
 from sqlite3 import sqlite_version_info
 from sqlite3 import Warning  # noqa: A004
 
+from nova_kvs.compatibility import private
+from nova_kvs.dialect import analysis
 from nova_kvs.dialect import plan as plans
 from nova_kvs.dialect import sqltext
 from nova_kvs.dialect import workspace as workspaces
@@ -48,6 +51,30 @@ TimeFromTicks = sqlite3.TimeFromTicks
 TimestampFromTicks = sqlite3.TimestampFromTicks
 
 _VERIFY = "kvs_verify"
+
+LOG = logging.getLogger(__name__)
+# Why statements could not be planned, for the first of them.
+_told = []
+
+
+def _tell_once(error):
+    if not _told:
+        _told.append(error)
+        LOG.warning("This SQLAlchemy is another than nova-kvs knows. "
+                    "Statements that cannot be planned load their tables "
+                    "whole: %s: %s", type(error).__name__, error)
+
+
+def _dictionary_of(owner, name):
+    found = getattr(owner, name)
+    if not isinstance(found, dict):
+        raise TypeError("%s is no dictionary" % name)
+    return found
+
+
+def _reads(sql):
+    return sql.lstrip()[:6].upper() == "SELECT" or (
+        sqltext.parse(sql).kind == "read")
 
 
 class _KVSMixin:
@@ -274,7 +301,7 @@ class Connection:
                 self._run_schema(cursor, statement, sql, names)
             else:
                 space.scan(names, sql)
-                if statement.kind == "write":
+                if statement.kind != "read":
                     for name in names:
                         space.state(name).note_write()
                 cursor.run(sql, parameters, many)
@@ -285,19 +312,17 @@ class Connection:
 
     def run_compiled(self, cursor, context, sql, parameters, many):
         """Run a statement that SQLAlchemy compiled."""
-        compiled = context.compiled
         try:
             self._begin()
             space = self.workspace
-            planner = space.planner
-            if compiled.kvs_plan is None or (
-                    compiled.kvs_plan[0] is not planner):
-                compiled.kvs_plan = (planner, planner.plan(compiled))
-            plan = compiled.kvs_plan[1]
-            values = plans.Parameters(
-                context.compiled_parameters, compiled._bind_processors,
-                context._expanded_parameters)
-            plan.load(space, values, sql)
+            plan, values = self._load_planned(context, sql)
+        except exceptions.KVSError as error:
+            raise translate(error) from error
+        if plan is None:
+            self._run_unplanned(cursor, context.compiled, sql, parameters,
+                                many)
+            return
+        try:
             target = plan.target
             if target is not None:
                 state = space.state(target)
@@ -320,6 +345,43 @@ class Connection:
                 self._end_statement()
         except exceptions.KVSError as error:
             raise translate(error) from error
+
+    def _load_planned(self, context, sql):
+        """Load the rows that a compiled statement touches.
+
+        :returns: (Plan, its Parameters), or (None, None) if only the text
+            tells what the statement does, or this release of SQLAlchemy is
+            another than the planner knows.
+        """
+        compiled = context.compiled
+        planner = self.workspace.planner
+        try:
+            if compiled.kvs_failure is not None:
+                raise compiled.kvs_failure
+            if compiled.kvs_dml is None and not _reads(sql):
+                # A construct of a service's own, whose text writes.
+                return None, None
+            if compiled.kvs_plan is None or (
+                    compiled.kvs_plan[0] is not planner):
+                compiled.kvs_plan = (planner, planner.plan(compiled))
+            plan = compiled.kvs_plan[1]
+            values = plans.Parameters(
+                context.compiled_parameters,
+                _dictionary_of(compiled, private.BIND_PROCESSORS),
+                _dictionary_of(context, private.EXPANDED_PARAMETERS))
+            plan.load(self.workspace, values, sql)
+            return plan, values
+        except (AttributeError, LookupError, TypeError) as error:
+            _tell_once(error)
+            return None, None
+
+    def _run_unplanned(self, cursor, compiled, sql, parameters, many):
+        """Run a statement on whole tables, and lock these if it locks."""
+        self.run_text(cursor, sql, parameters, many)
+        if compiled.kvs_locks:
+            for name in self._names(sqltext.parse(sql)):
+                self.workspace.lock(analysis.Source(name, name, False, 0),
+                                    None)
 
     def _begin(self):
         space = self.workspace

@@ -7,6 +7,7 @@ from oslo_db import exception
 from oslo_db.sqlalchemy import exc_filters
 from sqlalchemy import exc
 
+from nova_kvs.compatibility import private
 from nova_kvs.dialect import placement
 from nova_kvs import exceptions
 
@@ -56,5 +57,6 @@ def register():
     for kind in (exc.OperationalError, exc.IntegrityError,
                  exc.InternalError, exc.NotSupportedError):
         exc_filters.filters("kvs", kind, r".*")(_raise_oslo_error)
-    for kind, found in exc_filters._registry["sqlite"].items():
-        exc_filters._registry["kvs"][kind].extend(found)
+    registered = getattr(exc_filters, private.FILTERS, {})
+    for kind, found in registered.get("sqlite", {}).items():
+        registered["kvs"][kind].extend(found)

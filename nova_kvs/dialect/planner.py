@@ -3,6 +3,7 @@
 
 from sqlalchemy.sql import elements
 
+from nova_kvs.compatibility import private
 from nova_kvs.dialect import analysis
 from nova_kvs.dialect import plan
 from nova_kvs.dialect import sqltext
@@ -202,7 +203,8 @@ class Planner:
     def _insert_checks(self, compiled, dml, table):
         """Return the Checks of an INSERT, and if it must be verified."""
         if dml.select is not None or (
-                compiled.dml_compile_state._has_multi_parameters) or any(
+                getattr(compiled.dml_compile_state,
+                        private.HAS_MULTI_PARAMETERS)) or any(
                 compiled.kvs_converts(column.type)
                 for column in dml.table.c):
             return (), True
@@ -261,7 +263,8 @@ def _dml_values(compiled):
     """Return column key -> value of a statement's VALUES or SET."""
     return {getattr(column, "key", column): value
             for column, value in (
-                compiled.dml_compile_state._dict_parameters or {}).items()}
+                getattr(compiled.dml_compile_state,
+                        private.DICT_PARAMETERS) or {}).items()}
 
 
 def _column_key(dml, name):

@@ -42,7 +42,10 @@ def look_up(model, uuid):
 '''
 MODELS = '''
 class Thing:
-    uuid = 1
+    __table_args__ = (1,)
+    uuid = sa.Column(1)
+    extra = orm.deferred(sa.Column(3))
+    other = orm.relationship(Other)
 '''
 OBJECT = '''
 class Thing:
@@ -89,6 +92,7 @@ def tree(root, **changes):
     (GET, {"api": [("    return f\n", "    return f or None\n")]}),
     (GET, {"api": [("@reader\n", "")]}),
     (GET, {"utils": [("model.find", "model.get")]}),
+    (GET, {"models": [("Other", "Another")]}),
     (METHOD, {"thing": [("return Thing.", "return not Thing.")]}),
     (METHOD, {"thing": [("cls._other", "cls._other or 0")]}),
     (METHOD, {"thing": [("return 1", "return 3")]}),
@@ -107,7 +111,8 @@ def test_what_is_reached_counts(tmp_path, target, changes):
     (GET, {"api": [("UNUSED = 6", "UNUSED = 7")]}),
     (GET, {"api": [("return 0", "return 1")]}),
     (GET, {"api": [("LIMIT = 5\n", ""), ("UNUSED = 6", "LIMIT = 5")]}),
-    (GET, {"models": [("uuid = 1", "uuid = 2")]}),
+    (GET, {"models": [("uuid = sa.Column(1)", "uuid = sa.Column(2)"),
+                      ("(1,)", "(2,)"), ("Column(3)", "Column(4)")]}),
     (METHOD, {"thing": [("return 2", "return 3")]}),
 ])
 def test_nothing_else_counts(tmp_path, target, changes):
