@@ -153,7 +153,7 @@ def counter_key(database, table):
 def fence_key(key):
     """Return a key of the same hash slot that holds no data.
 
-    It is written in front of WAIT: see nova_kvs.store.fence.
+    It is written in front of WAIT: see nova_kvs.store.redis.fence.
     """
     return key[:key.index(b"}") + 1] + b"w"
 

@@ -3,7 +3,7 @@
 
 import copy
 
-from nova_kvs.store import memory
+from nova_kvs.store.redis import memory
 
 
 class Replica:
@@ -12,7 +12,7 @@ class Replica:
     Behind it is what the store got since ``catch_up``, as if another process
     had written it: the replica does not care what this one has seen.
 
-    :param store: nova_kvs.store.memory.MemoryStore, which is changed.
+    :param store: nova_kvs.store.redis.memory.MemoryStore, which is changed.
     :ivar reads: items that the replica answered.
     """
 

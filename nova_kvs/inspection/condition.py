@@ -12,8 +12,8 @@ from nova_kvs.record import access
 from nova_kvs.record import database as record_database
 from nova_kvs.record import format as stored_format
 from nova_kvs.store import base
+from nova_kvs.store.redis import scripts
 from nova_kvs.store import registry
-from nova_kvs.store import scripts
 from nova_kvs.txn import recovery
 
 PROBE = scripts.load("nova_kvs.inspection", "probe")

@@ -9,7 +9,7 @@ from nova_kvs.inspection import keys
 from nova_kvs import keyspace
 from nova_kvs.record import codec
 from nova_kvs.store import base
-from nova_kvs.store import scripts
+from nova_kvs.store.redis import scripts
 from nova_kvs.txn import mutation
 
 DISCARD = scripts.load("nova_kvs.inspection", "discard")

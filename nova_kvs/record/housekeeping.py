@@ -15,7 +15,7 @@ from nova_kvs.record import codec
 from nova_kvs.record import index as indexing
 from nova_kvs.record import marks
 from nova_kvs.store import base
-from nova_kvs.store import scripts
+from nova_kvs.store.redis import scripts
 from nova_kvs.txn import mutation
 from nova_kvs.txn import reading
 

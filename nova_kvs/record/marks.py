@@ -27,7 +27,7 @@ from nova_kvs.record import access
 from nova_kvs.record import codec
 from nova_kvs.record import index as indexing
 from nova_kvs.store import base
-from nova_kvs.store import scripts
+from nova_kvs.store.redis import scripts
 from nova_kvs.txn import entry
 from nova_kvs.txn import reading
 

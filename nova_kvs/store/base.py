@@ -95,7 +95,7 @@ class Stats:
     #: to answer again, because a replica was behind or could not know.
     near: int = 0
     behind: int = 0
-    #: Batches that no server was asked for: see nova_kvs.store.tracking.
+    #: Batches that no server was asked for: see nova_kvs.store.redis.tracking.
     remembered: int = 0
 
 

@@ -3,7 +3,7 @@
 
 from nova_kvs import exceptions
 from nova_kvs.store import base
-from nova_kvs.store import scripts
+from nova_kvs.store.redis import scripts
 from nova_kvs.txn import mutation
 from nova_kvs.txn import recovery
 

@@ -4,7 +4,7 @@
 import typing
 
 from nova_kvs.store import base
-from nova_kvs.store import scripts
+from nova_kvs.store.redis import scripts
 
 ENQUEUE = scripts.load("nova_kvs.txn", "enqueue")
 

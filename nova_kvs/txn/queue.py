@@ -17,7 +17,7 @@ import msgpack
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import base
-from nova_kvs.store import scripts
+from nova_kvs.store.redis import scripts
 from nova_kvs.txn import entry
 
 TAKE = scripts.load("nova_kvs.txn", "take")

@@ -13,7 +13,7 @@ import typing
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import base
-from nova_kvs.store import scripts
+from nova_kvs.store.redis import scripts
 from nova_kvs.txn import mutation
 
 READ_PREFIXES = scripts.load("nova_kvs.txn", "read_prefixes")

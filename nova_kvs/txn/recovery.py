@@ -12,7 +12,7 @@ import logging
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import base
-from nova_kvs.store import scripts
+from nova_kvs.store.redis import scripts
 from nova_kvs.txn import mutation
 
 CLOCK = scripts.load("nova_kvs.txn", "clock")

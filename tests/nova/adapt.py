@@ -45,7 +45,7 @@ from nova_kvs.dialect import dbapi
 from nova_kvs import keyspace
 from nova_kvs.record import database as databases
 from nova_kvs.store import base
-from nova_kvs.store import memory
+from nova_kvs.store.redis import memory
 from nova_kvs.store import registry
 
 _numbers = itertools.count()

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from nova_kvs.cmd import main
-from nova_kvs.store import remote
+from nova_kvs.store.redis import remote
 from nova_kvs.store import url as store_url
 from tests import fixtures
 from tests.unit.record import databases

@@ -4,8 +4,8 @@
 import pytest
 
 from nova_kvs import keyspace
-from nova_kvs.store import near as nearness
-from nova_kvs.store import nothing
+from nova_kvs.store.redis import near as nearness
+from nova_kvs.store.redis import nothing
 from nova_kvs.store import registry
 from tests import base
 from tests import fixtures

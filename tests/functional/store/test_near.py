@@ -8,7 +8,7 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.store import near as nearness
+from nova_kvs.store.redis import near as nearness
 from nova_kvs.store import registry
 from nova_kvs import txn
 from tests import base

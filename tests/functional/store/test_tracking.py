@@ -12,10 +12,10 @@ import pytest
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import base as store_base
-from nova_kvs.store import connection as wire
+from nova_kvs.store.redis import connection as wire
+from nova_kvs.store.redis import scripts
+from nova_kvs.store.redis import tracking
 from nova_kvs.store import registry
-from nova_kvs.store import scripts
-from nova_kvs.store import tracking
 from nova_kvs import txn
 from nova_kvs.txn import reading
 from tests import base

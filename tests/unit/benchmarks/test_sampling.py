@@ -8,7 +8,7 @@ from experiments import sampling
     ("main (nova/cmd/conductor.py:9);save (nova/objects/instance.py:8);"
      "loads (json/__init__.py:3)", "Nova's objects"),
     ("main (nova/cmd/conductor.py:9);call (nova_kvs/db/actions.py:8);"
-     "batch (nova_kvs/store/remote.py:3);recv (socket.py:1)",
+     "batch (nova_kvs/store/redis/remote.py:3);recv (socket.py:1)",
      "KVS: round trips"),
     ("serve (placement/handler.py:9);execute (sqlalchemy/engine/base.py:8)",
      "SQLAlchemy"),

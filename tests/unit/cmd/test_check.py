@@ -9,7 +9,7 @@ from nova_kvs import exceptions
 from nova_kvs.inspection import condition
 from nova_kvs.inspection import revision
 from nova_kvs.record import format as stored_format
-from nova_kvs.store import memory
+from nova_kvs.store.redis import memory
 from nova_kvs.store import registry
 from tests import base
 from tests.unit.record import databases

@@ -12,7 +12,7 @@ import pytest
 from nova_kvs import conf
 from nova_kvs import exceptions
 from nova_kvs.store import base as store_base
-from nova_kvs.store import memory
+from nova_kvs.store.redis import memory
 from nova_kvs.store import registry
 from tests import base
 from tests.unit.record import databases

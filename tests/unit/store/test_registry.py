@@ -6,11 +6,11 @@ import stevedore
 
 from nova_kvs import exceptions
 from nova_kvs.store import base
-from nova_kvs.store import cluster
-from nova_kvs.store import memory
+from nova_kvs.store.redis import cluster
+from nova_kvs.store.redis import memory
+from nova_kvs.store.redis import sentinel
+from nova_kvs.store.redis import server
 from nova_kvs.store import registry
-from nova_kvs.store import sentinel
-from nova_kvs.store import server
 
 
 @pytest.mark.parametrize(("url", "driver"), [

@@ -23,7 +23,7 @@ from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
 from nova_kvs.store import base
-from nova_kvs.store import connection as wire
+from nova_kvs.store.redis import connection as wire
 
 #: How long a link counts as working after what it has last answered.
 CONFIRM_S = 1.0
@@ -61,7 +61,7 @@ class Link(wire.Connection):
     def read(self):
         """Return one reply, as Redis's protocol 2 has it.
 
-        :raises: one of nova_kvs.store.connection.LOST.
+        :raises: one of nova_kvs.store.redis.connection.LOST.
         """
         reply = super().read()
         while type(reply) is _PUSH:
@@ -84,7 +84,7 @@ class Link(wire.Connection):
         """Hear what has arrived. Not while a reply is outstanding.
 
         :returns: whether the link may still be relied on.
-        :raises: one of nova_kvs.store.connection.LOST.
+        :raises: one of nova_kvs.store.redis.connection.LOST.
         """
         socket = self._wire._sock
         if socket is None:  # closed, but not forgotten yet
@@ -148,7 +148,7 @@ class Tracking:
     """What a process remembers of the replies of a store. Safe for threads.
 
     :param settings: nova_kvs.store.url.Settings.
-    :param connection_options: of nova_kvs.store.connection.options.
+    :param connection_options: of nova_kvs.store.redis.connection.options.
     :param stats: nova_kvs.store.base.Stats.
     :raises nova_kvs.exceptions.ConfigurationError: if hiredis is too old.
     """

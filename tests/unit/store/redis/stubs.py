@@ -4,8 +4,8 @@
 from redis import exceptions as redis_exceptions
 
 from nova_kvs.store import base
-from nova_kvs.store import cluster
-from nova_kvs.store import remote
+from nova_kvs.store.redis import cluster
+from nova_kvs.store.redis import remote
 from nova_kvs.store import url as store_url
 
 LOST = redis_exceptions.ConnectionError("Connection closed by server.")

@@ -5,9 +5,9 @@ import pytest
 from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
-from nova_kvs.store import near as nearness
+from nova_kvs.store.redis import near as nearness
 from tests import base
-from tests.unit.store import stubs
+from tests.unit.store.redis import stubs
 
 GET = base.command(b"GET", b"m1")
 SET = base.command(b"SET", b"m1", b"v")

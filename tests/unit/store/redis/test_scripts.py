@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from nova_kvs.store import scripts
+from nova_kvs.store.redis import scripts
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs.store import base as store_base
-from nova_kvs.store import memory
+from nova_kvs.store.redis import memory
 from nova_kvs.store import registry
 from tests import base
 

@@ -8,9 +8,9 @@ from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.store import cluster
-from nova_kvs.store import connection as wire
-from nova_kvs.store import repetition
+from nova_kvs.store.redis import cluster
+from nova_kvs.store.redis import connection as wire
+from nova_kvs.store.redis import repetition
 from nova_kvs.store import url as store_url
 from tests import base
 

@@ -16,12 +16,12 @@ from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
 from nova_kvs.store import base
-from nova_kvs.store import connection as wire
-from nova_kvs.store import fence as fences
-from nova_kvs.store import near as nearness
-from nova_kvs.store import nothing
-from nova_kvs.store import repetition
-from nova_kvs.store import tracking
+from nova_kvs.store.redis import connection as wire
+from nova_kvs.store.redis import fence as fences
+from nova_kvs.store.redis import near as nearness
+from nova_kvs.store.redis import nothing
+from nova_kvs.store.redis import repetition
+from nova_kvs.store.redis import tracking
 
 #: Error replies as redis-py leaves them, of servers that may run the same
 #: item a moment later.
@@ -33,13 +33,13 @@ _LONGEST_PAUSE_S = 0.5
 class RemoteStore(base.Store):
     """A store on servers. Subclasses say which node has a key."""
 
-    #: nova_kvs.store.near.Near, if reads may go to replicas near by.
+    #: nova_kvs.store.redis.near.Near, if reads may go to replicas near by.
     _near = None
-    #: nova_kvs.store.nothing.Nothing, if a replica that answers "nothing"
+    #: nova_kvs.store.redis.nothing.Nothing, if a replica that says "nothing"
     #: may not know that what it is asked for has moved.
     _nothing = None
-    #: nova_kvs.store.tracking.Tracking, if reads may be answered by what is
-    #: remembered.
+    #: nova_kvs.store.redis.tracking.Tracking, if reads may be answered by
+    #: what is remembered.
     _tracking = None
 
     CHARACTERISTICS = frozenset([

@@ -6,9 +6,9 @@ from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
 from nova_kvs.store import base as store_base
-from nova_kvs.store import repetition
+from nova_kvs.store.redis import repetition
 from tests import base
-from tests.unit.store import stubs
+from tests.unit.store.redis import stubs
 
 WRITE = base.script("return redis.call('SET', KEYS[1], '')", name="write")
 READ = base.script("return redis.call('GET', KEYS[1])", writes=False,

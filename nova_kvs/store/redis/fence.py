@@ -3,7 +3,7 @@
 
 from nova_kvs import keyspace
 from nova_kvs.store import base
-from nova_kvs.store import connection as wire
+from nova_kvs.store.redis import connection as wire
 
 #: How long the key lives that is written before WAIT.
 _FENCE_TTL_MS = 1000

@@ -15,8 +15,8 @@ import time
 
 from redis import exceptions as redis_exceptions
 
-from nova_kvs.store import connection as wire
-from nova_kvs.store import nothing
+from nova_kvs.store.redis import connection as wire
+from nova_kvs.store.redis import nothing
 
 #: How often the hosts' distances are measured, at most.
 MEASURE_S = 10
@@ -125,7 +125,7 @@ class Near:
     def learn(self, failures):
         """Leave replicas alone for a while that failed to answer.
 
-        :param failures: of nova_kvs.store.repetition.Failure.
+        :param failures: of nova_kvs.store.redis.repetition.Failure.
         """
         for failure in failures:
             node = failure.node
@@ -200,7 +200,7 @@ class Near:
     def be_patient(self, failures, ask):
         """Let replicas that are just behind catch up.
 
-        :param failures: list of nova_kvs.store.repetition.Failure.
+        :param failures: list of nova_kvs.store.redis.repetition.Failure.
         :param ask: function of ``{node: [index]}`` that asks nodes again and
             returns a list of Failures.
         :returns: those that are left.

@@ -7,7 +7,7 @@ import pytest
 from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
-from nova_kvs.store import connection
+from nova_kvs.store.redis import connection
 from nova_kvs.store import url as store_url
 from tests import base
 

@@ -7,9 +7,9 @@ import pytest
 from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
-from nova_kvs.store import near as nearness
-from nova_kvs.store import repetition
-from nova_kvs.store import sentinel
+from nova_kvs.store.redis import near as nearness
+from nova_kvs.store.redis import repetition
+from nova_kvs.store.redis import sentinel
 from nova_kvs.store import url as store_url
 from tests import base
 

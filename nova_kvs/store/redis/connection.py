@@ -3,7 +3,7 @@
 
 redis-py makes a connection (TCP, TLS, AUTH). What goes over it, pools,
 pipelines and retries are nova-kvs's own, see
-:class:`nova_kvs.store.remote.RemoteStore`.
+:class:`nova_kvs.store.redis.remote.RemoteStore`.
 """
 
 import collections

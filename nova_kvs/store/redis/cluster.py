@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Redis Cluster, ``kvs+cluster://``.
+
+The topology is learned from any node that answers, and again when a slot
+has moved or a node is lost. Nodes that the URL names are asked too, so a
+process finds the cluster again after all the nodes it knew have gone.
+"""
+
+import random
+import time
+
+from redis import exceptions as redis_exceptions
+
+from nova_kvs import exceptions
+from nova_kvs import keyspace
+from nova_kvs.store import base
+from nova_kvs.store.redis import connection as wire
+from nova_kvs.store.redis import near as nearness
+from nova_kvs.store.redis import nothing
+from nova_kvs.store.redis import remote
+from nova_kvs.store.redis import repetition
+
+_SLOTS = 16384
+#: A lost node makes a process ask for the topology at most this often.
+_RELOAD_INTERVAL_S = 0.1
+#: A moved slot is put right from the redirection itself; the rest of the
+#: topology is then asked for at most this often.
+_MOVED_INTERVAL_S = 1.0
+
+
+class Topology:
+    """Which nodes have which slot, as last learned."""
+
+    def __init__(self):
+        self.masters = [None] * _SLOTS
+        self.replicas = [()] * _SLOTS
+
+
+class ClusterStore(remote.RemoteStore):
+    """A store on a Redis Cluster."""
+
+    CHARACTERISTICS = remote.RemoteStore.CHARACTERISTICS | {
+        base.Characteristics.PARTITIONED}
+    confirms_nothing = True
+
+    # MOVED is a kind of ASK to redis-py.
+    _PASSING = remote.RemoteStore._PASSING + (redis_exceptions.AskError,)
+
+    def __init__(self, url, settings):
+        super().__init__(url, settings)
+        self._topology = None
+        self._nodes = {}
+        self._reloaded_at = 0.0
+        if self._near is not None or settings.read_from_replicas:
+            self._nothing = nothing.Nothing()
+
+    def _node(self, address, replica=False):
+        key = (address, replica)
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes.setdefault(key, wire.Node(
+                address, self.settings, self._options,
+                on_connect=((b"READONLY",),) if replica else ()))
+        return node
+
+    def _route(self, items, indexes, deadline, repeated=False):
+        topology = self._topology or self._load(deadline)
+        masters = topology.masters
+        slot = keyspace.slot
+        if len(items) == 1 and not self.settings.read_from_replicas:
+            return {masters[slot(base.key_of(items[0]))]: indexes}
+        from_replicas = self.settings.read_from_replicas and not repeated
+        groups = {}
+        for index in indexes:
+            item = items[index]
+            number = slot(base.key_of(item))
+            node = masters[number]
+            if from_replicas and not base.is_write(item):
+                node = random.choice(topology.replicas[number] or (node,))
+            group = groups.get(node)
+            if group is None:
+                groups[node] = [index]
+            else:
+                group.append(index)
+        return groups
+
+    def _route_near(self, items, deadline):
+        topology = self._topology or self._load(deadline)
+        near = self._near
+        if near.must_measure():
+            near.measure(list(self._nodes.values()))
+        masters = topology.masters
+        replicas = topology.replicas
+        groups = {}
+        for index, item in enumerate(items):
+            number = keyspace.slot(base.key_of(item))
+            node = near.choose(masters[number], replicas[number])
+            groups.setdefault(node, []).append(index)
+        return groups
+
+    def _learn(self, items, failures, deadline):
+        asked = {}
+        interval_s = None
+        for failure in failures:
+            error = failure.error
+            if isinstance(error, redis_exceptions.MovedError):
+                self._pause_near()
+                self._topology.masters[error.slot_id] = self._redirected(
+                    error, failure.node)
+                interval_s = interval_s or _MOVED_INTERVAL_S
+            elif isinstance(error, redis_exceptions.AskError):
+                asked[failure.index] = self._redirected(error, failure.node)
+            elif not isinstance(error, (redis_exceptions.NoScriptError,
+                                        redis_exceptions.TryAgainError,
+                                        nearness.Behind,
+                                        nothing.Unsure)):
+                interval_s = _RELOAD_INTERVAL_S
+        if interval_s is not None:
+            self._reload(interval_s, deadline, {
+                failure.node.address for failure in failures
+                if failure.node is not None})
+        return asked
+
+    def _redirected(self, error, node):
+        return self._node((error.host or node.address[0], error.port))
+
+    def _reload(self, interval_s, deadline, failed):
+        """Ask for the topology unless somebody here has just done so.
+
+        Whoever comes while another thread asks goes on with what is known.
+
+        :param failed: addresses to ask last: they may hang.
+        """
+        now = time.monotonic()
+        if now < self._reloaded_at + interval_s:
+            return
+        self._reloaded_at = now
+        self._load(deadline, failed)
+
+    def _load(self, deadline, failed=frozenset()):
+        """Return the topology as the first node that answers tells it.
+
+        :raises NotSent: if none answers.
+        :raises nova_kvs.exceptions.ConfigurationError: if the servers are
+            no cluster.
+        """
+        known = list(dict.fromkeys(
+            address for address, _ in list(self._nodes)))
+        random.shuffle(known)
+        candidates = sorted(
+            dict.fromkeys(known + list(self.url.nodes)),
+            key=failed.__contains__)
+        failure = None
+        for address in candidates:
+            now = time.monotonic()
+            if failure is not None and now >= deadline:
+                break
+            try:
+                ranges, = self._ask(
+                    self._node(address), (b"CLUSTER", b"SLOTS"),
+                    deadline=min(
+                        deadline, now + self.settings.connect_timeout))
+            except repetition.NotSent as exc:
+                failure = exc
+                continue
+            except exceptions.StoreReplyError as exc:
+                if "cluster support disabled" in str(exc):
+                    raise exceptions.ConfigurationError(
+                        "the server is not a node of a Redis Cluster: name "
+                        "nodes of one, or use kvs+redis://",
+                        server="%s:%d" % address) from None
+                raise
+            if ranges:
+                return self._take(ranges, address)
+            failure = repetition.NotSent(redis_exceptions.ClusterDownError(
+                "%s:%d knows no node with hash slots" % address))
+        raise failure
+
+    def _take(self, ranges, asked):
+        """Make what CLUSTER SLOTS answered the topology."""
+        topology = Topology()
+        addresses = set()
+        for first, last, *entries in ranges:
+            nodes = [address for address in (
+                _address(entry, asked[0]) for entry in entries) if address]
+            if not nodes:
+                continue
+            addresses.update(nodes)
+            count = last + 1 - first
+            topology.masters[first:last + 1] = [self._node(nodes[0])] * count
+            if self._near or self.settings.read_from_replicas:
+                replicas = tuple(
+                    self._node(address, True) for address in nodes[1:])
+                for replica in replicas:
+                    replica.master = topology.masters[first]
+                topology.replicas[first:last + 1] = [replicas] * count
+        # A node answers for a slot that nobody has: CLUSTERDOWN, which is
+        # then repeated like any other passing fault.
+        anyone = self._node(asked)
+        topology.masters = [node or anyone for node in topology.masters]
+        if self._topology and self._topology.masters != topology.masters:
+            self._pause_near()
+        self._topology = topology
+        for key in list(self._nodes):
+            if key[0] not in addresses:
+                node = self._nodes.pop(key, None)
+                if node is not None:  # no other thread was faster
+                    node.drop()
+        return topology
+
+    def _pause_near(self):
+        if self._near is not None:
+            self._near.pause()
+
+    def _masters(self, deadline):
+        return list(dict.fromkeys(self._load(deadline).masters))
+
+    def check(self):
+        facts = super().check()
+        try:
+            facts["cluster"] = self._lines(
+                self._masters(time.monotonic()
+                              + self.settings.request_timeout)[0],
+                b"CLUSTER", b"INFO")
+        except repetition.NotSent as exc:
+            raise self._unavailable(exc.cause) from exc.cause
+        return facts
+
+    def close(self):
+        super().close()
+        for node in list(self._nodes.values()):
+            node.drop()
+
+
+def _address(entry, asked_host):
+    """Return the address in an entry of CLUSTER SLOTS.
+
+    An empty host means the one that was asked, ``?`` that it is not known.
+    """
+    host = entry[0].decode() if entry[0] else asked_host
+    return None if host == "?" else (host, entry[1])
