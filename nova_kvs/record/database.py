@@ -200,8 +200,10 @@ class Database:
         :raises nova_kvs.exceptions.FormatVersionError: if a newer nova-kvs
             wrote the database.
         """
-        snapshot, = self.coordinator.read(
-            [reading.PartitionRead(self._meta)])
+        snapshot, server_ms = self.coordinator.read([
+            reading.PartitionRead(self._meta),
+            reading.ClockRead(self._meta)])
+        self.coordinator.learn_clock(server_ms)
         version = stored_format.schema_version(snapshot, self.name)
         if version != self.schema.version:
             self.adopt_schema(

@@ -18,6 +18,8 @@ FOR_EVER = b""
 
 #: Outcome of a commit that took something for known that is not so.
 STALE = b"as"
+#: And of one that came too late; the server's time follows.
+LATE = b"al"
 
 _VERSION = mutation.VERSION
 _ABSENT = b""
@@ -34,7 +36,8 @@ def commit_call(partition, mutations, txn_id, life_ms, versions, entries=(),
         other hash tags: only for a store of one server.
     :param guess: nova_kvs.txn.reading.Guess that must be right, or None.
     """
-    args = [life_ms, recovery.OUTCOME_LIFE_MS, len(mutations), 0, 0]
+    args = [life_ms, recovery.OUTCOME_LIFE_MS, len(mutations), 0, 0,
+            b""]
     if guess is not None:
         args[4] = len(guess.fields)
         args += guess.fields
@@ -62,6 +65,18 @@ def commit_call(partition, mutations, txn_id, life_ms, versions, entries=(),
         args += adds
         args += removes
     return base.ScriptCall(COMMIT, keys, tuple(args))
+
+
+def not_after(call, server_ms):
+    """Return a call of commit.lua that does nothing after a moment.
+
+    :param server_ms: by the clock of the partition's server; None: never
+        mind.
+    """
+    if server_ms is None:
+        return call
+    args = call.args
+    return call._replace(args=(*args[:5], server_ms, *args[6:]))
 
 
 def prewrite_call(partition, mutations, txn_id, primary, versions):
@@ -122,6 +137,10 @@ def failure(partition, mutations, outcome, guess=None):
         # Only when no other record has changed, or the caller would blame
         # a unique key for what a second try may find different.
         return refused[0].duplicate()
+    if kind == b"l":
+        return exceptions.ConflictError(
+            "the transaction was held up for too long",
+            partition=partition.key)
     return exceptions.ConflictError(
         "another transaction was in the way for too long",
         partition=partition.key)

@@ -5,6 +5,12 @@ Invariant: the commit script of a transaction, and nothing else, makes its
 outcome "c", in the same atomic step that applies the primary partition's
 mutations. Before that nothing is visible, after that nothing is taken back.
 
+The script is only valid until a moment of its server's own clock, which is
+read with the prewrites. All that is kept for a while on account of the
+transaction (an abort, an outcome, index entries without a record) is kept for
+longer. So a script that comes late, because its client stood still or its
+packet did, finds that its time is over, not that nothing forbids it.
+
 :source: Percolator (OSDI 2010), section 2.2; the outcome is kept beside the
     primary's records instead of in the primary's lock.
 """
@@ -16,6 +22,7 @@ import time
 
 from nova_kvs import exceptions
 from nova_kvs.txn import calls
+from nova_kvs.txn import reading
 from nova_kvs.txn import recovery
 from nova_kvs.txn import retry
 
@@ -26,6 +33,8 @@ POLLS = 7
 #: that block each other one must give way soon.
 YIELDING_POLLS = 1
 SETTLE = b"settle"
+#: How often a commit is tried whose server's clock is only assumed.
+CLOCK_TRIES = 2
 
 LOG = logging.getLogger(__name__)
 
@@ -55,6 +64,30 @@ def _verify(verified, replies):
             raise exceptions.OutdatedError()
 
 
+class ServerClock:
+    """What the clock of a store's servers is assumed to show."""
+
+    def __init__(self):
+        self._offset_ms = None
+
+    def learn(self, told):
+        """Take in what a server's clock showed a moment ago.
+
+        :param told: ms since the epoch, an int or as text.
+        :returns: it as an int.
+        """
+        server_ms = int(told)
+        self._offset_ms = server_ms - 1000 * time.monotonic()
+        return server_ms
+
+    def after(self, life_ms):
+        """Return the time some ms from now, or None if nobody told it yet.
+        """
+        if self._offset_ms is None:
+            return None
+        return int(self._offset_ms + 1000 * time.monotonic()) + life_ms
+
+
 class Committer:
     """Commits transactions of a database.
 
@@ -62,6 +95,7 @@ class Committer:
     :param settler: nova_kvs.txn.recovery.Recovery.
     :param queue: nova_kvs.txn.queue.Queue.
     :param options: nova_kvs.txn.coordinator.Options.
+    :ivar clock: ServerClock of the store.
     """
 
     def __init__(self, store, settler, queue, options):
@@ -70,6 +104,7 @@ class Committer:
         self._queue = queue
         self._options = options
         self._failpoint = options.failpoint
+        self.clock = ServerClock()
         #: Commands that tidy up after transactions; they go with the next
         #: one's prewrite instead of costing a round trip. If they get lost
         #: the settle entry in the queue does the same.
@@ -86,6 +121,28 @@ class Committer:
         :returns: as ``Coordinator.commit_and_read``, but the replies to the
             reads; None where they were lost.
         """
+        # Entries or verified reads go before the commit, and the clock is read
+        # with them. Else it is assumed, so "too late" may be a mistake: by
+        # then nothing is applied, and the clock is known.
+        staged = bool(verified or entries and not self._options.one_server)
+        for _ in range(1 if staged else CLOCK_TRIES):
+            outcome, replicated, versions, answers = self._commit_one(
+                partition, mutations, entries, reads, guess, verified)
+            if outcome[:2] != calls.LATE:
+                break
+        if outcome != calls.COMMITTED:
+            raise calls.failure(partition, mutations, outcome, guess)
+        self._reach("after_commit")
+        if not replicated:
+            raise exceptions.UnreplicatedError()
+        return versions, answers
+
+    def _commit_one(self, partition, mutations, entries, reads, guess,
+                    verified):
+        """Try to commit in one partition.
+
+        :returns: ``(outcome, replicated, versions, replies to reads)``.
+        """
         versions = {}
         txn_id = os.urandom(16)
         together = self._options.one_server
@@ -97,25 +154,30 @@ class Committer:
         started = time.monotonic()
         if early or verified:
             self._reach("before_prewrite")
-            replies = self._stage(
-                {}, {}, txn_id, verified,
-                _items(entries, reads) if early else [], deadline=None)
+            now_ms, *replies = self._stage(
+                {}, {}, txn_id, verified, [
+                    reading.ClockRead(partition).item(),
+                    *(_items(entries, reads) if early else ())],
+                deadline=None)
             self._reach("after_prewrite")
-        # Only now: there are no intents by whose age others would take it
-        # for abandoned, and a failover may have kept the hints waiting. But
-        # not when a check of the hints may have taken them away again.
+            # There are no intents by whose age others would take it for
+            # abandoned, and a failover may have kept the entries waiting.
+            # But not when a check of them may have taken them away again.
+            call = calls.not_after(
+                call, self.clock.learn(now_ms) + self._options.entry_life_ms)
+        else:
+            call = calls.not_after(
+                call, self.clock.after(self._options.lifetime_ms))
         deadline = min(
             time.monotonic() + self._options.lifetime_ms / 1000,
             started + self._options.entry_life_ms / 1000)
         outcome, replicated, along = self._decide(
             partition, mutations, txn_id, call, deadline, holds=False,
             along=() if early else _items((), reads))
-        if outcome != calls.COMMITTED:
-            raise calls.failure(partition, mutations, outcome, guess)
-        self._reach("after_commit")
-        if not replicated:
-            raise exceptions.UnreplicatedError()
-        return versions, replies[len(entries):] if early else along
+        if outcome[:2] == calls.LATE:
+            self.clock.learn(outcome[2:])
+        return outcome, replicated, versions, (
+            replies[len(entries):] if early else along)
 
     def commit_several(self, groups, entries, reads, verified):
         """Commit in several partitions: three round trips.
@@ -139,15 +201,17 @@ class Committer:
         _check_fields(versions, sum(map(len, groups.values())))
         entry = self._queue.item(SETTLE, [
             txn_id, primary.key, [partition.key for partition in others]])
-        extras = _items(entries, reads)
+        extras = [reading.ClockRead(primary).item(), *_items(entries, reads)]
         extras.append(
             self._queue.add(entry, 2 * self._options.lifetime_ms).item())
         extras += self._take_leftovers()
         self._reach("before_prewrite")
         try:
-            replies = self._stage(
+            now_ms, *replies = self._stage(
                 prewrites, others, txn_id, verified, extras, deadline)
             self._reach("after_prewrite")
+            commit = calls.not_after(
+                commit, self.clock.learn(now_ms) + self._options.lifetime_ms)
             outcome, replicated, _ = self._decide(
                 primary, groups[primary], txn_id, commit, deadline,
                 holds=True)

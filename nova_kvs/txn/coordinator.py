@@ -93,6 +93,14 @@ class Coordinator:
                 lifetime_ms, entry_life_ms, commit_replicas,
                 replica_timeout_ms, one_server, failpoint))
 
+    def learn_clock(self, server_ms):
+        """Take in what a server's clock shows, as a ClockRead tells.
+
+        Commits of a process that heard of no clock, by this or by an earlier
+        commit, stay valid for ever.
+        """
+        self._committer.clock.learn(server_ms)
+
     def read(self, reads, near=False):
         """Return what is committed: one round trip.
 

@@ -18,6 +18,7 @@ from nova_kvs.txn import mutation
 
 READ_PREFIXES = scripts.load("nova_kvs.txn", "read_prefixes")
 READ_INDEX = scripts.load("nova_kvs.txn", "read_index")
+CLOCK = scripts.load("nova_kvs.txn", "clock")
 
 _INTENT = keyspace.INTENT
 _AFTER_INTENTS = bytes([_INTENT[0] + 1])
@@ -272,6 +273,24 @@ class IndexRead(typing.NamedTuple):
     def is_missing(self, result):
         """Return whether what the read names was not there."""
         return self.point and not result[0]
+
+
+class ClockRead(typing.NamedTuple):
+    """The time of the server that has a partition: ms since the epoch."""
+
+    partition: keyspace.Partition
+
+    def item(self):
+        """Return the item of a batch that asks for it."""
+        return base.ScriptCall(CLOCK, (self.partition.key,), ())
+
+    def result(self, reply, met):
+        """Return the result."""
+        return int(reply)
+
+    def is_missing(self, result):
+        """Return False: there is always one."""
+        return False
 
 
 class HintRead(typing.NamedTuple):

@@ -14,8 +14,8 @@ from nova_kvs import keyspace
 from nova_kvs.store import base
 from nova_kvs.store.redis import scripts
 from nova_kvs.txn import mutation
+from nova_kvs.txn import reading
 
-CLOCK = scripts.load("nova_kvs.txn", "clock")
 DECIDE = scripts.load("nova_kvs.txn", "decide")
 RESOLVE = scripts.load("nova_kvs.txn", "resolve")
 
@@ -103,7 +103,7 @@ class Recovery:
         partitions = list({partition for _, partition in starts})
         replies = self._store.batch(
             [base.Command(key, (b"GET", key)) for key in keys.values()]
-            + [base.ScriptCall(CLOCK, (partition.key,), ())
+            + [reading.ClockRead(partition).item()
                for partition in partitions])
         outcomes = {txn_id: reply[:1] if reply else None
                     for txn_id, reply in zip(keys, replies)}

@@ -8,8 +8,9 @@
 -- ARGV[1] life of outcome "c" in ms ("": until removed), ARGV[2] life of
 -- outcome "a" in ms, ARGV[3] number n of mutations, ARGV[4] number of index
 -- additions, ARGV[5] number m of fields that the caller takes for all that
--- the partition has (0: it takes nothing for known); m of these fields, then
--- what they hold;
+-- the partition has (0: it takes nothing for known), ARGV[6] the time, by
+-- this server's clock, after which nothing is applied (ms since the epoch;
+-- "": none); m of the fields above, then what they hold;
 -- n times: op, field, expected version ("": absent), new cell;
 -- for each of KEYS[4..]: ms until the entry is due ("": its score is 0), or
 -- ">" and a score to raise it to, or "=" and the value of a field of a hash;
@@ -17,8 +18,8 @@
 -- op: "p" put, "P" insert above the floor, "d" delete, "D" delete that
 -- raises the floor, "l" only validate. Versions are 8 bytes, big-endian.
 -- Returns the outcome: "c"; "a" aborted by another; "av" and the numbers of
--- the mutations (from 0) whose version differs; "af" and the floor. Or a
--- list, number of a mutation, intent in its way, ...: nothing was decided.
+-- the mutations (from 0) whose version differs; "af" and the floor; "al"
+-- and the time: it came too late. Or a list, number of a mutation, intent in its way, ...: nothing was decided.
 -- Or "as": the partition is not as it was taken to be; the first time a
 -- list, "as" and what HGETALL says instead.
 -- Idempotent: what was decided first is returned again. O(mutations, index
@@ -31,8 +32,25 @@ if outcome then
   return outcome
 end
 
+local now = nil
+local function read_clock()
+  if not now then
+    local time = redis.call('TIME')
+    now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  end
+  return now
+end
+
+-- An outcome is forgotten some time after this: a copy of this script that
+-- comes then would find nothing that tells it of what was decided.
+if ARGV[6] ~= '' and read_clock() > tonumber(ARGV[6]) then
+  outcome = string.format('al%.0f', now)
+  redis.call('SET', KEYS[2], outcome, 'PX', ARGV[2])
+  return outcome
+end
+
 local known = tonumber(ARGV[5])
-local HEADER = 5 + 2 * known
+local HEADER = 6 + 2 * known
 local count = tonumber(ARGV[3])
 local floor = nil
 local new_floor = nil
@@ -44,8 +62,8 @@ if known > 0 then
   -- As many fields, and each of them the same: then there is no other.
   local same = redis.call('HLEN', KEYS[1]) == known
   if same then
-    local stored = redis.call('HMGET', KEYS[1], unpack(ARGV, 6, 5 + known))
-    local at = 5 + known
+    local stored = redis.call('HMGET', KEYS[1], unpack(ARGV, 7, 6 + known))
+    local at = 6 + known
     for i = 1, known do
       if stored[i] ~= ARGV[at + i] then
         same = false
@@ -145,7 +163,6 @@ end
 
 -- Entries first: if a sorted set is none, nothing has happened yet.
 local at = HEADER + 4 * count
-local now = nil
 for i = 4, #KEYS do
   local delay, member = ARGV[at + 1], ARGV[at + 2]
   at = at + 2
@@ -156,12 +173,8 @@ for i = 4, #KEYS do
   elseif string.byte(delay) == 61 then
     redis.call('HSET', KEYS[i], member, string.sub(delay, 2))
   else
-    if not now then
-      local time = redis.call('TIME')
-      now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-    end
     redis.call('ZADD', KEYS[i], 'NX',
-               string.format('%.0f', now + tonumber(delay)), member)
+               string.format('%.0f', read_clock() + tonumber(delay)), member)
   end
 end
 write('HSET', KEYS[1], puts)

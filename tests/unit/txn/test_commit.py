@@ -299,13 +299,13 @@ def test_round_trips(store, database, partitions):
 
     wrapper.batches.clear()
     coordinator.commit([txn.Mutation(partitions[0], OTHER, 0, b"x")], [hint])
-    assert wrapper.names() == [["ZADD"], ["commit"]]
+    assert wrapper.names() == [["clock", "ZADD"], ["commit"]]
 
     wrapper.batches.clear()
     coordinator.commit([txn.Mutation(partition, FIELD, 0, b"x")
                         for partition in partitions[1:4]], [hint])
     assert wrapper.names() == [
-        ["prewrite"] * 2 + ["ZADD", "enqueue"], ["commit"],
+        ["prewrite"] * 2 + ["clock", "ZADD", "enqueue"], ["commit"],
         ["resolve"] * 2]
 
     # What tidies up after a transaction goes with the next one.
@@ -313,7 +313,8 @@ def test_round_trips(store, database, partitions):
     coordinator.commit([txn.Mutation(partition, OTHER, 0, b"x")
                         for partition in partitions[1:3]])
     assert wrapper.names() == [
-        ["prewrite", "enqueue", "PEXPIRE", "ZREM"], ["commit"], ["resolve"]]
+        ["prewrite", "clock", "enqueue", "PEXPIRE", "ZREM"], ["commit"],
+        ["resolve"]]
     assert coordinator.stats == coordinator_module.Stats(
         commits=4, multi_partition=2)
 

@@ -328,7 +328,7 @@ def test_a_transaction_that_took_too_long_is_given_up(
     with pytest.raises(exceptions.ConflictError, match="too long"):
         coordinator.commit(client.mutations())
     assert wrapper.names() == [
-        ["prewrite", "enqueue"], ["resolve"]]
+        ["prewrite", "clock", "enqueue"], ["resolve"]]
 
 
 def test_hints_may_take_longer_than_a_transaction_lives(

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commits that come when everything that forbids them is forgotten."""
+
+import time
+
+import pytest
+
+from nova_kvs import exceptions
+from nova_kvs import keyspace
+from nova_kvs import txn
+from nova_kvs.txn import recovery
+from tests.fault import scenarios
+from tests.unit.txn import stores
+
+FIELD = keyspace.record_field("t", (1,))
+#: Longer than any outcome or check is kept.
+LONG_S = recovery.ABORT_LIFE_MS / 1000 + 60
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Return a function that lets seconds pass for servers.
+
+    Not for clients: theirs is the clock of a machine that was suspended.
+    """
+    now = time.time
+    ahead = [0.0]
+    monkeypatch.setattr(time, "time", lambda: now() + ahead[0])
+
+    def passes(seconds):
+        ahead[0] += seconds
+    return passes
+
+
+def once(name, action):
+    """Return a failpoint that does something when it is first reached."""
+    left = [action]
+
+    def failpoint(reached):
+        if reached == name and left:
+            left.pop()()
+    return failpoint
+
+
+def payload(store, database, partition):
+    snapshot, = txn.Coordinator(store, database).read(
+        [txn.FieldsRead(partition, (FIELD,))])
+    cell = snapshot.cell(FIELD)
+    return cell and cell.payload
+
+
+def test_a_client_that_stood_still_commits_nothing(
+        store, database, partitions, passes):
+    def stand_still():
+        scenarios.make_due(store, database)
+        txn.Coordinator(store, database).queue.run_all()
+        passes(LONG_S)
+
+    coordinator = txn.Coordinator(
+        store, database, failpoint=once("before_commit", stand_still))
+    with pytest.raises(exceptions.ConflictError, match="too long"):
+        coordinator.commit([txn.Mutation(partition, FIELD, 0, b"x")
+                            for partition in partitions])
+    assert [payload(store, database, partition)
+            for partition in partitions] == [None] * len(partitions)
+    scenarios.make_due(store, database)
+    coordinator.queue.run_all()
+    passes(LONG_S)
+    assert scenarios.leftovers(store, database) == []
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_copy_of_a_commit_that_comes_late_does_nothing(
+        store, database, partitions, passes, count):
+    wrapper = stores.Wrapper(store)
+    coordinator = txn.Coordinator(wrapper, database)
+    coordinator.learn_clock(1000 * time.time())
+    versions = coordinator.commit([
+        txn.Mutation(partition, FIELD, 0, b"x")
+        for partition in partitions[:count]])
+    copy, = [item for batch in wrapper.batches for item in batch
+             if hasattr(item, "script") and item.script.name == "commit"]
+    coordinator.commit([
+        txn.Mutation(partition, field, version, txn.DELETE)
+        for (partition, field), version in versions.items()])
+    scenarios.make_due(store, database)
+    coordinator.queue.run_all()
+    passes(LONG_S)
+    reply, = store.batch([copy])
+    assert reply.startswith(b"al")
+    assert payload(store, database, partitions[0]) is None
+
+
+def test_nothing_is_committed_when_its_index_entries_may_be_gone(
+        store, database, partitions, passes):
+    """Housekeeping removes the entries of a row that is not there."""
+    partition, other = partitions[:2]
+    key = other.index_key
+
+    def stand_still():
+        passes(LONG_S)
+        assert scenarios.send(store, key, b"ZREM", key, b"entry") == 1
+
+    coordinator = txn.Coordinator(
+        store, database, failpoint=once("after_prewrite", stand_still))
+    with pytest.raises(exceptions.ConflictError, match="too long"):
+        coordinator.commit([txn.Mutation(partition, FIELD, 0, b"x")],
+                           [txn.Entry(key, b"entry")])
+    assert payload(store, database, partition) is None
+
+
+def test_a_clock_that_jumped_costs_a_round_trip(
+        store, database, partitions, passes):
+    wrapper = stores.Wrapper(store)
+    coordinator = txn.Coordinator(wrapper, database, one_server=True)
+    coordinator.learn_clock(1000 * time.time())
+    passes(LONG_S)
+    wrapper.batches.clear()
+    coordinator.commit([txn.Mutation(partitions[0], FIELD, 0, b"x")])
+    coordinator.commit([txn.Mutation(partitions[1], FIELD, 0, b"x")])
+    assert wrapper.names() == [["commit"]] * 3
+    assert payload(store, database, partitions[0]) == b"x"
