@@ -64,11 +64,16 @@ BIND_PROCESSORS = Name("sqlalchemy.sql.compiler:SQLCompiler",
 #: Overridden, not read.
 COMPOSE_SELECT_BODY = Name("sqlalchemy.sql.compiler:SQLCompiler",
                            "_compose_select_body")
+CREATE_RAW_SELECT = Name("sqlalchemy.sql.selectable:Select",
+                         "_create_raw_select")
 DICT_PARAMETERS = Name("sqlalchemy.sql.dml:DMLState", "_dict_parameters")
+DISTINCT = Name("sqlalchemy.sql.selectable:Select", "_distinct")
+DISTINCT_ON = Name("sqlalchemy.sql.selectable:Select", "_distinct_on")
 EXPANDED_PARAMETERS = Name(
     "sqlalchemy.engine.default:DefaultExecutionContext",
     "_expanded_parameters")
 EXTRA_FROMS = Name("sqlalchemy.sql.dml:UpdateDMLState", "_extra_froms")
+FETCH_CLAUSE = Name("sqlalchemy.sql.selectable:Select", "_fetch_clause")
 FOR_UPDATE_ARG = Name("sqlalchemy.sql.selectable:Select", "_for_update_arg")
 #: Overridden, not read.
 GET_TABLE_PRAGMA = Name("sqlalchemy.dialects.sqlite.base:SQLiteDialect",
@@ -80,6 +85,15 @@ HAS_BIND_EXPRESSION = Name("sqlalchemy.types:TypeEngine",
                            "_has_bind_expression")
 HAS_MULTI_PARAMETERS = Name("sqlalchemy.sql.dml:DMLState",
                             "_has_multi_parameters")
+GROUP_BY_CLAUSES = Name("sqlalchemy.sql.selectable:Select",
+                        "_group_by_clauses")
+HAVING_CRITERIA = Name("sqlalchemy.sql.selectable:Select",
+                       "_having_criteria")
+LABEL_REFERENCE = Name("sqlalchemy.sql.elements", "_label_reference")
+LIMIT_CLAUSE = Name("sqlalchemy.sql.selectable:Select", "_limit_clause")
+OFFSET_CLAUSE = Name("sqlalchemy.sql.selectable:Select", "_offset_clause")
+ORDER_BY_CLAUSES = Name("sqlalchemy.sql.selectable:Select",
+                        "_order_by_clauses")
 PROXIES = Name("sqlalchemy.sql.elements:ColumnElement", "_proxies")
 WHERE_CRITERIA = Name("sqlalchemy.sql.selectable:Select", "_where_criteria")
 

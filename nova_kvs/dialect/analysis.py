@@ -8,9 +8,12 @@ if
 * it must be true for the row to matter: it is one of the criteria joined by
   AND in WHERE or in an ON clause; the ON clause of an outer join says
   nothing about its left side, and that of a full join nothing at all;
-* it is an equality or IN on a plain column, which a NULL does not pass (an
-  unloaded row of an outer join's right side reads as NULLs);
-* the other side is a value, or a column of another source.
+* it is an equality, IN or comparison on a plain column, which a NULL does
+  not pass (an unloaded row of an outer join's right side reads as NULLs);
+* the other side is a value or, of an equality, a column of another source.
+
+A limit restricts a source if nothing but the source's rows decides which of
+them are the first, see :mod:`nova_kvs.dialect.paging`.
 
 Everything else is ignored, which loads more and never less.
 """
@@ -22,6 +25,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql import selectable
 
 from nova_kvs.compatibility import private
+from nova_kvs.dialect import paging
 
 
 class Value(typing.NamedTuple):
@@ -49,7 +53,8 @@ class Value(typing.NamedTuple):
 class Source:
     """One occurrence of a table in a statement."""
 
-    __slots__ = ("table", "label", "nullable", "values", "links", "order")
+    __slots__ = ("table", "label", "nullable", "values", "links", "ranges",
+                 "order")
 
     def __init__(self, table, label, nullable, order):
         self.table = table
@@ -61,6 +66,9 @@ class Source:
         #: column -> list of origins; an origin is a tuple of (Source,
         #: column) and the column's value is one that they have.
         self.links = {}
+        #: (column, whether it is a lower bound) -> list of tuples of Value:
+        #: the column is not beyond the farthest of each tuple.
+        self.ranges = {}
         self.order = order
 
     def __str__(self):
@@ -76,6 +84,8 @@ class Analysis:
     :ivar unrestricted: names of tables that occur in a way that is not
         understood, so that all their rows may matter.
     :ivar locked: Sources whose rows a FOR UPDATE locks.
+    :ivar pages: Source -> nova_kvs.dialect.paging.Page: only its first rows
+        matter.
     """
 
     def __init__(self, compiled, names, affinities):
@@ -95,6 +105,7 @@ class Analysis:
         self.unrestricted = set()
         self._anonymous = {}
         self.locked = []
+        self.pages = {}
         # Outer scopes are the last: their sources must be known first, so
         # that correlated criteria of the inner ones find them.
         for scope in compiled.kvs_scopes:
@@ -108,6 +119,7 @@ class Analysis:
                 self._restrict(scope, criterion, own)
             if scope.select is not None:
                 self._note_locks(scope)
+                self._note_page(scope)
         rendered = {}
         for name in map(self._stored_name, compiled.kvs_tables):
             rendered[name] = rendered.get(name, 0) + 1
@@ -179,6 +191,19 @@ class Analysis:
         else:
             self.locked.extend(scope.sources.values())
 
+    def _note_page(self, scope):
+        if len(scope.froms) != 1:
+            return
+        source = scope.sources.get(paging.first_of(scope.froms[0]))
+        if source is None:
+            return
+        page = paging.page_of(
+            scope.select,
+            lambda element: self._column(scope, element, {source}),
+            self._value)
+        if page is not None:
+            self.pages[source] = page
+
     # Criteria ---------------------------------------------------------------
 
     def _restrict_by_joins(self, scope, element):
@@ -202,8 +227,54 @@ class Analysis:
                 kept = source.values.get(column)
                 if kept is None or _breadth(values) < _breadth(kept):
                     source.values[column] = values
+            for (source, column, is_low), values in self._bounds(
+                    scope, clause, sources).items():
+                source.ranges.setdefault((column, is_low), []).append(values)
             for source, column, origin in self._links(scope, clause, sources):
                 source.links.setdefault(column, []).append(origin)
+
+    def _bounds(self, scope, clause, sources):
+        """Return the bounds that a clause sets to columns.
+
+        :returns: (source, column, whether it is a lower bound) -> Values:
+            none of the column's values is beyond all of them.
+        """
+        if isinstance(clause, elements.BooleanClauseList):
+            # OR: each alternative must bound the column.
+            alternatives = []
+            for alternative in clause.clauses:
+                found = {}
+                for part in _conjuncts(alternative):
+                    for place, values in self._bounds(
+                            scope, part, sources).items():
+                        found.setdefault(place, values)
+                alternatives.append(found)
+            return {place: tuple([value for found in alternatives
+                                  for value in found[place]])
+                    for place in alternatives[0]
+                    if all(place in found for found in alternatives)}
+        if not isinstance(clause, elements.BinaryExpression):
+            return {}
+        left, right = _plain(clause.left), _plain(clause.right)
+        if clause.operator is operators.between_op and isinstance(
+                right, elements.ExpressionClauseList):
+            sides = [(left, _plain(bound), (is_low,)) for bound, is_low
+                     in zip(right.clauses, (True, False))]
+        elif clause.operator in _SIDES:
+            sides = [(left, right, _SIDES[clause.operator]),
+                     (right, left, tuple([
+                         not is_low for is_low in reversed(
+                             _SIDES[clause.operator])]))]
+        else:
+            return {}
+        found = {}
+        for one, other, bounds in sides:
+            source, column = self._column(scope, one, sources)
+            value = self._value(other)
+            if source is not None and value is not None:
+                found.update(((source, column, is_low), (value,))
+                             for is_low in bounds)
+        return found
 
     def _equalities(self, scope, clause, sources):
         """Yield (source, column, values) that a clause says."""
@@ -387,6 +458,12 @@ class Analysis:
                                 for value in values)
                             changed = True
                             break
+
+
+#: Operator -> sides on which the left operand is bounded: True is below.
+_SIDES = {operators.eq: (True, False),
+          operators.gt: (True,), operators.ge: (True,),
+          operators.lt: (False,), operators.le: (False,)}
 
 
 def _is_numeric(affinity):

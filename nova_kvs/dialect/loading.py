@@ -39,13 +39,15 @@ class State:
 class Loads:
     """Accesses that are collected to be loaded together."""
 
-    __slots__ = ("_workspace", "_statement", "_scans", "_found")
+    __slots__ = ("_workspace", "_statement", "_scans", "_found",
+                 "_others")
 
     def __init__(self, workspace, statement):
         self._workspace = workspace
         self._statement = statement
         self._scans = {}
         self._found = {}
+        self._others = []
 
     def scan(self, state):
         """Ask for all rows of a table."""
@@ -70,9 +72,13 @@ class Loads:
             else:
                 entry[1].update(dict.fromkeys(tuples))
 
+    def add_access(self, state, wanted):
+        """Ask for the rows of an access of any other kind."""
+        self._others.append((state, wanted))
+
     def run(self):
         """Load what was asked for, in as few round trips as it takes."""
-        if not self._scans and not self._found:
+        if not self._scans and not self._found and not self._others:
             return
         accesses = []
         states = []
@@ -86,6 +92,11 @@ class Loads:
                 accesses.append(path.access(name, tuples))
                 states.append(state)
                 asked.append((state, path.columns, tuples))
+        for state, wanted in self._others:
+            if state.name not in self._scans:
+                accesses.append(wanted)
+                states.append(state)
+        self._others = []
         scans = list(self._scans.values())
         self._scans = {}
         self._found = {}

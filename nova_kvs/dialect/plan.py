@@ -10,6 +10,7 @@ are, never on how many rows they have.
 import itertools
 import typing
 
+from nova_kvs.dialect import paging
 from nova_kvs.record import planner
 
 #: More key tuples than this are not asked for one by one.
@@ -66,6 +67,16 @@ class Parameters:
                         found[table.normalise(column, item)] = None
         found.pop(None, None)
         return list(found)
+
+    def raw(self, name, is_list=False):
+        """Return a parameter of the only set, before bind processing.
+
+        :param is_list: the parameter is a list of values.
+        """
+        parameters, = self.sets
+        if is_list:
+            return [parameters[one] for one in self._expansion[name]]
+        return parameters[name]
 
     def tuples(self, values, table, columns):
         """Return the tuples of an IN on several columns, as stored.
@@ -332,6 +343,8 @@ def describe(plan):
 def _describe(step):
     if isinstance(step, Check):
         return "%s: unique (%s)" % (step.table.name, ", ".join(step.columns))
+    if isinstance(step, paging.RangeStep):
+        return "%s: %s" % (step.source, step.explain())
     path = step.path
     if path.kind == planner.SCAN:
         return "%s: full scan" % step.source

@@ -5,6 +5,7 @@ from sqlalchemy.sql import elements
 
 from nova_kvs.compatibility import private
 from nova_kvs.dialect import analysis
+from nova_kvs.dialect import paging
 from nova_kvs.dialect import plan
 from nova_kvs.dialect import sqltext
 from nova_kvs.record import planner
@@ -70,7 +71,7 @@ class Planner:
         :param compiled: a KVSCompiler.
         """
         found = analysis.Analysis(compiled, self._names, self._affinity)
-        levels = self._levels(found.sources)
+        levels = self._levels(found.sources, found.pages, compiled)
         checks, verify = (), False
         dml = compiled.kvs_dml
         target = None
@@ -121,7 +122,7 @@ class Planner:
 
     # Levels -----------------------------------------------------------------
 
-    def _levels(self, sources):
+    def _levels(self, sources, pages, compiled):
         levels = []
         resolved = set()
         pending = list(sources)
@@ -143,10 +144,11 @@ class Planner:
                     chosen = [item for item in ranked
                               if item[0] == planner.Rank.LINKED_INDEX]
             level = []
-            for _rank, path, source in sorted(
+            for rank, path, source in sorted(
                     chosen, key=lambda item: item[2].order):
-                level.append(plan.Step(
-                    source, self._schema.tables.get(source.table), path))
+                level.append(paging.step_of(
+                    plan.Step(source, self._schema.tables.get(source.table),
+                              path), rank, pages, compiled))
                 pending.remove(source)
             resolved.update(step.source for step in level)
             levels.append(level)

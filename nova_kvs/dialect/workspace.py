@@ -202,6 +202,7 @@ class Workspace:
 
         :param accesses: of nova_kvs.record.access.
         :param states: the State of each one's table.
+        :returns: what the store answered to each: lists of Records.
         :raises nova_kvs.exceptions.ConflictError: if a row that another
             transaction committed meanwhile collides with one of this.
         :raises nova_kvs.exceptions.CorruptRecordError: if SQLite cannot hold
@@ -210,7 +211,8 @@ class Workspace:
         if self._lost is not None:
             # Some of these rows may be taken for loaded.
             raise self._lost
-        for state, records in zip(states, self._transaction.load(accesses)):
+        answers = self._transaction.load(accesses)
+        for state, records in zip(states, answers):
             rows = state.rows
             info = self._template.infos[state.name]
             columns = info.columns
@@ -231,6 +233,7 @@ class Workspace:
             if self._savepoints:
                 self._journal.append((state, info, fresh))
             self._put(state, info, fresh)
+        return answers
 
     def _put(self, state, info, rows):
         """Put loaded rows into the workspace."""

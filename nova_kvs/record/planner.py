@@ -222,3 +222,102 @@ def index_path(table, columns, tuples):
                 [path.holds(columns, values) for values in tuples]):
             return path
     return None
+
+
+class Ordered(typing.NamedTuple):
+    """A way to read rows in the order of an index, or a range of it.
+
+    :ivar index: nova_kvs.record.schema.Index.
+    :ivar prefix: its first columns, whose values are known.
+    :ivar columns: those that follow, in whose order the rows come.
+    :ivar reverse: the order is descending.
+    """
+
+    rank: Rank
+    index: typing.Any
+    prefix: tuple
+    columns: tuple
+    reverse: bool = False
+
+    def holds(self, values):
+        """Tell whether every row with these first values is in the index.
+
+        :param values: of ``prefix``, as stored.
+        """
+        return not self.index.hint or bool(values) and indexing.covers(
+            self.index, dict(zip(self.prefix, values)))
+
+    def access(self, table, values, low=None, high=None, limit=None):
+        """Return the access that reads rows in this order.
+
+        :param table: its name.
+        :param values: of ``prefix``, as stored.
+        :param low: values of the first of ``columns``, inclusive, or None.
+        :param high: likewise.
+        """
+        return access.ByRange(table, self.index.name, values, low, high,
+                              limit, self.reverse)
+
+    def explain(self):
+        """Return a text of the path, the same for the same table."""
+        return "%s %s by (%s)" % (
+            "reverse order of" if self.reverse else "order of",
+            self.index.name, ", ".join((*self.prefix, *self.columns)))
+
+
+def in_order(table, known, order):
+    """Return the best Ordered path that delivers rows in an order, or None.
+
+    :param table: nova_kvs.record.schema.Table.
+    :param known: columns that have one known value each.
+    :param order: pairs of column and whether it descends. The path has the
+        order of the first of them at least.
+    """
+    order = [(column, descends) for column, descends in order
+             if column not in known]
+    if not order:
+        return None
+    found = []
+    for index, prefix, rest in _after_prefix(table, known):
+        columns = ()
+        for (column, descends), mine in zip(order, rest):
+            if column != mine or descends != order[0][1]:
+                break
+            columns += (column,)
+        if columns:
+            found.append(Ordered(
+                _rank_of_prefix(prefix), index, prefix, columns,
+                order[0][1]))
+    return min(found, key=lambda path: (
+        path.rank, -len(path.prefix), -len(path.columns)), default=None)
+
+
+def in_range(table, known, ranges):
+    """Return the best Ordered path through a range of an index, or None.
+
+    :param table: nova_kvs.record.schema.Table.
+    :param known: columns that have one known value each.
+    :param ranges: columns that have a lower or an upper bound.
+    """
+    found = [Ordered(_rank_of_prefix(prefix), index, prefix, rest[:1])
+             for index, prefix, rest in _after_prefix(table, known)
+             if rest and rest[0] in ranges]
+    return min(found, key=lambda path: (path.rank, -len(path.prefix)),
+               default=None)
+
+
+def _after_prefix(table, known):
+    """Yield each index with its first columns that are known, and the rest.
+
+    An index across partitions is stored by its first column's values.
+    """
+    for index in table.indexes:
+        length = 0
+        while length < len(index.columns) and index.columns[length] in known:
+            length += 1
+        if length or not index.hint:
+            yield index, index.columns[:length], index.columns[length:]
+
+
+def _rank_of_prefix(prefix):
+    return Rank.BROAD if prefix in ((), (BROAD_COLUMN,)) else Rank.INDEX

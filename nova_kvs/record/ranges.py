@@ -51,7 +51,7 @@ class _Bounds:
     def exact_order(self, row):
         """Return what sorts a row as SQLite does, however long its text.
         """
-        return [_sortable(row.values.get(column)) for column in self.columns]
+        return [sortable(row.values.get(column)) for column in self.columns]
 
     def holds(self, order):
         """Tell whether a row with this order is in the range."""
@@ -73,7 +73,7 @@ def _is_long(value):
     return type(value) is bytes and len(value) > _ORDERED_BYTES
 
 
-def _sortable(value):
+def sortable(value):
     """Return a value as a tuple: NULL < numbers < text < bytes."""
     if value is None:
         return (0,)

@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads what ORDER BY with LIMIT and ranges need, in an index's order.
+
+A SELECT of one table, or of one and outer joins to others, with an order and
+a limit needs the first rows that pass its criteria. If an index has the order,
+rows are loaded page by page
+until the workspace, where the criteria are evaluated, has enough of them.
+
+Invariant: a row that is not loaded sorts behind the last row that the
+SELECT returns. Rows that the transaction changed are loaded, so an unloaded
+row is in the index where the store has it: behind what was read of it.
+"""
+
+import typing
+
+from sqlalchemy.sql import elements
+from sqlalchemy.sql import operators
+from sqlalchemy.sql import selectable
+from sqlalchemy.sql import sqltypes
+from sqlalchemy.sql import visitors
+
+from nova_kvs.compatibility import private
+from nova_kvs.record import planner
+from nova_kvs.record import ranges
+
+#: Rows of the first page beyond the limit, and of the largest page.
+SLACK = 8
+LARGEST_PAGE = 4000
+
+
+class Page(typing.NamedTuple):
+    """The first rows of a source in an order are all that is needed.
+
+    Each of them makes at least one row of the SELECT.
+
+    :ivar order: pairs of column and whether it descends; other tables'
+        columns may follow.
+    :ivar limit: analysis.Value. :ivar offset: likewise, or None.
+    :ivar criteria: of the SELECT. :ivar clauses: that say the order.
+    """
+
+    order: tuple
+    limit: typing.Any
+    offset: typing.Any
+    criteria: tuple
+    clauses: tuple
+
+
+#: What makes other rows than those of the tables, or leaves some out.
+_OTHERS = (private.DISTINCT, private.DISTINCT_ON, private.GROUP_BY_CLAUSES,
+           private.HAVING_CRITERIA)
+
+
+def page_of(select, source_of, value_of):
+    """Return the Page of a SELECT, or None.
+
+    :param select: as the compiler rendered it.
+    :param source_of: function that returns (source, column's name) of a
+        column of the SELECT's first table, else (None, None).
+    :param value_of: function that returns the Value of an element or None.
+    """
+    limit = getattr(select, private.LIMIT_CLAUSE)
+    if limit is None or any(getattr(select, name) for name in _OTHERS) or (
+            getattr(select, private.FETCH_CLAUSE) is not None):
+        return None
+    limit = value_of(limit)
+    offset = getattr(select, private.OFFSET_CLAUSE)
+    if offset is not None:
+        offset = value_of(offset)
+        if offset is None:
+            return None
+    criteria = getattr(select, private.WHERE_CRITERIA)
+    clauses = getattr(select, private.ORDER_BY_CLAUSES)
+    order = []
+    for clause in clauses:
+        clause, descends = _direction(clause)
+        if not _is_column(clause):
+            return None
+        column = source_of(clause)[1]
+        if column is None:
+            break
+        order.append((column, descends))
+    if limit is None or not order or not all(
+            map(_is_column, map(_plain, getattr(
+                select, private.ALL_SELECTED_COLUMNS)))) or not all(
+            [_is_own(criterion, source_of) for criterion in criteria]):
+        return None
+    return Page(tuple(order), limit, offset, criteria, clauses[:len(order)])
+
+
+def first_of(element):
+    """Return the table of whose rows each makes a row of a FROM element.
+
+    :returns: the left side of outer joins, which adds nothing to an order
+        by its columns and lets every row through; None for other joins.
+    """
+    while isinstance(element, (selectable.Join, selectable.FromGrouping)):
+        if isinstance(element, selectable.FromGrouping):
+            element = element.element
+        elif element.full or not element.isouter:
+            return None
+        else:
+            element = element.left
+    return element
+
+
+def _is_column(element):
+    return isinstance(element, elements.ColumnClause) and (
+        not element.is_literal)
+
+
+def _plain(element):
+    while isinstance(element, (elements.Grouping, elements.Label)):
+        element = element.element
+    return element
+
+
+def _direction(clause):
+    """Return (element, whether it descends) of an ORDER BY's clause."""
+    descends = False
+    reference = getattr(elements, private.LABEL_REFERENCE)
+    while isinstance(clause, (reference, elements.Grouping, elements.Label,
+                              elements.UnaryExpression)):
+        if isinstance(clause, elements.UnaryExpression):
+            if clause.modifier is operators.desc_op:
+                descends = True
+            elif clause.modifier is not operators.asc_op:
+                return None, False
+        clause = clause.element
+    return clause, descends
+
+
+def _is_own(criterion, source_of):
+    """Tell whether a criterion depends on nothing but the row itself."""
+    for element in visitors.iterate(criterion):
+        if isinstance(element, elements.ColumnClause):
+            if source_of(element)[0] is None:
+                return False
+        elif isinstance(element, elements.BindParameter):
+            if element.literal_execute or isinstance(
+                    element.type, sqltypes.TupleType):
+                return False
+        elif not isinstance(element, _PURE):
+            return False
+    return True
+
+
+_PURE = (elements.BinaryExpression, elements.BooleanClauseList,
+         elements.ClauseList, elements.Grouping, elements.UnaryExpression,
+         elements.ExpressionClauseList, elements.Label, elements.Null,
+         elements.True_, elements.False_)
+
+
+class Probe:
+    """Asks the workspace for a row of a SELECT, by its number."""
+
+    def __init__(self, compiled, page, columns):
+        """Prepare to ask.
+
+        :param compiled: KVSCompiler of the statement that has the SELECT.
+        :param columns: names of those that are of interest.
+        :raises LookupError: if it has parameters that the statement has not.
+        """
+        elements_of = {
+            column: _direction(clause)[0]
+            for (column, _descends), clause in zip(page.order, page.clauses)}
+        probe = getattr(selectable.Select, private.CREATE_RAW_SELECT)(
+            _raw_columns=[elements_of[column] for column in columns],
+            **{private.WHERE_CRITERIA: page.criteria,
+               private.ORDER_BY_CLAUSES: page.clauses})
+        self._compiled = probe.compile(dialect=compiled.dialect)
+        #: (name here, name in the statement, whether it is a list).
+        self._names = [
+            (name, compiled.bind_names[element], bool(element.expanding))
+            for element, name in self._compiled.bind_names.items()]
+        self._processors = getattr(self._compiled, private.BIND_PROCESSORS)
+
+    def row(self, workspace, parameters, number):
+        """Return the columns of a row that is loaded, or None.
+
+        :param number: of the row, from 0.
+        """
+        state = self._compiled.construct_expanded_state({
+            name: parameters.raw(other, is_list)
+            for name, other, is_list in self._names})
+        values = []
+        for name in state.positiontup:
+            value = state.parameters[name]
+            process = state.processors.get(name) or (
+                self._processors.get(name))
+            values.append(value if process is None else process(value))
+        rows = workspace.sqlite.execute(
+            "%s\n LIMIT 1 OFFSET %d" % (state.statement, number),
+            values).fetchall()
+        return rows[0] if rows else None
+
+
+class RangeStep:
+    """Loads the rows of a source that are in a range of an index."""
+
+    def __init__(self, step, path):
+        """Prepare a step.
+
+        :param step: plan.Step that loads the source in another way.
+        :param path: nova_kvs.record.planner.Ordered.
+        """
+        self.step = step
+        self.path = path
+        self.source = step.source
+        self.table = step.table
+        self.name = step.name
+
+    def collect(self, workspace, parameters, loads):
+        """Add what has to be loaded to a Loads."""
+        state = workspace.state(self.name)
+        if state.complete:
+            return
+        prefix = self._prefix(parameters)
+        bounds = None if prefix is None else self._bounds(parameters)
+        if bounds is None or bounds == (None, None):
+            self.step.collect(workspace, parameters, loads)
+        else:
+            loads.add_access(state, self.path.access(
+                self.name, prefix, *bounds))
+
+    def _prefix(self, parameters):
+        """Return the values of the path's first columns.
+
+        :returns: None if the path does not find the rows.
+        """
+        prefix = []
+        for column in self.path.prefix:
+            found = parameters.values(
+                self.source.values[column], self.table, column)
+            if len(found) != 1:
+                return None
+            prefix += found
+        prefix = tuple(prefix)
+        return prefix if self.path.holds(prefix) else None
+
+    def _bounds(self, parameters):
+        """Return (low, high) of the first column behind the prefix.
+
+        :returns: a tuple of one value for each, or None without a bound;
+            None if nothing is known about a bound.
+        """
+        column = self.path.columns[0]
+        bounds = []
+        for is_low in (True, False):
+            ends = []
+            for values in self.source.ranges.get((column, is_low), ()):
+                # A NULL is no bound; none of the values may be missing.
+                found = parameters.values(values, self.table, column)
+                if len(found) == 0:
+                    return None
+                ends.append((min if is_low else max)(
+                    found, key=ranges.sortable))
+            bounds.append((((max if is_low else min)(
+                ends, key=ranges.sortable)),) if ends else None)
+        return tuple(bounds)
+
+    def explain(self):
+        """Return a text, the same for the same statement."""
+        return "range in %s" % self.path.explain()
+
+
+class PageStep(RangeStep):
+    """Loads the first rows of a source, in an order that an index has."""
+
+    def __init__(self, step, path, page, probe):
+        """Prepare a step.
+
+        :param page: Page. :param probe: Probe, of the columns of the path.
+        """
+        super().__init__(step, path)
+        self._page = page
+        self._probe = probe
+
+    def collect(self, workspace, parameters, loads):
+        """Load pages until the limit is full."""
+        state = workspace.state(self.name)
+        if state.complete:
+            return
+        wanted = self._wanted(parameters)
+        prefix = self._prefix(parameters)
+        bounds = None
+        if wanted is not None and prefix is not None:
+            bounds = self._bounds(parameters)
+        if bounds is None:
+            self.step.collect(workspace, parameters, loads)
+        elif wanted:
+            self._load(workspace, parameters, state, wanted, prefix, *bounds)
+
+    def _wanted(self, parameters):
+        """Return how many rows are needed, or None if it is not known."""
+        if len(parameters) != 1:
+            return None
+        limit = parameters.raw(self._page.limit.name)
+        offset = 0
+        if self._page.offset is not None:
+            offset = parameters.raw(self._page.offset.name)
+        if type(limit) is not int or type(offset) is not int or limit < 0:
+            return None
+        return limit and limit + max(offset, 0)
+
+    def _load(self, workspace, parameters, state, wanted, prefix, low, high):
+        path = self.path
+        size = wanted + SLACK
+        while True:
+            rows, = workspace.load([path.access(
+                self.name, prefix, low, high, size)], [state])
+            if len(rows) < size:
+                return
+            values = rows[-1].values
+            last = tuple([values.get(column) for column in path.columns])
+            full = self._probe.row(workspace, parameters, wanted - 1)
+            if full is not None and _is_before(full, last, path.reverse):
+                return
+            # From the last row on: others may have the same values.
+            if path.reverse:
+                high = last
+            else:
+                low = last
+            size = max(size, min(size * 4, LARGEST_PAGE)) + (
+                len(rows) if size >= LARGEST_PAGE else 0)
+
+    def explain(self):
+        """Return a text, the same for the same statement."""
+        return "first of %s" % self.path.explain()
+
+
+def _is_before(values, others, reverse):
+    """Tell whether a row comes before another one in an order."""
+    first, second = (tuple(map(ranges.sortable, row))
+                     for row in (values, others))
+    return second < first if reverse else first < second
+
+
+def step_of(step, rank, pages, compiled):
+    """Return a step that reads less than another one, or that one.
+
+    :param step: plan.Step. :param rank: of its path.
+    :param pages: source -> Page. :param compiled: a KVSCompiler.
+    """
+    source, table = step.source, step.table
+    if table is None or rank <= planner.Rank.LINKED_UNIQUE or (
+            step.path.linked):
+        return step
+    single = {column for column, values in source.values.items()
+              if len(values) == 1 and not values[0].is_list}
+    page = pages.get(source)
+    if page is not None:
+        path = planner.in_order(table, single, page.order)
+        if path is not None and path.rank <= rank:
+            try:
+                return PageStep(
+                    step, path, page, Probe(compiled, page, path.columns))
+            except LookupError:
+                pass
+    path = planner.in_range(
+        table, single, {column for column, _is_low in source.ranges})
+    # The longer one of two prefixes of one index, or the only one.
+    if path is not None and (path.rank < rank or path.rank == rank and set(
+            path.prefix).issuperset(step.path.columns)):
+        return RangeStep(step, path)
+    return step

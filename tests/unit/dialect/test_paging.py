@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ORDER BY with LIMIT and ranges give what SQLite gives, and read less."""
+
+import hypothesis
+from hypothesis import strategies as st
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+from nova_kvs.dialect import base as dialect
+from nova_kvs.dialect import paging
+from tests import base
+from tests.unit.dialect import tables
+
+metadata = sa.MetaData()
+#: One partition, with local indexes.
+images = sa.Table(
+    "images", metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text), sa.Column("size", sa.Numeric),
+    sa.Column("status", sa.Text), sa.Column("deleted", sa.Integer),
+    sa.Index("by_status", "status", "size", "id"),
+    sa.Index("by_name", "name", "id"),
+    sa.Index("by_size", "size"))
+#: Spread over partitions, with global indexes.
+instances = sa.Table(
+    "instances", metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("uuid", sa.String(36), unique=True),
+    sa.Column("host", sa.Text), sa.Column("project_id", sa.Text),
+    sa.Column("created_at", sa.Numeric), sa.Column("display_name", sa.Text),
+    sa.Column("deleted", sa.Integer))
+
+_LONG = "n" * 95
+_NAMES = st.sampled_from([
+    None, "", "a", "A", "b", "\0", "\u20ac", "\U0001f600", _LONG, _LONG + "a",
+    _LONG + "b" * 40, _LONG + "b" * 40 + "c", _LONG + "b" * 40 + "a"])
+_NUMBERS = st.one_of(st.none(), st.integers(-2, 2), st.sampled_from([
+    -2 ** 63, 2 ** 63 - 1, 2 ** 53, 2 ** 53 + 1, -2 ** 53 - 1, 0.5, -0.5,
+    1e300, -1e300, 1e-300, float(2 ** 53)]))
+_STATUS = st.sampled_from([None, "x", "y"])
+_DELETED = st.sampled_from([None, 0, 0, 0, 1])
+
+
+class Number(sa.types.UserDefinedType):
+    """Gives numbers to SQLite as they are."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_kwargs):
+        return "NUMERIC"
+
+
+for column in (images.c.size, instances.c.created_at):
+    column.type = Number()
+
+
+def _rows(table):
+    kinds = {"name": _NAMES, "size": _NUMBERS, "status": _STATUS,
+             "deleted": _DELETED, "host": _STATUS, "project_id": _STATUS,
+             "created_at": _NUMBERS, "display_name": _NAMES}
+    return st.lists(st.fixed_dictionaries({
+        column.name: kinds[column.name] for column in table.c
+        if column.name in kinds}), max_size=25)
+
+
+@st.composite
+def _queries(draw, table):
+    """Return a SELECT of a table."""
+    numbers = table.c.size if table is images else table.c.created_at
+    names = table.c.name if table is images else table.c.display_name
+    status = table.c.status if table is images else table.c.host
+    number = draw(_NUMBERS.filter(lambda value: value is not None))
+    name = draw(_NAMES.filter(lambda value: value is not None))
+    criteria = draw(st.lists(st.sampled_from([
+        table.c.deleted == 0, status == draw(_STATUS), numbers > number,
+        numbers <= number, numbers.between(-1, number), names >= name,
+        names < name, names.like("n%"), numbers.is_(None),
+        sa.or_(numbers > number, sa.and_(numbers == number,
+                                         table.c.id > 3)),
+        sa.or_(numbers < number, sa.and_(numbers == number, table.c.id < 9)),
+        sa.or_(numbers < number, names == name),
+        status.in_(["x", "y"]), table.c.id > 2, table.c.id != 4,
+    ]), max_size=3))
+    order = draw(st.lists(st.sampled_from(
+        [numbers, names, status, table.c.deleted]), max_size=3))
+    order = [*order, table.c.id]
+    directions = draw(st.one_of(
+        st.sampled_from([[True], [False]]).map(lambda one: one * len(order)),
+        st.lists(st.booleans(), min_size=len(order), max_size=len(order))))
+    order = [one.desc() if descends else one.asc()
+             for one, descends in zip(order, directions)]
+    other = table.alias()
+    if draw(st.booleans()):
+        query = sa.select(table.c.id, names, other.c.id.label("other")).where(
+            *criteria).outerjoin_from(
+                table, other, sa.and_(
+                    other.c.deleted == table.c.deleted,
+                    other.c.id != table.c.id)).order_by(*order, other.c.id)
+    else:
+        query = sa.select(table).where(*criteria).order_by(*order)
+    limit = draw(st.sampled_from([None, -1, 0, 1, 2, 5, 30]))
+    if limit is not None:
+        query = query.limit(limit)
+        if draw(st.booleans()):
+            query = query.offset(draw(st.sampled_from([0, 1, 3, 40])))
+    if draw(st.booleans()):
+        inner = query.subquery()
+        query = sa.select(inner, other.c.deleted).select_from(
+            inner.outerjoin(other, other.c.id == inner.c.id)).order_by(
+                inner.c.id)
+    return query
+
+
+def _fill(engine, table, rows):
+    if rows:
+        with engine.begin() as connection:
+            connection.execute(sa.insert(table), [
+                dict(row, **({"uuid": "u%d" % number}
+                             if table is instances else {}))
+                for number, row in enumerate(rows)])
+
+
+def _engines():
+    made = [sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool),
+            sa.create_engine(base.memory_url())]
+    for engine in made:
+        metadata.create_all(engine)
+    return made
+
+
+@pytest.mark.parametrize("table", [images, instances])
+@hypothesis.settings(deadline=None)
+@hypothesis.given(data=st.data())
+def test_the_same_rows_as_sqlite(table, data):
+    # Small pages, so that a few rows are several of them.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paging, "SLACK", 1)
+        _compare(table, data)
+
+
+def _compare(table, data):
+    rows = data.draw(_rows(table))
+    writes = data.draw(st.lists(st.tuples(
+        st.sampled_from(["insert", "update", "delete"]),
+        st.integers(1, 25), _rows(table).filter(bool)), max_size=3))
+    queries = data.draw(st.lists(_queries(table), min_size=1, max_size=4))
+    answers = []
+    for engine in _engines():
+        _fill(engine, table, rows)
+        found = []
+        with engine.connect() as connection:
+            for query in queries[:1]:
+                found.append(connection.execute(query).fetchall())
+            for number, (kind, key, values) in enumerate(writes):
+                if kind == "insert":
+                    values = dict(values[0], id=100 + number)
+                    if table is instances:
+                        values["uuid"] = "w%d" % number
+                    statement = sa.insert(table).values(values)
+                elif kind == "update":
+                    statement = sa.update(table).where(
+                        table.c.id == key).values(values[0])
+                else:
+                    statement = sa.delete(table).where(table.c.id == key)
+                connection.execute(statement)
+            for query in queries:
+                found.append(connection.execute(query).fetchall())
+        answers.append(found)
+        engine.dispose()
+    assert answers[1] == answers[0]
+
+
+def _loaded(connection):
+    """Return how many rows of each table the workspace holds."""
+    workspace = connection.connection.dbapi_connection.workspace
+    return {name: len(state.rows)
+            for name, state in workspace._states.items() if state.rows}
+
+
+@pytest.fixture
+def filled():
+    engine = sa.create_engine(base.memory_url())
+    metadata.create_all(engine)
+    numbers = range(200)
+    _fill(engine, images, [
+        {"name": "n%03d" % number, "size": number // 2, "status": "x",
+         "deleted": 0} for number in numbers])
+    _fill(engine, instances, [
+        {"created_at": number // 2, "host": "h%d" % (number % 2),
+         "deleted": 0, "display_name": "n%d" % number}
+        for number in numbers])
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+_created = instances.c.created_at
+CHEAP = {
+    "first of a global index": (
+        sa.select(instances).where(instances.c.deleted == 0).order_by(
+            _created.desc(), instances.c.id.desc()).limit(5), 5),
+    "rest of the condition": (
+        sa.select(instances).where(
+            instances.c.deleted == 0, instances.c.host != "h1").order_by(
+            _created, instances.c.id).limit(5), 10),
+    "marker": (
+        sa.select(instances).where(instances.c.deleted == 0, sa.or_(
+            _created > 50, sa.and_(_created == 50, instances.c.id > 3))
+        ).order_by(_created, instances.c.id).limit(5), 5),
+    "other tie-breaker": (
+        sa.select(instances).where(instances.c.deleted == 0).order_by(
+            _created.desc(), instances.c.uuid).limit(5), 6),
+    "range": (
+        sa.select(instances).where(
+            instances.c.deleted == 0, _created.between(50, 52)), 6),
+    "local index": (
+        sa.select(images).order_by(images.c.name).limit(5).offset(5), 10),
+    "behind a prefix": (
+        sa.select(images.c.name).where(images.c.status == "x").order_by(
+            images.c.size.desc()).limit(5), 6),
+    "local range": (sa.select(images).where(images.c.size < 3), 6),
+    "outer join": (
+        sa.select(images.c.id, instances.c.uuid).outerjoin_from(
+            images, instances, instances.c.id == images.c.size).order_by(
+            images.c.name, instances.c.host).limit(5), 10),
+    "inner SELECT": (
+        sa.select(images.c.id).where(images.c.name > "n100").order_by(
+            images.c.name).limit(5).subquery().select(), 5),
+}
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_as_few_rows_as_it_takes_are_loaded(filled, name):
+    query, needed = CHEAP[name]
+    filled.execute(query).fetchall()
+    assert sum(_loaded(filled).values()) <= needed * 4 + 4
+    assert "full scan" not in dialect.explain(filled, query)
+
+
+DEAR = {
+    "no limit": sa.select(images).order_by(images.c.name),
+    "other order": sa.select(images).order_by(images.c.deleted).limit(1),
+    "function": sa.select(images).order_by(
+        sa.func.lower(images.c.name)).limit(1),
+    "aggregate": sa.select(sa.func.max(images.c.id)).order_by(
+        images.c.name).limit(1),
+    "distinct": sa.select(images.c.status).distinct().order_by(
+        images.c.name).limit(1),
+    "other collation": sa.select(images).order_by(
+        sa.collate(images.c.name, "NOCASE")).limit(1),
+    "other place of NULL": sa.select(images).order_by(
+        images.c.name.nulls_last()).limit(1),
+    "subquery": sa.select(images).where(sa.exists().where(
+        instances.c.id == images.c.id)).order_by(images.c.name).limit(1),
+    "join": sa.select(images).join(
+        instances, instances.c.id == images.c.id).order_by(
+        images.c.name).limit(1),
+    "other order of an outer join": sa.select(images.c.id).outerjoin(
+        instances, instances.c.id == images.c.id).order_by(
+        instances.c.id).limit(1),
+    "or of other columns": sa.select(images).where(
+        sa.or_(images.c.size < 3, images.c.deleted == 1)),
+}
+
+
+@pytest.mark.parametrize("name", DEAR)
+def test_what_is_not_provably_right_is_loaded_whole(filled, name):
+    filled.execute(DEAR[name]).fetchall()
+    assert _loaded(filled)["images"] == 200
+
+
+def test_a_page_of_the_orm_loads_the_page_and_what_is_joined():
+    engine = sa.create_engine(base.memory_url())
+    tables.metadata.create_all(engine)
+    with engine.begin() as connection:
+        for number in range(50):
+            connection.execute(sa.insert(tables.Instance.__table__).values(
+                uuid="u%d" % number, deleted=0))
+            connection.execute(sa.insert(tables.Extra.__table__).values(
+                instance_uuid="u%d" % number))
+    with engine.connect() as connection, orm.Session(connection) as session:
+        found = session.scalars(sa.select(tables.Instance).options(
+            orm.joinedload(tables.Instance.extra)).where(
+            tables.Instance.deleted == 0).order_by(
+            tables.Instance.created_at.desc(), tables.Instance.id.desc()
+        ).limit(3)).unique().all()
+        assert [(row.uuid, row.extra.instance_uuid) for row in found] == [
+            ("u49", "u49"), ("u48", "u48"), ("u47", "u47")]
+        assert max(_loaded(connection).values()) < 20
+    engine.dispose()
