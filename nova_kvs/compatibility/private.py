@@ -98,6 +98,17 @@ PROXIES = Name("sqlalchemy.sql.elements:ColumnElement", "_proxies")
 WHERE_CRITERIA = Name("sqlalchemy.sql.selectable:Select", "_where_criteria")
 
 
+def function(owner, name):
+    """Return a private function.
+
+    :raises AttributeError: if it is not there, or something else is.
+    """
+    found = getattr(owner, name)
+    if not callable(found):
+        raise AttributeError("%s is no function" % name)
+    return found
+
+
 def all_names():
     """Return every Name of this module: constant -> Name."""
     return {constant: name for constant, name in globals().items()

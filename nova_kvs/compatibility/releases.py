@@ -107,7 +107,8 @@ class Release:
         return found
 
     def _is_known(self, target):
-        fingerprints = self._known["functions"].get(target, {})
+        fingerprints = self._known["functions"].get(
+            target, self._known["reader_modes"].get(target, {}))
         same = -1
         for module in self.names(target).modules:
             same &= self._releases_of(module)
@@ -129,7 +130,8 @@ class Release:
 
     def unknown(self):
         """Return the functions that are there and not known, sorted."""
-        return sorted(target for target in self.targets
+        asked = *self.targets, *self._known["reader_modes"]
+        return sorted(target for target in asked
                       if not self.is_known(target) and self.has(target))
 
     def names(self, target):

@@ -17,10 +17,11 @@ from nova_kvs.db import session
 BLOCK_DEVICES = rows.table(models.BlockDeviceMapping)
 INSTANCES = rows.table(models.Instance)
 _scope = session.scope
-_from_legacy_values = getattr(main_db_api, private.FROM_LEGACY_VALUES)
-_scrub_empty_str_values = getattr(
+_from_legacy_values = private.function(main_db_api, private.FROM_LEGACY_VALUES)
+_scrub_empty_str_values = private.function(
     main_db_api, private.SCRUB_EMPTY_STR_VALUES)
-_set_or_validate_uuid = getattr(main_db_api, private.SET_OR_VALIDATE_UUID)
+_set_or_validate_uuid = private.function(
+    main_db_api, private.SET_OR_VALIDATE_UUID)
 
 
 def _prepare(values, legacy, allow_updates):

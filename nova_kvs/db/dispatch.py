@@ -148,11 +148,16 @@ def _reader_modes():
 
 
 def _replace_reader_modes():
-    """Keep select_db_reader_mode from opening a transaction around us."""
+    """Keep select_db_reader_mode from opening a transaction around us.
+
+    Not where the method itself may ask the transaction's session.
+    """
     replaced = 0
     for owner, name, raw in _reader_modes():
         function = _plain(raw)
-        if hasattr(function, "reader_mode"):
+        if hasattr(function, "reader_mode") or not (
+                selection.release.is_known("%s:%s.%s" % (
+                    owner.__module__, owner.__qualname__, name))):
             continue
         setattr(owner, name, type(raw)(_without_transaction(function)))
         replaced += 1

@@ -22,7 +22,7 @@ from nova_kvs.db import native
 from nova_kvs.db.placement import dispatch as placement_dispatch
 
 # Parts of the data file that say something of each release.
-_PARTS = ("modules", "functions", "dialect")
+_PARTS = ("modules", "functions", "dialect", "reader_modes")
 
 
 def targets(package):
@@ -46,6 +46,19 @@ def _queries_without_native(tree, known):
                 and target not in known
                 and "context" in (tree.parameters(target) or ())):
             yield target
+
+
+def _reader_modes(tree):
+    """Yield the methods of objects that choose a reader mode."""
+    for path in sorted((tree.root / "nova" / "objects").glob("*.py")):
+        module = tree.module("nova.objects." + path.stem)
+        for name, node in module.definitions.items():
+            for member in getattr(node, "body", ()):
+                if any(getattr(decorator, "attr", None) == (
+                        "select_db_reader_mode")
+                       for decorator in getattr(
+                           member, "decorator_list", ())):
+                    yield "%s:%s.%s" % (module.name, name, member.name)
 
 
 @contextlib.contextmanager
@@ -76,8 +89,8 @@ class Package:
     def __init__(self, name, known):
         self._targets = targets(name)
         # Of releases that are not given what is known stays.
-        self._releases = {version: ({}, {}, {}) for version in known.get(
-            "releases", ())}
+        self._releases = {version: tuple({} for _part in _PARTS)
+                          for version in known.get("releases", ())}
         self._references = known.get("references", {})
         for position, version in enumerate(known.get("releases", ())):
             for part, kept in zip(_PARTS, self._releases[version]):
@@ -89,7 +102,7 @@ class Package:
     def add(self, version, root):
         """Take the fingerprints of one release."""
         tree = source.Tree(root)
-        functions, modules = {}, {}
+        functions, modules, reader_modes = {}, {}, {}
         other = dict.fromkeys(_queries_without_native(
             tree, self._targets), "")
         for target, parameters in self._targets.items():
@@ -101,24 +114,35 @@ class Package:
                 other[target] = ""
             else:
                 functions[target] = fingerprint
-            for name in tree.closure(target):
-                modules[name.partition(":")[0]] = None
-                module = name.partition(":")[0]
-                self._references[name] = sorted({
-                    *self._references.get(name, ()),
-                    *(releases.packed(reference, module)
-                      for reference in tree.references(name))})
+            self._reach(tree, target, modules)
+        for target in set(_reader_modes(tree)) - set(self._targets):
+            reader_modes[target] = tree.fingerprint(target)
+            self._reach(tree, target, modules)
         self._releases[version] = (
-            {name: tree.digest(name) for name in modules}, functions, other)
+            {name: tree.digest(name) for name in modules}, functions, other,
+            reader_modes)
+
+    def _reach(self, tree, target, modules):
+        """Take note of what a function reaches by name."""
+        for name in tree.closure(target):
+            module = name.partition(":")[0]
+            modules[module] = None
+            self._references[name] = sorted({
+                *self._references.get(name, ()),
+                *(releases.packed(reference, module)
+                  for reference in tree.references(name))})
 
     def content(self):
         """Return the package's part of the data file."""
         versions = sorted(self._releases, key=_version_key)
         result = {"releases": versions, **{part: {} for part in _PARTS}}
-        names = {name for modules, _functions, _other
-                 in self._releases.values() for name in modules}
+        names = {name for parts in self._releases.values()
+                 for name in parts[0]}
         for position, version in enumerate(versions):
-            modules, functions, other = self._releases[version]
+            modules, functions, other, modes = self._releases[version]
+            for target, fingerprint in modes.items():
+                self._set(result["reader_modes"], target, fingerprint,
+                          position)
             for name in names:
                 self._set(result["modules"], name,
                           modules.get(name, ""), position)
@@ -130,7 +154,8 @@ class Package:
                               functions[target], position)
                 else:
                     result["functions"].setdefault(target, {})
-        reached, left = set(self._targets), list(self._targets)
+        left = [*self._targets, *result["reader_modes"]]
+        reached = set(left)
         while left:
             name = left.pop()
             for text in self._references.get(name, ()):

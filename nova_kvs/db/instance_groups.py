@@ -17,6 +17,9 @@ from nova_kvs.db import session
 GROUPS = rows.table(models.InstanceGroup)
 POLICIES = rows.table(models.InstanceGroupPolicy)
 MEMBERS = rows.table(models.InstanceGroupMember)
+if not GROUPS.relationships >= {private.MEMBERS, private.POLICIES}:
+    raise AttributeError("InstanceGroup has no %s and %s" % (
+        private.MEMBERS, private.POLICIES))
 _ONE = "nova.objects.instance_group:InstanceGroup."
 _LIST = "nova.objects.instance_group:InstanceGroupList."
 

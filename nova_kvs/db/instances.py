@@ -34,7 +34,8 @@ CONSOLE_TOKENS = rows.table(models.ConsoleAuthToken)
 _META = ("metadata", "system_metadata")
 _META_TABLES = {"metadata": joins.METADATA,
                 "system_metadata": joins.SYSTEM_METADATA}
-_handle_conversions = getattr(main_db_api, private.HANDLE_CONVERSIONS)
+_handle_conversions = private.function(
+    main_db_api, private.HANDLE_CONVERSIONS)
 
 # Soft-deleted with a server, by the column that names it.
 _DELETED_WITH = (

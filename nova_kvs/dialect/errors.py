@@ -57,6 +57,7 @@ def register():
     for kind in (exc.OperationalError, exc.IntegrityError,
                  exc.InternalError, exc.NotSupportedError):
         exc_filters.filters("kvs", kind, r".*")(_raise_oslo_error)
-    registered = getattr(exc_filters, private.FILTERS, {})
-    for kind, found in registered.get("sqlite", {}).items():
-        registered["kvs"][kind].extend(found)
+    registered = getattr(exc_filters, private.FILTERS, None)
+    if isinstance(registered, dict):
+        for kind, found in registered["sqlite"].items():
+            registered["kvs"][kind].extend(found)

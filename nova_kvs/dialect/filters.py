@@ -11,7 +11,7 @@ import sys
 
 from nova_kvs.compatibility import private
 
-# Where the function is: since Nova 33, and before.
+# Where the functions are: since Nova 33, and before.
 _MODULES = ("nova.db.utils", "nova.db.main.api")
 
 
@@ -25,11 +25,29 @@ def _with_ours(connection_type):
     return with_ours
 
 
+def _as_on_sqlite(regexp_ops):
+    @functools.wraps(regexp_ops)
+    def as_on_sqlite(connection):
+        if (connection or "").startswith("kvs"):
+            connection = "sqlite://"
+        return regexp_ops(connection)
+
+    as_on_sqlite.kvs_knows_itself = True
+    return as_on_sqlite
+
+
 def register():
-    """Have Nova, if it is in this process, know the scheme ``kvs``."""
-    name = private.DB_CONNECTION_TYPE
-    for module in map(sys.modules.get, _MODULES):
-        connection_type = getattr(module, name, None)
-        if connection_type is not None and not hasattr(
-                connection_type, "kvs_knows_itself"):
-            setattr(module, name, _with_ours(connection_type))
+    """Have Nova, if it is in this process, know the scheme ``kvs``.
+
+    If a release does not have the function that tells schemes, the one that
+    asks for it is told another.
+    """
+    for module in filter(None, map(sys.modules.get, _MODULES)):
+        for name, wrap in ((private.DB_CONNECTION_TYPE, _with_ours),
+                           (private.GET_REGEXP_OPS, _as_on_sqlite),
+                           ("get_regexp_ops", _as_on_sqlite)):
+            function = getattr(module, name, None)
+            if callable(function):
+                if not hasattr(function, "kvs_knows_itself"):
+                    setattr(module, name, wrap(function))
+                break

@@ -7,6 +7,7 @@ the release that is installed.
 """
 
 import importlib.metadata
+import os
 import pathlib
 import subprocess
 import sys
@@ -27,11 +28,17 @@ def installed_version(project: str) -> str:
 def source_tree(project: str, directory: pathlib.Path) -> pathlib.Path:
     """Return the unpacked source distribution of the installed release.
 
+    Of Nova it is the checkout that the variable NOVA_SRC names, if it is set:
+    what is installed should be that checkout then.
+
     :param project: ``nova`` or ``placement``.
     :param directory: where downloads are kept; an existing tree is reused.
     :returns: the directory that holds the project's top package.
     :raises subprocess.CalledProcessError: if pip cannot download it.
     """
+    checkout = os.environ.get('NOVA_SRC')
+    if checkout and project == 'nova':
+        return pathlib.Path(checkout).resolve()
     version = installed_version(project)
     target = directory / f'{project}-{version}'
     if target.is_dir():

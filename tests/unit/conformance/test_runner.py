@@ -3,6 +3,7 @@
 """
 
 from tests.nova import runner
+from tests.nova import sources
 from tests.nova import suites
 
 
@@ -114,3 +115,8 @@ def test_gabbi_files_stay_together():
     keys = {suites.batch_key(module, f'{module}.{name}') for name in (
         'aggregate_get_v1.10_of', 'aggregate_put')}
     assert keys == {f'{module}:aggregate'}
+
+
+def test_a_checkout_is_its_own_source(monkeypatch, tmp_path):
+    monkeypatch.setenv('NOVA_SRC', str(tmp_path))
+    assert sources.source_tree('nova', tmp_path / 'x') == tmp_path

@@ -181,6 +181,22 @@ def test_a_layer_that_does_not_load(monkeypatch, caplog):
     assert caplog.text.count("AttributeError: gone") == 1
 
 
+def test_a_reader_mode_that_is_not_known_keeps_its_transaction(monkeypatch):
+    """It may ask the session of that."""
+    from nova.objects import service
+    real = releases.Release.is_known
+    name = "_db_service_get_by_compute_host"
+    monkeypatch.setattr(
+        releases.Release, "is_known", lambda self, target:
+        not target.endswith(name) and real(self, target))
+    api.install()
+    assert not hasattr(getattr(service.Service, name), "reader_mode")
+    assert hasattr(service.Service._db_service_get_minimum_version,
+                   "reader_mode")
+    target = "nova.objects.service:Service." + name
+    assert target in dispatch.selection.left_out()
+
+
 def test_no_reader_mode(monkeypatch):
     monkeypatch.delattr(main_db_api, "select_db_reader_mode")
     assert api.install() > 0

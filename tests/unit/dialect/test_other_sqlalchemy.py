@@ -164,6 +164,7 @@ def test_a_construct_whose_text_writes(facade):
     METADATA.create_all(facade)
     with facade.begin() as connection:
         connection.execute(PARENTS.insert(), [{"name": "a"}, {"name": "b"}])
+    with facade.begin() as connection:
         done = connection.execute(DeleteFromSelect(
             PARENTS, sa.select(PARENTS.c.id).where(PARENTS.c.name == "a"),
             PARENTS.c.id))
