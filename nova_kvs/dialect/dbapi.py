@@ -425,6 +425,8 @@ class Connection:
 
     def _run_schema(self, cursor, statement, sql, names):
         space = self.workspace
+        # SQLite keeps the text, and adds to it at an ALTER.
+        sql = sqltext.without_comments(sql)
         words = [token.keyword for token in statement.tokens]
         if words[1:2] in (["TEMP"], ["TEMPORARY"]):
             # A workspace keeps nothing beyond its transaction.
@@ -456,6 +458,7 @@ class Connection:
                 to = words.index("TO")
                 if "COLUMN" not in words:
                     changed.add(statement.tokens[to + 1].name)
+                    space.after_rename(table, statement.tokens[to + 1].name)
         space.after_schema_change(changed)
 
     # Statements that are not run as they are --------------------------------

@@ -63,6 +63,13 @@ def tokens(sql):
             for match in _TOKEN.finditer(sql)]
 
 
+def without_comments(sql):
+    """Return SQL text without its comments."""
+    return "".join(
+        " " if token.kind == "space" and token.text[0] in "-/"
+        else token.text for token in tokens(sql)).strip()
+
+
 class Statement(typing.NamedTuple):
     """What is known of a statement of which only the text is known."""
 

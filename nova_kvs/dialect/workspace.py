@@ -46,6 +46,8 @@ class Workspace:
         self._states = {}
         self._infos = None
         self._locks = {}
+        #: Name in the text of a table -> its name now.
+        self._renamed = {}
         self._savepoints = []
         self._journal = []
         #: The error after which some rows are missing.
@@ -123,7 +125,7 @@ class Workspace:
         for state in self._states.values():
             if state.written:
                 has_changes |= self._write_changes(transaction, state)
-        if not has_changes:
+        if not has_changes and not self._locks:
             if any(state.written for state in self._states.values()):
                 # Perhaps there was nothing to change on a replica only.
                 self.verify()
@@ -390,7 +392,7 @@ class Workspace:
         """
         if self._reserved_for is sets:
             return
-        first = self.database.next_ids(table, len(sets))
+        first = self._take_ids(table, len(sets))
         self._reserved_for = sets
         self._reserved = (table, iter(range(first, first + len(sets))))
 
@@ -398,13 +400,34 @@ class Workspace:
         """Let a statement that is run again give its rows the same ids."""
         self._reserved = (table, iter(numbers))
 
+    def _take_ids(self, table, count):
+        """Return the first of some new ids that no row here has.
+
+        The store hears of ids that rows brought along at the commit only.
+        """
+        first = self.database.next_ids(table, count)
+        info = self.info(table)
+        if self.state(table).written and info is not None and info.generated:
+            key = templates.quote(info.generated)
+            highest, = self.sqlite.execute(
+                "SELECT (SELECT max(%s) FROM %s) WHERE EXISTS (SELECT 1 "
+                "FROM %s WHERE %s BETWEEN ? AND ?)" % (
+                    key, *[templates.quote(table)] * 2, key),
+                (first, first + count - 1)).fetchone() or (None,)
+            if highest is not None:
+                self.database.skip_ids(table, highest)
+                first = self.database.next_ids(table, count)
+        return first
+
     def _next_id(self, table):
         # A SQLite function: what it raises would be lost.
         try:
+            # The text of a table that was renamed has its first name.
+            table = self._renamed.get(table, table)
             name, numbers = self._reserved
             number = next(numbers, None) if name == table else None
             if number is None:
-                number = self.database.next_ids(table, 1)
+                number = self._take_ids(table, 1)
             self.given_ids.append(number)
         except exceptions.KVSError as error:
             self.function_error = error
@@ -425,6 +448,13 @@ class Workspace:
         """Load the tables that a DDL statement is about, whole."""
         self.scan([name for name in names if self.info(name) is not None],
                   statement)
+
+    def after_rename(self, old, new):
+        """Note the new name of a table."""
+        for first, name in list(self._renamed.items()):
+            if name == old:
+                self._renamed[first] = new
+        self._renamed[old] = new
 
     def after_schema_change(self, names):
         """See the schema anew.

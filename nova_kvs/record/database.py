@@ -307,6 +307,18 @@ class Database:
                 for number in range(first, first + count))
         return first
 
+    def skip_ids(self, table_name, highest):
+        """Give out only ids above a number from now on.
+
+        :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
+            not answer.
+        """
+        self.raise_counters({table_name: highest})
+        with self._ids_lock:
+            block = self._ids.get(table_name)
+            if block is not None and block[0] <= highest:
+                del self._ids[table_name]
+
     def _take_block(self, table_name, count):
         now = time.monotonic()
         last, taken_at = self._blocks.get(table_name, (0, 0.0))

@@ -258,6 +258,44 @@ def test_alembic_copies_and_moves(engine, connection, alembic):
     assert alembic.get_context().impl.__dialect__ == "kvs"
 
 
+def test_ids_go_on_where_a_table_was_recreated(connection, alembic):
+    """Within the migration too: the new table's text has its first name."""
+    connection.execute(services.insert(), [{"uuid": "a"}, {"uuid": "b"}])
+    with alembic.batch_alter_table("services", recreate="always") as batch:
+        batch.add_column(sa.Column("more", sa.Text))
+    ids = sa.select(services.c.id).order_by(services.c.id)
+    connection.execute(services.insert(), {"uuid": "c"})
+    assert len(connection.execute(ids).all()) == 3
+    connection.commit()
+    connection.execute(services.insert(), {"uuid": "d"})
+    assert len(connection.execute(ids).all()) == 4
+
+
+@pytest.mark.parametrize("rows", [
+    [{"uuid": "d"}], [{"uuid": "d"}, {"uuid": "e"}]], ids=["one", "two"])
+def test_ids_go_on_behind_those_that_rows_brought(connection, rows):
+    connection.execute(services.insert(), [
+        {"id": number, "uuid": "u%d" % number} for number in range(1, 40)])
+    connection.execute(services.insert(), rows)
+    connection.commit()
+    assert connection.execute(sa.select(sa.func.max(
+        services.c.id))).scalar() == 39 + len(rows)
+
+
+def test_comments_of_ddl_are_not_kept(connection):
+    connection.exec_driver_sql(
+        "CREATE TABLE traced ( -- of what?\n id INTEGER /* a */ "
+        "PRIMARY KEY)  -- File: x.py (1)")
+    for name in ("a", "b"):
+        connection.exec_driver_sql(
+            "ALTER TABLE traced ADD COLUMN %s TEXT  -- File: x.py (2)" % name)
+    connection.commit()
+    assert [column["name"] for column in sa.inspect(
+        connection).get_columns("traced")] == ["id", "a", "b"]
+    assert not any("File" in text or "what" in text
+                   for text in ddl(connection))
+
+
 def test_alembic_keeps_an_upgrade_in_one_transaction(alembic):
     assert alembic.get_context().impl.transactional_ddl
 

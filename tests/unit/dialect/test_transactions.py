@@ -314,6 +314,24 @@ def test_for_update_protects_what_was_only_read(engine, connection,
         connection.commit()
 
 
+@pytest.mark.parametrize("changed", [1, 2])
+def test_for_update_is_checked_where_nothing_is_written(
+        engine, connection, changed):
+    """Without it two reads would show halves of another transaction."""
+    add_services(engine, 2)
+    first = connection.execute(sa.select(services.c.report_count).where(
+        services.c.id == 1).with_for_update()).scalar()
+    assert first == 0
+    with engine.begin() as other:
+        other.execute(services.update().where(
+            services.c.id == changed).values(report_count=2))
+    if changed == 2:
+        connection.commit()
+        return
+    with pytest.raises(exc.OperationalError):
+        connection.commit()
+
+
 def test_for_update_locks_only_what_it_selects(engine, connection):
     add_services(engine, 3)
     connection.execute(sa.select(services)).all()
