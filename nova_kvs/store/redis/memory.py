@@ -6,12 +6,18 @@ belongs to the database's name: every ``kvs+memory:///name`` of a process is
 the same database. A forked process goes on with a copy.
 """
 
-import fakeredis
 from redis import exceptions as redis_exceptions
 
+from nova_kvs import exceptions
 from nova_kvs.store import base
 from nova_kvs.store.redis import connection as wire
 from nova_kvs.store.redis import server
+
+try:
+    import fakeredis
+    import lupa  # noqa: F401  fakeredis asks for it at the first script
+except ImportError:
+    fakeredis = None
 
 #: fakeredis's servers by database name.
 _servers = {}
@@ -23,6 +29,10 @@ class MemoryStore(server.ServerStore):
     CHARACTERISTICS = frozenset()
 
     def __init__(self, url, settings):
+        if fakeredis is None:
+            raise exceptions.ConfigurationError(
+                "kvs+memory needs fakeredis with Lua: "
+                "install nova-kvs[memory]")
         base.Store.__init__(self, url, settings)
         self._answered = True
         self._node = _EmbeddedNode(url.database, settings)

@@ -21,7 +21,6 @@ import time
 import hiredis
 from redis import exceptions as redis_exceptions
 
-from nova_kvs import exceptions
 from nova_kvs.store import base
 from nova_kvs.store.redis import connection as wire
 
@@ -38,8 +37,8 @@ MOST_BYTES = 16 << 20
 #: is parsed into. 950 were measured, of reads that found nothing.
 _REPLY_BYTES = 1000
 
-#: What Redis says unasked; hiredis tells it from replies since 3.2.
-_PUSH = getattr(hiredis, "PushNotification", None)
+#: What Redis says unasked.
+_PUSH = hiredis.PushNotification
 _START = ((b"HELLO", 3), (b"CLIENT", b"TRACKING", b"ON"))
 
 
@@ -150,14 +149,9 @@ class Tracking:
     :param settings: nova_kvs.store.url.Settings.
     :param connection_options: of nova_kvs.store.redis.connection.options.
     :param stats: nova_kvs.store.base.Stats.
-    :raises nova_kvs.exceptions.ConfigurationError: if hiredis is too old.
     """
 
     def __init__(self, settings, connection_options, stats):
-        if _PUSH is None:
-            raise exceptions.ConfigurationError(
-                "read_from = memory needs hiredis 3.2 or newer: install it, "
-                "or use another value", installed=hiredis.__version__)
         self._settings = settings
         self._connection_options = connection_options
         self._stats = stats

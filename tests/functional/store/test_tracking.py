@@ -6,7 +6,6 @@ import os
 import threading
 import time
 
-import hiredis
 import pytest
 
 from nova_kvs import exceptions
@@ -341,13 +340,6 @@ def test_the_user_needs_client_tracking(servers):
         **OPTIONS, "user": "deaf", "password": "x"})
     with pytest.raises(exceptions.ConfigurationError, match="tracking"):
         _read(store)
-
-
-def test_an_old_hiredis_is_refused(servers, monkeypatch):
-    monkeypatch.setattr(tracking, "_PUSH", None)
-    with pytest.raises(exceptions.ConfigurationError, match="hiredis") as info:
-        tracking.Tracking(None, None, None)
-    assert hiredis.__version__ in str(info.value)
 
 
 def test_a_busy_link_is_not_waited_for(store):

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -10,6 +12,29 @@ from nova_kvs.store import registry
 from tests import base
 
 KEY = b"kvs:{k}"
+
+_WITHOUT = """
+import sys
+sys.modules[sys.argv[1]] = None
+from nova_kvs import exceptions
+from nova_kvs.store import registry
+for url in ("kvs+memory:///name", "kvs+redis://localhost/name"):
+    try:
+        print(type(registry.get_store(url)).__name__)
+    except exceptions.ConfigurationError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("module", ["fakeredis", "lupa"])
+def test_what_is_missing_is_named(module):
+    """And the other stores do without it."""
+    shown = subprocess.run(
+        [sys.executable, "-c", _WITHOUT, module], capture_output=True,
+        check=True, text=True).stdout.splitlines()
+    assert shown == [
+        "kvs+memory needs fakeredis with Lua: install nova-kvs[memory]",
+        "ServerStore"]
 
 
 def test_data_belongs_to_the_name_and_outlives_close():
