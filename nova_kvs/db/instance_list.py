@@ -22,8 +22,8 @@ from nova_kvs.db import instance_filters
 from nova_kvs.db import instance_joins as joins
 from nova_kvs.db import matching
 from nova_kvs.db import native
+from nova_kvs.db import pages
 from nova_kvs.db import session
-from nova_kvs.record import access
 
 INSTANCES = joins.INSTANCES
 _OBJECTS = "nova.objects.instance:InstanceList."
@@ -31,7 +31,6 @@ _UUID = frozenset(["uuid"])
 #: What quotas look at.
 _USAGE = frozenset(["hidden", "memory_mb", "user_id", "vcpus",
                     ("vm_state", vm_states.SOFT_DELETED)])
-_INDEXED_ORDER = ("created_at", "id")
 _DEFAULT_JOINS = ["info_cache", "security_groups"]
 
 
@@ -95,7 +94,9 @@ def _by_filters(s, context, filters, limit, marker, columns_to_join,
             matching.after_marker(after, sort_keys, sort_dirs))
     records = None
     if not query.tags:
-        records = _page(s, query, limit, after, sort_keys, sort_dirs)
+        records = pages.page(
+            s, session.Find(INSTANCES, query.equal, query.test), limit,
+            after, sort_keys, sort_dirs)
     if records is None:
         records = _with_tags(s, query) if query.tags else s.records(
             session.Find(INSTANCES, query.equal, query.test))[0]
@@ -131,74 +132,6 @@ def _with_tags(s, query):
         if all(test(record.values, mine) for test in query.tags):
             result.append(record)
     return result
-
-
-def _ordered_index(s, equal):
-    """Return (index name, prefix) to page through a query, or None."""
-    if equal.get("deleted") != 0 or "uuid" in equal:
-        return None
-    by_columns = {index.columns: index.name
-                  for index in s.schema_table(INSTANCES).indexes}
-    for name in ("project_id", "host"):
-        value = equal.get(name)
-        if isinstance(value, str):
-            index = by_columns.get((name, "deleted") + _INDEXED_ORDER)
-            if index is not None:
-                return index, (value, 0)
-        elif isinstance(value, session.In):
-            return None
-    index = by_columns.get(("deleted",) + _INDEXED_ORDER)
-    return None if index is None else (index, (0,))
-
-
-def _page(s, query, limit, after, sort_keys, sort_dirs):
-    """Return records of an ordered index: the page's, and some more.
-
-    What else a list is sorted by, after the creation time, decides among
-    servers of the same moment: those of the page's last one are all read.
-    The API sorts by their UUIDs.
-
-    :returns: None if no index begins with this order, or nothing limits the
-        page.
-    """
-    if limit is None or limit < 0 or sort_keys[0] != "created_at":
-        return None
-    found = _ordered_index(s, query.equal)
-    if found is None:
-        return None
-    index, prefix = found
-    reverse = sort_dirs[0] == "desc"
-    low = high = last = None
-    if after is not None:
-        if after.get("created_at") is None:
-            return None
-        moment = (after["created_at"],)
-        low, high = (None, moment) if reverse else (moment, None)
-    page = []
-    equal = s.bind_equal(session.Find(INSTANCES, query.equal))
-    # More than the page: the marker itself, and one of another moment.
-    chunk = limit + 2
-    while True:
-        records = s.transaction.load([access.ByRange(
-            INSTANCES.name, index, prefix, low, high, chunk, reverse)])[0]
-        if not all("created_at" in record.values for record in records):
-            return None
-        fresh = [record for record in records if _position(record) != last]
-        page += session.matching(fresh, equal, query.test)
-        if len(records) < chunk:
-            return page
-        last = _position(records[-1])
-        complete = sum(record.values["created_at"] != last[0]
-                       for record in page)
-        if complete >= limit:
-            return page
-        low, high = (None, last) if reverse else (last, None)
-        # Few of the servers match: look at more of them at once.
-        chunk = min(chunk * 4, 4000)
-
-
-def _position(record):
-    return record.values["created_at"], record.values["id"]
 
 
 @native.main_reader(require_context=True)

@@ -13,6 +13,7 @@ from oslo_utils import timeutils
 
 from nova_kvs.db import matching
 from nova_kvs.db import native
+from nova_kvs.db import pages
 from nova_kvs.db import rows
 from nova_kvs.db import session
 
@@ -206,20 +207,32 @@ def migration_get_all_by_filters(s, context, filters, sort_keys=None,
         marked = s.records(session.find(MIGRATIONS, uuid=marker))[0]
         if not marked:
             raise exception.MarkerNotFound(marker=marker)
-    records = [record for record in _candidates(s, filters, equal)
-               if all(test(record.values) for test in tests)]
-    if limit or marker or sort_keys or sort_dirs:
-        keys, directions = db_utils.process_sort_params(
-            sort_keys, sort_dirs, default_dir="desc")
-        if not MIGRATIONS.template.keys() >= set(keys):
-            raise native.Fallback()
-        if marker:
-            after = matching.after_marker(
-                marked[0].values, keys, directions)
-            records = [record for record in records if after(record.values)]
-        matching.sort(records, keys, directions)
-        records = matching.limited(records, limit)
-    return s.rows(MIGRATIONS, records)
+    if not (limit or marker or sort_keys or sort_dirs):
+        return s.rows(MIGRATIONS, _passing(
+            _candidates(s, filters, equal), tests))
+    keys, directions = db_utils.process_sort_params(
+        sort_keys, sort_dirs, default_dir="desc")
+    if not MIGRATIONS.template.keys() >= set(keys):
+        raise native.Fallback()
+    after = None
+    if marker:
+        after = marked[0].values
+        tests.append(matching.after_marker(after, keys, directions))
+    records = None
+    if filters.get("host") is None:
+        records = pages.page(
+            s, session.Find(MIGRATIONS, equal, lambda stored: all(
+                [test(stored) for test in tests])),
+            limit, after, keys, directions)
+    if records is None:
+        records = _passing(_candidates(s, filters, equal), tests)
+    matching.sort(records, keys, directions)
+    return s.rows(MIGRATIONS, matching.limited(records, limit))
+
+
+def _passing(records, tests):
+    return [record for record in records
+            if all([test(record.values) for test in tests])]
 
 
 @native.main_reader(require_context=True)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pages of lists, read from an index that has their order.
+
+The cost of a page is the page's, not that of all rows before it is sorted.
+"""
+
+from nova_kvs.db import session
+from nova_kvs.record import planner
+
+#: Rows that are looked at at once where few pass a list's filters.
+LARGEST_CHUNK = 4000
+
+
+def page(s, found, limit, after, sort_keys, sort_dirs):
+    """Return records of an ordered index: the page's, and some more.
+
+    What else a list is sorted by, after its first key, decides among rows
+    that have the same first key: those of the page's last one are all read.
+
+    :param s: nova_kvs.db.session.Session.
+    :param found: nova_kvs.db.session.Find of what the list shows.
+    :param limit: rows of the page, or None.
+    :param after: stored values of the marker's row, or None.
+    :param sort_keys: columns. :param sort_dirs: 'asc' or 'desc' for each.
+    :returns: list of Records, unsorted, that all pass; None if no index
+        begins with this order, or nothing limits the page.
+    """
+    if limit is None or limit < 0:
+        return None
+    equal = s.bind_equal(found)
+    path = _path(s.schema_table(found.table), equal, sort_keys, sort_dirs)
+    if path is None:
+        return None
+    prefix = tuple([equal[name] for name in path.prefix])
+    if not path.holds(prefix):
+        return None
+    key = sort_keys[0]
+    columns = path.index.columns[len(prefix):]
+    low = high = last = None
+    if after is not None:
+        if after.get(key) is None:
+            return None
+        first = (after[key],)
+        low, high = (None, first) if path.reverse else (first, None)
+    chosen = []
+    # More than the page: the marker itself, and one with another key.
+    chunk = limit + 2
+    while True:
+        records = s.transaction.load([path.access(
+            found.table.name, prefix, low, high, chunk)])[0]
+        if not all([key in record.values for record in records]):
+            return None
+        positions = [tuple(map(record.values.get, columns))
+                     for record in records]
+        chosen += session.matching(
+            [record for record, position in zip(records, positions)
+             if position != last], equal, found.test)
+        if len(records) < chunk:
+            return chosen
+        last = positions[-1]
+        complete = sum([record.values[key] != last[0] for record in chosen])
+        if complete >= limit:
+            return chosen
+        low, high = (None, last) if path.reverse else (last, None)
+        # Few of the rows pass: look at more of them at once.
+        chunk = min(chunk * 4, LARGEST_CHUNK)
+
+
+def _path(schema_table, equal, sort_keys, sort_dirs):
+    """Return the Ordered path for a list, or None if another is better."""
+    known = tuple([name for name, value in equal.items()
+                   if value is not None and type(value) is not session.Not])
+    single = [name for name in known if type(equal[name]) is not session.In]
+    if sort_keys[0] in known:
+        return None
+    path = planner.in_order(schema_table, single, [
+        (name, direction == "desc")
+        for name, direction in zip(sort_keys, sort_dirs)])
+    if path is None or (
+            planner.known_path(schema_table, known).rank < path.rank):
+        return None
+    return path

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A call costs as many commands with 500 servers as with 50.
+
+A call that reads more is on the list of exceptions, with its reason. The
+list may only get shorter: a call on it that is cheap by now fails, too.
+"""
+
+import datetime
+
+from nova import conf
+import pytest
+
+from nova_kvs.record import partition_rules
+from nova_kvs.record import reader
+from tests.differential import clouds
+
+_MAIN = "nova.db.main.api:"
+_OBJECTS = "nova.objects."
+_A_HOST, _A_PROJECT, _A_VOLUME = "h1", "p1", "v15"
+#: Of the tenth host and project, whatever number of servers there are.
+_UUID = "%08d-0000-4000-8000-000000000000" % 15
+_WHEN = datetime.datetime(2026, 1, 1)
+
+CALLS = {
+    # Servers.
+    "a server": ("instance_get_by_uuid", _UUID),
+    "a server by id": ("instance_get", 16),
+    "a host's": ("instance_get_all_by_host", _A_HOST),
+    "a host's UUIDs": ("instance_get_all_uuids_by_hosts", [_A_HOST]),
+    "a node's": ("instance_get_all_by_host_and_node", _A_HOST, "n"),
+    "a project's page": (
+        "instance_get_all_by_filters_sort",
+        {"project_id": _A_PROJECT, "deleted": False}, 5, None, None,
+        ["created_at", "id"], ["desc", "desc"]),
+    "all projects' page": (
+        "instance_get_all_by_filters_sort", {"deleted": False}, 5, None,
+        None, ["created_at", "id"], ["desc", "desc"]),
+    "all projects' page behind a marker": (
+        "instance_get_all_by_filters_sort", {"deleted": False}, 5, _UUID,
+        None, ["created_at", "id"], ["desc", "desc"]),
+    "a project's changes": (
+        "instance_get_all_by_filters",
+        {"project_id": _A_PROJECT, "changes-since": _WHEN}),
+    "all projects' changes": (
+        "instance_get_all_by_filters", {"changes-since": _WHEN}),
+    "marker of another cell": (
+        "instance_get_by_sort_filters", ["created_at", "uuid"],
+        ["desc", "desc"], [_WHEN, _UUID]),
+    "hung in a reboot": ("instance_get_all_hung_in_rebooting", 60),
+    "active in a time": (
+        "instance_get_active_by_window_joined", _WHEN),
+    "a project's, active in a time": (
+        "instance_get_active_by_window_joined", _WHEN, None, _A_PROJECT),
+    "a project's usage": (
+        "nova.objects.instance:InstanceList._get_counts_in_db", _A_PROJECT),
+    # What hangs off them.
+    "metadata": ("instance_metadata_get", _UUID),
+    "faults": ("instance_fault_get_by_instance_uuids", [_UUID]),
+    "actions": ("actions_get", _UUID),
+    "volumes of a server": (
+        "block_device_mapping_get_all_by_instance", _UUID),
+    "servers of a volume": (
+        "block_device_mapping_get_all_by_volume_id", _A_VOLUME),
+    "an interface": ("virtual_interface_get_by_uuid", "vif15"),
+    "an interface by id": ("virtual_interface_get", 10 ** 6),
+    "a token": ("console_auth_token_get_valid", "token"),
+    "expired tokens": ("console_auth_token_destroy_expired",),
+    "a host's expired tokens": (
+        "console_auth_token_destroy_expired_by_host", _A_HOST),
+    "all shares": ("share_mapping_get_all",),
+    "a share": ("share_mapping_get_by_share_id", "s"),
+    "a server's devices": ("pci_device_get_all_by_instance_uuid", _UUID),
+    # Migrations.
+    "a migration": ("migration_get", 16),
+    "a migration by UUID": ("migration_get_by_uuid", "m15"),
+    "a node's migrations": (
+        "migration_get_in_progress_and_error_by_host_and_node", _A_HOST,
+        "n"),
+    "a host's migrations": (
+        "migration_get_all_by_filters", {"host": _A_HOST}),
+    "unconfirmed migrations": (
+        "migration_get_unconfirmed_by_dest_compute", 60, _A_HOST),
+    "page of migrations": (
+        "migration_get_all_by_filters", {}, ["created_at", "id"],
+        ["desc", "desc"], 5),
+    "marker of another cell's migration": (
+        "migration_get_by_sort_filters", ["created_at", "id"],
+        ["desc", "desc"], [_WHEN, 1]),
+    "archive of nothing": ("archive_deleted_rows", 10),
+    # The API database.
+    "a mapping": (
+        "nova.objects.instance_mapping:InstanceMapping."
+        "_get_by_instance_uuid_from_db", _UUID),
+    "a project's mappings": (
+        "nova.objects.instance_mapping:InstanceMappingList."
+        "_get_by_project_id_from_db", _A_PROJECT),
+    "a cell's mappings": (
+        "nova.objects.instance_mapping:InstanceMappingList."
+        "_get_not_deleted_by_cell_and_project_from_db", "c", None, 5),
+    "a request spec": (
+        "nova.objects.request_spec:RequestSpec."
+        "_get_by_instance_uuid_from_db", _UUID),
+    "all build requests": (
+        "nova.objects.build_request:BuildRequestList._get_all_from_db",),
+}
+
+_NO_INDEX = ("no index finds them, in any partition; one needs a new format "
+             "and a build while services run: ")
+EXCEPTIONS = {
+    "all projects' changes": _NO_INDEX + "updated_at",
+    "marker of another cell": _NO_INDEX + "created_at, deleted servers too",
+    "hung in a reboot": _NO_INDEX + "task_state",
+    "active in a time": "the answer is all servers of that time",
+    "an interface by id": "nothing of Nova's services asks for it",
+    "expired tokens": _NO_INDEX + "expires",
+    "all shares": _NO_INDEX + "rows that exist",
+    "marker of another cell's migration": _NO_INDEX + "created_at",
+    "archive of nothing": _NO_INDEX + "deleted; each server is read once",
+    "a cell's mappings": _NO_INDEX + "cell_id; nova-manage only",
+    "all build requests": _NO_INDEX + "rows that exist",
+}
+
+
+def _insert(database, table, rows):
+    tx = database.begin()
+    for row in rows:
+        tx.insert(table, row)
+    tx.commit()
+
+
+def _cloud(count):
+    """Return a cloud of servers, ten on each host and in each project."""
+    cloud = clouds.KVSCloud()
+    uuids = ["%08d-0000-4000-8000-000000000000" % n for n in range(count)]
+    when = [str(_WHEN - datetime.timedelta(minutes=count - n)) + ".000000"
+            for n in range(count)]
+    for first in range(0, count, 50):
+        some = range(first, first + 50)
+        _insert(cloud.main, "instances", [
+            {"id": n + 1, "uuid": uuids[n], "deleted": 0, "node": "n",
+             "project_id": "p%d" % (n // 10), "host": "h%d" % (n // 10),
+             "created_at": when[n], "updated_at": when[n],
+             "vm_state": "active"} for n in some])
+        _insert(cloud.main, "migrations", [
+            {"id": n + 1, "uuid": "m%d" % n, "instance_uuid": uuids[n],
+             "source_compute": "h%d" % (n // 10), "source_node": "n",
+             "dest_compute": "h%d" % (n // 10), "dest_node": "n",
+             "status": "running", "created_at": when[n], "deleted": 0}
+            for n in some])
+        _insert(cloud.main, "block_device_mapping", [
+            {"id": n + 1, "instance_uuid": uuids[n], "deleted": 0,
+             "volume_id": "v%d" % n} for n in some])
+        _insert(cloud.main, "virtual_interfaces", [
+            {"id": n + 1, "instance_uuid": uuids[n], "deleted": 0,
+             "uuid": "vif%d" % n, "address": "a%d" % n} for n in some])
+        _insert(cloud.api, "instance_mappings", [
+            {"id": n + 1, "instance_uuid": uuids[n], "cell_id": 1,
+             "project_id": "p%d" % (n // 10), "queued_for_delete": 0}
+            for n in some])
+        _insert(cloud.api, "request_specs", [
+            {"id": n + 1, "instance_uuid": uuids[n], "spec": "{}"}
+            for n in some])
+    return cloud
+
+
+@pytest.fixture(scope="module")
+def few_and_many():
+    return _cloud(50), _cloud(500)
+
+
+def _cost(cloud, monkeypatch, target, *args):
+    """Return (commands of a call, tables of servers that it scans)."""
+    target = target if ":" in target else _MAIN + target
+    # Filters of servers look at it.
+    conf.CONF.set_override("connection", cloud.main_url, "database")
+    scanned = set()
+    count_scan = reader.Reader.count_scan
+
+    def counting(self, table):
+        if table.kind != partition_rules.TABLE:
+            scanned.add(table.name)
+        return count_scan(self, table)
+
+    stats = cloud.main.store.stats, cloud.api.store.stats
+    with monkeypatch.context() as patch:
+        patch.setattr(reader.Reader, "count_scan", counting)
+        costs = []
+        # The first call fills what a process remembers.
+        for _turn in range(3):
+            before = sum(one.commands for one in stats)
+            cloud.call(target, clouds.context(), *args)
+            costs.append(sum(one.commands for one in stats) - before)
+    conf.CONF.clear_override("connection", "database")
+    return min(costs), scanned
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_commands_of_a_call(few_and_many, monkeypatch, name):
+    (few, scanned), (many, _) = (
+        _cost(cloud, monkeypatch, *CALLS[name]) for cloud in few_and_many)
+    grows = many > few + 2
+    print("%s: %d commands with 50 servers, %d with 500%s" % (
+        name, few, many, "; " + EXCEPTIONS[name] if grows else ""))
+    assert (grows or bool(scanned)) == (name in EXCEPTIONS), (
+        few, many, scanned)
+
+
+def test_exceptions_are_calls():
+    assert EXCEPTIONS.keys() <= CALLS.keys()
