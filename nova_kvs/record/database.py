@@ -14,11 +14,11 @@ import time
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
+from nova_kvs import metrics
 from nova_kvs.record import contents
 from nova_kvs.record import format as stored_format
 from nova_kvs.record import hinted
 from nova_kvs.record import housekeeping
-from nova_kvs.record import metrics
 from nova_kvs.record import record_store
 from nova_kvs.record import schema as record_schema
 from nova_kvs.store import base

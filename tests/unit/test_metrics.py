@@ -8,9 +8,9 @@ import prometheus_client.parser
 import pytest
 
 from nova_kvs import conf
+from nova_kvs import metrics
 from nova_kvs.record import access
 from nova_kvs.record import database as record_database
-from nova_kvs.record import metrics
 from nova_kvs.store import registry
 from tests import base
 from tests.unit.record import databases
