@@ -13,10 +13,11 @@ import typing
 
 from nova_kvs import exceptions
 from nova_kvs.inspection import keys
-from nova_kvs import keyspace
 from nova_kvs.record import codec
 from nova_kvs.record import housekeeping
-from nova_kvs.record import index as indexing
+from nova_kvs.record.indexes import global_index
+from nova_kvs.record.indexes import local_index
+from nova_kvs.record.indexes import unique_key
 from nova_kvs.store import base
 from nova_kvs.txn import coordinator
 from nova_kvs.txn import mutation
@@ -118,33 +119,20 @@ class Context:
             # A check of its own.
             return None, None
 
-    def hints(self, table, row, partition, field):
-        """Return the hints of a row as a set of (key, prefix)."""
-        return {hint for hint in (
-            indexing.hint_of(self.name, table, index, row, partition, field)
-            for index in table.hints) if hint is not None}
+    def global_entries(self, table, row, partition, field):
+        """Return the set of the GlobalEntries of a row."""
+        return set(global_index.entries(
+            self.name, table, row, partition, field))
 
-    def entries(self, table, row, partition, field):
+    def local_entries(self, table, row, partition, field):
         """Return the entries of a row in the index of its partition."""
-        if not table.inner or partition != self.home(table):
+        if not table.local_indexes or partition != self.home(table):
             return set()
-        return {indexing.inner_entry(index, row, field)
-                for index in table.inner}
+        return set(local_index.entries(table, row, field))
 
     def uniques(self, table, row, partition, field):
         """Return the unique keys of a row: (partition, field) -> payload."""
-        found = {}
-        for unique in table.uniques:
-            values = indexing.unique_values(unique, row)
-            if values is None:
-                continue
-            where = partition if unique.inside else (
-                indexing.unique_partition(
-                    self.name, table, unique, values[0]))
-            found[where, keyspace.unique_field(
-                table.name, unique.name, values)] = (
-                    indexing.owner_payload(unique, partition, field))
-        return found
+        return unique_key.entries(self.name, table, row, partition, field)
 
     def commit(self, mutations):
         """Commit a repair.

@@ -7,14 +7,15 @@ import msgpack
 
 from nova_kvs import exceptions
 from nova_kvs.inspection import checks
-from nova_kvs.inspection import hint_checks
+from nova_kvs.inspection import covering_checks
+from nova_kvs.inspection import index_checks
 from nova_kvs.inspection import keys
-from nova_kvs.inspection import mark_checks
 from nova_kvs.inspection import record_checks
 from nova_kvs.inspection import transaction_checks
 from nova_kvs import keyspace
-from nova_kvs.record import index as indexing
-from nova_kvs.record import marks
+from nova_kvs.record.indexes import covering_index
+from nova_kvs.record.indexes import directory
+from nova_kvs.record.indexes import local_index
 from nova_kvs.record import partition_rules
 
 _VERSION_BYTES = checks.VERSION.size
@@ -87,7 +88,7 @@ class Examiner:
             elif start == keyspace.INTENT:
                 self._intent(made, partition, field, value)
         if listed is not None and kind in partition_rules.LISTED:
-            made.append(hint_checks.DirectoryNeeded(partition, kind, listed))
+            made.append(index_checks.DirectoryNeeded(partition, kind, listed))
         return made
 
     def _record(self, made, partition, field, value):
@@ -108,11 +109,14 @@ class Examiner:
             if type(number) is int and (
                     number > self.highest.get(table.name, 0)):
                 self.highest[table.name] = number
-        for hint in context.hints(table, row, partition, field):
-            made.append(hint_checks.HintNeeded(hint, partition, field))
-        for mark in marks.needed(context.name, table, row, partition, field):
-            made.append(mark_checks.MarkNeeded(mark, partition, field))
-        for entry in context.entries(table, row, partition, field):
+        for entry in context.global_entries(table, row, partition, field):
+            made.append(index_checks.GlobalEntryNeeded(
+                entry, partition, field))
+        for place in covering_index.places(
+                context.name, table, row, partition, field):
+            made.append(covering_checks.MinimumNeeded(
+                place, partition, field))
+        for entry in context.local_entries(table, row, partition, field):
             made.append(record_checks.EntryNeeded(partition, entry, field))
         for unique in context.uniques(table, row, partition, field):
             made.append(record_checks.UniqueNeeded(unique, partition, field))
@@ -149,13 +153,13 @@ class Examiner:
         made = []
         for entry, _ in piece.pairs:
             try:
-                field = indexing.inner_field(entry)
+                field = local_index.field_of(entry)
             except struct.error:
                 field = b""
             if field[:1] == keyspace.RECORD:
                 made.append(record_checks.EntryHeld(partition, entry, field))
             else:
-                made.append(hint_checks.Malformed(
+                made.append(index_checks.Malformed(
                     piece.key.name, entry, "index-undecodable"))
         return made
 
@@ -171,37 +175,39 @@ class Examiner:
             try:
                 made.append(make(member))
             except ValueError:
-                made.append(hint_checks.Malformed(
+                made.append(index_checks.Malformed(
                     piece.key.name, member, malformed))
         return made
 
     def _hints(self, piece):
         return self._of_members(
-            piece, lambda member: hint_checks.HintHeld(
+            piece, lambda member: index_checks.GlobalEntryHeld(
                 piece.key.name, member, self._keys), "hint-undecodable")
 
     def _marks(self, piece):
-        slot = keyspace.hints_key(piece.key.name)
+        bucket = keyspace.hints_key(piece.key.name)
         return self._of_members(
-            piece, lambda member: mark_checks.MarkHeld(
-                marks.Mark(slot, member), self._keys), "mark-undecodable")
+            piece, lambda member: covering_checks.MinimumHeld(
+                covering_index.Place(bucket, member), self._keys),
+            "mark-undecodable")
 
     def _covers(self, piece):
-        slot = keyspace.hints_key(piece.key.name)
-        return [mark_checks.Cover(marks.Mark(slot, member))
-                for member, _ in piece.pairs]
+        bucket = keyspace.hints_key(piece.key.name)
+        return [covering_checks.IncludedHeld(
+            covering_index.Place(bucket, member))
+            for member, _ in piece.pairs]
 
     def _directory(self, piece):
         made = []
         for member, _ in piece.pairs:
             listed = keys.classify(
-                indexing.listed_partition(member).key, self._context.name)
+                directory.partition_of(member).key, self._context.name)
             if listed.type is keys.KeyType.PARTITION and (
                     listed.kind == piece.key.kind):
-                made.append(hint_checks.DirectoryHeld(
+                made.append(index_checks.DirectoryHeld(
                     piece.key.name, listed.kind, member))
             else:
-                made.append(hint_checks.Malformed(
+                made.append(index_checks.Malformed(
                     piece.key.name, member, "directory-undecodable"))
         return made
 
@@ -215,6 +221,6 @@ class Examiner:
                     msgpack.exceptions.UnpackException):
                 is_item = False
             if not is_item:
-                made.append(hint_checks.Malformed(
+                made.append(index_checks.Malformed(
                     piece.key.name, member, "queue-undecodable"))
         return made

@@ -23,7 +23,7 @@ from nova_kvs.inspection import transaction_checks
 from nova_kvs.inspection import walk
 from nova_kvs import keyspace
 from nova_kvs.record import housekeeping
-from nova_kvs.record import marks
+from nova_kvs.record.indexes import covering_index
 from nova_kvs.txn import commit
 
 #: Checks that wait for their second look; more interrupt the walk.
@@ -31,7 +31,7 @@ SUSPECTS = 20000
 #: Checks looked at in one round trip.
 CHUNK = 500
 #: Times that a database is looked through to repair it: what is put right
-#: can show something else, such as the hints of a record that was removed.
+#: can show something else, such as the entries of a record that was removed.
 ROUNDS = 5
 #: Findings that a report tells one by one.
 DETAILS = 1000
@@ -223,11 +223,11 @@ def _promises(member):
     """Return what an item of the queue promises to look at."""
     try:
         kind, value, _ = msgpack.unpackb(member)
-        if kind == housekeeping.HINTS:
-            return [promise for _, partition, field, slots in value
-                    for slot, prefix, _ in slots
-                    for promise in ((slot, prefix),
-                                    marks.Mark(slot, partition + field))]
+        if kind == housekeeping.INDEXES:
+            return [promise for _, partition, field, buckets in value
+                    for bucket, prefix, _ in buckets
+                    for promise in ((bucket, prefix), covering_index.Place(
+                        bucket, partition + field))]
         if kind == housekeeping.PARTITIONS:
             return [item[0] for item in value]
         if kind == commit.SETTLE:

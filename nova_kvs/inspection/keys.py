@@ -31,7 +31,7 @@ class KeyType(enum.Enum):
     INDEX = "index"
     OUTCOME = "outcome"
     HINTS = "hints"
-    #: Beside hints, see nova_kvs.record.marks.
+    #: Beside hints, see nova_kvs.record.indexes.covering_index.
     MARKS = "marks"
     COVERS = "covers"
     DIRECTORY = "directory"

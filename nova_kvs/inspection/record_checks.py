@@ -274,7 +274,7 @@ class _Entry(checks.Check):
         table, row = context.row(self._field, cell)
         if cell is not None and table is None:
             return None
-        needed = cell is not None and self._entry in context.entries(
+        needed = cell is not None and self._entry in context.local_entries(
             table, row, self._partition, self._field)
         return score is not None, needed, cell.version if cell else 0
 

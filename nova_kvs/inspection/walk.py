@@ -11,7 +11,7 @@ import typing
 
 from nova_kvs.inspection import keys as key_types
 from nova_kvs import keyspace
-from nova_kvs.record import index as indexing
+from nova_kvs.record.indexes import directory
 from nova_kvs.record import partition_rules
 from nova_kvs.store import base
 from nova_kvs.txn import reading
@@ -76,17 +76,17 @@ def partitions(store, database, tables):
     found = [keyspace.partition(database, partition_rules.TABLE, name)
              for name in tables]
     for kind in partition_rules.LISTED:
-        for directory in indexing.directory_keys(database, kind):
+        for bucket in directory.bucket_keys(database, kind):
             low = b"-"
             while True:
-                members, = store.execute([base.Command(directory, (
-                    b"ZRANGEBYLEX", directory, low, b"+",
+                members, = store.execute([base.Command(bucket, (
+                    b"ZRANGEBYLEX", bucket, low, b"+",
                     b"LIMIT", 0, PIECE))])
                 if not members:
                     break
                 low = b"(" + members[-1]
                 for member in members:
-                    partition = indexing.listed_partition(member)
+                    partition = directory.partition_of(member)
                     # Several entries of one are neighbours.
                     if not found or partition != found[-1]:
                         found.append(partition)

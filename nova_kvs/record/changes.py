@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the rows that a transaction wrote to mutations, hints and checks.
+"""From the rows that a transaction wrote to all that its commit sends.
 
 Invariant: whatever a row's old values put into indexes and unique keys is
 taken out, and what its new values need is put in, in the same commit. Only
-hints are left behind: a check in the housekeeping queue removes them later.
+global index entries are left behind: a check in the housekeeping queue
+removes them later.
 """
 
 import functools
 import os
 
 from nova_kvs import exceptions
-from nova_kvs import keyspace
 from nova_kvs.record import codec
-from nova_kvs.record import index as indexing
-from nova_kvs.record import marks
+from nova_kvs.record.indexes import base
+from nova_kvs.record.indexes import covering_index
+from nova_kvs.record.indexes import directory
+from nova_kvs.record.indexes import global_index
+from nova_kvs.record.indexes import local_index
 from nova_kvs.record import partition_rules
 from nova_kvs.txn import entry
 from nova_kvs.txn import mutation
@@ -56,22 +59,22 @@ class Changes:
         self._home = tx.table_partition
         self._floors = floors
         self._unique_versions = unique_versions
-        self._nonce = os.urandom(indexing.NONCE_BYTES)
+        self._nonce = os.urandom(base.NONCE_BYTES)
         self.mutations = []
-        #: (partition, field) of unique keys -> [to delete, owner to put,
-        #: whose insert a duplicate is].
+        #: (partition, field) of unique keys -> [to delete, payload to put,
+        #: the error if it is taken].
         self._uniques = {}
-        #: Of Entry: hints and directory entries to add.
+        #: Of Entry: global index entries and directory members to add.
         self.entries = []
-        #: ``[table, partition, field, [[slot, prefix, tail], ...]]``.
-        self.hint_checks = []
+        #: ``(table, partition, field, [(bucket, prefix, member), ...])``.
+        self.index_checks = []
         self._dropped = {}
         self._kept = set()
         #: Partitions that may be empty: of deletes, and of inserts that
         #: fail.
         self.partition_checks = {}
-        #: Mark -> (version to raise it to, cover or None).
-        self.marks = {}
+        #: Place -> (minimum version, included columns or None).
+        self.minimums = {}
 
     def add(self, write):
         """Add the changes of one row."""
@@ -96,7 +99,7 @@ class Changes:
     def finish(self):
         """Add what can be told only when all rows are known."""
         for (partition, field), state in self._uniques.items():
-            deleted, owner, duplicate = state
+            deleted, payload, duplicate = state
             if deleted:
                 expected = self._unique_versions.get(field)
                 if expected is None:
@@ -104,10 +107,10 @@ class Changes:
                     expected = view and view.version(field) or 1
                 self.mutations.append(mutation.Mutation(
                     partition, field, expected,
-                    mutation.DELETE if owner is None else owner))
+                    mutation.DELETE if payload is None else payload))
             else:
                 self.mutations.append(mutation.Mutation(
-                    partition, field, 0, owner, version=1,
+                    partition, field, 0, payload, version=1,
                     duplicate=duplicate))
         for partition, (kind, fields) in self._dropped.items():
             view = self._views.get(partition)
@@ -115,11 +118,13 @@ class Changes:
             if partition not in self._kept and not left:
                 self.partition_checks[partition] = kind
 
-    def covers(self):
-        """Return the Entries of covers that hold once this is committed."""
-        return [marks.covering(mark, cover)
-                for mark, (_, cover) in self.marks.items()
-                if cover is not None]
+    def included(self):
+        """Return the side writes of included columns that hold once this is
+        committed.
+        """
+        return [covering_index.including(place, stored)
+                for place, (_, stored) in self.minimums.items()
+                if stored is not None]
 
     def unique_deletes(self):
         """Return (partition, field) of the unique keys to be taken out."""
@@ -136,24 +141,25 @@ class Changes:
         view = self._views.get(partition)
         self._kept.add(partition)
         version = None
-        if table.hints:
+        if table.global_indexes:
             version = 1 + self._floors.get(
                 partition, view.floor if view else 0)
-            hints = self._hints(table, row, partition, field)
-            self._change_hints(table, partition, field, version, hints, ())
-            self._mark(table, row, partition, field, version, row)
+            self._change_global(
+                table, partition, field, version, global_index.entries(
+                    self._database, table, row, partition, field), ())
+            self._raise_minimums(table, row, partition, field, version, row)
         self.mutations.append(mutation.Mutation(
             partition, field, 0, codec.encode(row),
-            index_add=[indexing.inner_entry(index, row, field)
-                       for index in table.inner] if at_home else (),
-            hinted=bool(table.hints), version=version,
+            index_add=(local_index.entries(table, row, field)
+                       if at_home else ()),
+            hinted=bool(table.global_indexes), version=version,
             duplicate=functools.partial(
                 exceptions.DuplicateKeyError,
                 table=table.name, columns=table.key, values=write.key)))
         for unique in table.uniques:
-            values = indexing.unique_values(unique, row)
+            values = unique.values(row)
             if values is not None:
-                self._put_unique(table, unique, values, partition, field)
+                self._put_unique(unique, values, partition, field)
         if not at_home and (view is None or not view.has_records()
                             or not self._are_listed):
             self._list(partition, table.kind)
@@ -163,8 +169,8 @@ class Changes:
         if self.partition_checks.get(partition) is None:
             self.partition_checks[partition] = kind
             self.entries.append(entry.Entry(
-                indexing.directory_key_of(self._database, kind, partition),
-                indexing.directory_member(partition, self._nonce)))
+                directory.key_of(self._database, kind, partition),
+                directory.member(partition, self._nonce)))
 
     def _delete(self, write):
         table = write.table
@@ -175,20 +181,20 @@ class Changes:
         at_home = partition == self._home(table)
         self.mutations.append(mutation.Mutation(
             partition, field, original.version, mutation.DELETE,
-            index_remove=[indexing.inner_entry(index, row, field)
-                          for index in table.inner] if at_home else (),
-            hinted=bool(table.hints)))
+            index_remove=(local_index.entries(table, row, field)
+                          if at_home else ()),
+            hinted=bool(table.global_indexes)))
         for unique in table.uniques:
-            values = indexing.unique_values(unique, row)
+            values = unique.values(row)
             if values is not None:
-                self._take_unique(table, unique, values, partition)
-        if table.hints:
-            self._change_hints(
-                table, partition, field, 0, (),
-                self._hints(table, row, partition, field))
-            self._mark(table, row, partition, field, original.version + 1,
-                       None)
-        if table.hints or not at_home:
+                self._take_unique(unique, values, partition)
+        if table.global_indexes:
+            self._change_global(
+                table, partition, field, 0, (), global_index.entries(
+                    self._database, table, row, partition, field))
+            self._raise_minimums(
+                table, row, partition, field, original.version + 1, None)
+        if table.global_indexes or not at_home:
             # Of the table's own partition only the floor may have to go.
             self._dropped.setdefault(partition, (
                 partition_rules.TABLE if at_home else table.kind,
@@ -211,111 +217,96 @@ class Changes:
             # Most of what Nova writes.
             self.mutations.append(mutation.Mutation(
                 partition, field, original.version, codec.encode(new),
-                hinted=bool(write.table.hints)))
+                hinted=bool(write.table.global_indexes)))
             return
         if not same_rules:
             changed = None
         version = original.version + 1
-        if write.table.hints or write.new_table.hints:
-            before = self._hints(
-                write.table, old, partition, field, changed)
-            after = self._hints(
-                write.new_table, new, partition, field, changed)
-            self._change_hints(
+        if write.table.global_indexes or write.new_table.global_indexes:
+            before = global_index.entries(
+                self._database, write.table, old, partition, field, changed)
+            after = global_index.entries(
+                self._database, write.new_table, new, partition, field,
+                changed)
+            self._change_global(
                 write.new_table, partition, field, version,
-                [hint for hint in after if hint not in before],
-                [hint for hint in before if hint not in after])
-            covered = write.table.covered
-            if changed is None or covered is not None and (
-                    covered.are_changed(old, new, changed)):
-                # Where it was, its cover tells that it is no more.
-                self._mark(write.table, old, partition, field, version, new)
-                self._mark(
+                [found for found in after if found not in before],
+                [found for found in before if found not in after])
+            included = write.table.included
+            if changed is None or included is not None and (
+                    included.are_changed(old, new, changed)):
+                # Where the row was, too: its included columns are no more.
+                self._raise_minimums(
+                    write.table, old, partition, field, version, new)
+                self._raise_minimums(
                     write.new_table, new, partition, field, version, new)
         removed, added = (
-            {indexing.inner_entry(index, row, field)
-             for index in table.inner
-             if changed is None or not changed.isdisjoint(index.columns)}
+            set(local_index.entries(table, row, field, changed))
             if partition == self._home(table) else set()
             for table, row in ((write.table, old), (write.new_table, new)))
         self.mutations.append(mutation.Mutation(
             partition, field, original.version, codec.encode(new),
             index_add=list(added - removed),
             index_remove=list(removed - added),
-            hinted=bool(write.new_table.hints)))
+            hinted=bool(write.new_table.global_indexes)))
         self._change_uniques(write, partition, field, changed)
 
     def _change_uniques(self, write, partition, field, changed):
         taken, put = (
             {(unique, values) for unique in table.uniques
              if changed is None or not changed.isdisjoint(unique.columns)
-             for values in (indexing.unique_values(unique, row),)
+             for values in (unique.values(row),)
              if values is not None}
             for table, row in ((write.table, write.original.values),
                                (write.new_table, write.row)))
         for unique, values in taken - put:
-            self._take_unique(write.table, unique, values, partition)
+            self._take_unique(unique, values, partition)
         for unique, values in put - taken:
-            self._put_unique(
-                write.new_table, unique, values, partition, field)
+            self._put_unique(unique, values, partition, field)
 
     # Unique keys ------------------------------------------------------------
 
-    def _unique(self, table, unique, values, partition):
-        if not unique.inside:
-            partition = indexing.unique_partition(
-                self._database, table, unique, values[0])
+    def _unique(self, unique, values, partition):
         return self._uniques.setdefault(
-            (partition,
-             keyspace.unique_field(table.name, unique.name, values)),
+            unique.place(self._database, values, partition),
             [False, None, None])
 
-    def _take_unique(self, table, unique, values, partition):
-        self._unique(table, unique, values, partition)[0] = True
+    def _take_unique(self, unique, values, partition):
+        self._unique(unique, values, partition)[0] = True
 
-    def _put_unique(self, table, unique, values, partition, field):
-        state = self._unique(table, unique, values, partition)
+    def _put_unique(self, unique, values, partition, field):
+        state = self._unique(unique, values, partition)
         duplicate = functools.partial(
             exceptions.DuplicateKeyError,
-            table=table.name, columns=unique.columns, values=values)
+            table=unique.table, columns=unique.columns, values=values)
         if state[1] is not None:
             raise duplicate()
-        state[1] = indexing.owner_payload(unique, partition, field)
+        state[1] = unique.payload(partition, field)
         state[2] = duplicate
 
-    # Hints ------------------------------------------------------------------
+    # Global indexes ---------------------------------------------------------
 
-    def _hints(self, table, row, partition, field, changed=None):
-        found = []
-        for index in table.hints:
-            # A partial index also depends on a column that is one of its
-            # own.
-            if changed is None or not changed.isdisjoint(index.columns):
-                hint = indexing.hint_of(
-                    self._database, table, index, row, partition, field)
-                if hint is not None:
-                    found.append(hint)
-        return found
-
-    def _mark(self, table, row, partition, field, version, new):
-        """Raise the marks of a row.
+    def _raise_minimums(self, table, row, partition, field, version, new):
+        """Raise the minimum version of a row in each covering index.
 
         :param new: the row as it will be; None: it will be gone.
         """
-        found = marks.needed(self._database, table, row, partition, field)
-        if found:
-            cover = None if new is None else table.covered.cover(
+        places = covering_index.places(
+            self._database, table, row, partition, field)
+        if places:
+            included = None if new is None else table.included.encode(
                 new, version)
-            self.marks.update(dict.fromkeys(found, (version, cover)))
+            self.minimums.update(dict.fromkeys(places, (version, included)))
 
-    def _change_hints(self, table, partition, field, version, added, removed):
+    def _change_global(self, table, partition, field, version, added,
+                       removed):
         check = []
-        for hint in added:
-            stored = indexing.member(hint, version, self._nonce)
-            self.entries.append(entry.Entry(hint.key, stored))
-            check.append((hint.key, hint.prefix, stored))
-        for hint in removed:
-            check.append((hint.key, hint.prefix, b""))
+        for added_entry in added:
+            stored = global_index.member(added_entry, version, self._nonce)
+            self.entries.append(entry.Entry(added_entry.key, stored))
+            check.append((*added_entry, stored))
+        for removed_entry in removed:
+            check.append((*removed_entry, b""))
         if check:
-            self.hint_checks.append(
+            self.index_checks.append(
                 (table.name, partition.key, field, check))

@@ -17,8 +17,8 @@ from nova_kvs import keyspace
 from nova_kvs import metrics
 from nova_kvs.record import contents
 from nova_kvs.record import format as stored_format
-from nova_kvs.record import hinted
 from nova_kvs.record import housekeeping
+from nova_kvs.record.indexes import global_index
 from nova_kvs.record import record_store
 from nova_kvs.record import schema as record_schema
 from nova_kvs.store import base
@@ -37,8 +37,9 @@ HOUSEKEEPING_ITEMS = 50
 LOCATORS = 50000
 #: Records that a process keeps decoded, of the tables that are kept.
 DECODED = 50000
-#: Covers that may wait for a commit to go with; older ones get lost.
-COVERS = 1000
+#: Included columns of rows that may wait for a commit to go with; older ones
+#: get lost.
+WAITING_INCLUDED = 1000
 _FRESH_IDS = 10000
 #: A block of ids that lasts shorter than this is followed by one of twice
 #: its size, up to so many times the configured one.
@@ -151,13 +152,14 @@ class Database:
         self.schema = record_schema.Schema(0, (), {})
         #: (table's name, key) -> partition it was last seen in.
         self.locators = {}
-        #: HintRead -> what it named, see ``nova_kvs.record.hinted``.
-        self.hinted = {}
+        #: Read -> what entries named, see ``indexes.global_index``.
+        self.remembered_entries = {}
         #: Of View: what was decoded before, and what partitions held.
         self.decoded = {}
         self.contents = contents.Contents()
-        #: (until when, Entry) of covers to go with the next commit.
-        self._covers = collections.deque(maxlen=COVERS)
+        #: (until when, side write) of included columns to go with the next
+        #: commit.
+        self._included = collections.deque(maxlen=WAITING_INCLUDED)
         #: Table's name -> partition of the whole table.
         self.homes = {}
         #: (table's name, id) that were given out to rows others belong to.
@@ -243,29 +245,31 @@ class Database:
         if len(self.decoded) > DECODED:
             self.decoded.clear()
         for memory, limit in ((self.locators, LOCATORS),
-                              (self.hinted, hinted.SLICES)):
+                              (self.remembered_entries,
+                               global_index.REMEMBERED_READS)):
             if len(memory) > limit:
                 # Another thread may be at it too.
                 for name in list(itertools.islice(memory, limit // 4)):
                     memory.pop(name, None)
 
-    def add_covers(self, entries):
-        """Let covers be written with a commit, or get lost.
+    def add_included(self, entries):
+        """Let included columns be written with a commit, or get lost.
 
-        They must arrive before housekeeping removes covers of rows that
+        They must arrive before housekeeping removes those of rows that
         have left the index since.
         """
         until = time.monotonic() + self.grace_ms / 2000
-        self._covers.extend([(until, entry) for entry in entries])
+        self._included.extend([(until, entry) for entry in entries])
 
-    def take_covers(self):
-        """Return the covers that are to go with a commit, each once."""
-        covers = self._covers
+    def take_included(self):
+        """Return the side writes that are to go with a commit, each once.
+        """
+        waiting = self._included
         now = time.monotonic()
         taken = []
-        while covers:
+        while waiting:
             try:
-                until, entry = covers.popleft()
+                until, entry = waiting.popleft()
             except IndexError:  # Another thread was faster.
                 break
             if now < until:

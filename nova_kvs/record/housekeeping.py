@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Removes hints, directory entries and floors that nothing needs any more.
+"""Removes index entries, directory members and floors that nothing needs.
 
 Every check is due a grace period after the commit that queued it. The grace
 is longer than any transaction lives, so whatever was in flight then is
@@ -12,8 +12,10 @@ import os
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import codec
-from nova_kvs.record import index as indexing
-from nova_kvs.record import marks
+from nova_kvs.record.indexes import base as index_base
+from nova_kvs.record.indexes import covering_index
+from nova_kvs.record.indexes import directory
+from nova_kvs.record.indexes import global_index
 from nova_kvs.store import base
 from nova_kvs.store.redis import scripts
 from nova_kvs.txn import mutation
@@ -23,23 +25,25 @@ DROP_FLOOR = scripts.load("nova_kvs.record", "drop_floor")
 
 LOG = logging.getLogger(__name__)
 
-HINTS = b"hints"
+#: Kinds of tasks, as they are stored.
+INDEXES = b"hints"
 PARTITIONS = b"partitions"
 
 
-def entries(owner, hint_checks, partition_checks):
+def entries(owner, index_checks, partition_checks):
     """Return the Entries that queue what a commit makes necessary.
 
     :param owner: nova_kvs.record.database.Database.
-    :param hint_checks: ``(table, partition's key, field, [(slot, prefix,
-        own member or b"")])`` for each row whose hints change.
+    :param index_checks: ``(table, partition's key, field, [(bucket, prefix,
+        own member or b"")])`` for each row whose global index entries
+        change.
     :param partition_checks: partition -> kind, of those that may be empty
         from now on.
     """
     queue = owner.coordinator.queue
     found = []
-    if hint_checks:
-        found.append(queue.entry(HINTS, hint_checks, owner.grace_ms))
+    if index_checks:
+        found.append(queue.entry(INDEXES, index_checks, owner.grace_ms))
     if partition_checks:
         found.append(queue.entry(PARTITIONS, [
             (partition.key, kind, None, None)
@@ -57,93 +61,78 @@ class Housekeeper:
     def __init__(self, owner):
         self._owner = owner
         queue = owner.coordinator.queue
-        queue.register(HINTS, self.check_hints)
+        queue.register(INDEXES, self.check_indexes)
         queue.register(PARTITIONS, self.check_partitions)
 
-    # Hints ------------------------------------------------------------------
+    # Global indexes ---------------------------------------------------------
 
-    def check_hints(self, items):
-        """Remove hints that do not name a row with their values.
+    def check_indexes(self, items):
+        """Remove entries that do not name a row with their values.
 
-        Those of a version above the row's stay, for the transaction that
-        wrote them may still commit; but for the item's own, whose
-        transaction is decided. They are looked at again a grace later, when
-        theirs is, too: the floor that told so of a removed row may be gone
-        when its hints are checked late.
+        Those of a version above the row's are looked at again a grace
+        later, except for the item's own, whose transaction is decided. By
+        then theirs is decided too, even if the floor that would say so of a
+        removed row is gone.
 
-        :param items: lists of hint checks, as queued.
+        :param items: lists of checks of global index entries, as queued.
         """
         checks = [check for item in items for check in item]
         listed = self._list(checks)
         records = self._read(checks)
         commands = {}
         again = {}
-        for table_name, partition, field, slots in checks:
+        for table_name, partition, field, buckets in checks:
             try:
-                version, needed, marked = self._state(
+                version, needed, places = self._state(
                     table_name, keyspace.Partition(partition), field,
                     records[partition, field])
             except exceptions.CorruptRecordError as error:
                 # Nobody can tell what it needs, but that is no reason to
-                # leave the others' hints.
+                # leave the others' entries.
                 LOG.warning("The indexes of a record are left as they are "
                             "until nova-kvs fsck --repair: %s", error)
                 continue
-            # Up to this version nobody is at work who has raised a mark.
-            left = marks.HIGHEST
+            # Up to this version nobody is at work who has raised the
+            # minimum version.
+            left = covering_index.HIGHEST
             if records[partition, field][1] is not None:
                 left = max([version] + [
-                    indexing.version_of(own) for _, _, own in slots if own])
-            for slot, prefix, own in slots:
-                members = listed[slot, prefix]
-                mark = marks.Mark(slot, partition + field)
-                if (slot, prefix) not in needed and (
-                        marked is not None and mark not in marked):
-                    commands[mark] = marks.dropping(mark, left)
-                # One must stay: the newest that is the row's. A check that
-                # stopped when the row had left the index may still remove
-                # those of before. Nobody can tell which of several of one
-                # version that is: the others' transactions, which made the
-                # same move, failed, and checks of theirs may be about to
-                # remove their own. All of them stay until the row leaves.
-                keep = None
-                if (slot, prefix) in needed:
-                    versions = [indexing.version_of(member)
-                                for member in members]
-                    keep = max([number for number in versions
-                                if number <= version] or versions,
-                               default=None)
-                for member in members:
-                    number = indexing.version_of(member)
-                    if number == keep:
-                        continue
-                    if member == own or number <= version:
-                        commands[slot, member] = base.Command(
-                            slot, (b"ZREM", slot, member))
-                    else:
-                        again.setdefault(
-                            (table_name, partition, field), {})[
-                                slot, prefix, member] = None
+                    global_index.version_of(own)
+                    for _, _, own in buckets if own])
+            for bucket, prefix, own in buckets:
+                place = covering_index.Place(bucket, partition + field)
+                is_needed = (bucket, prefix) in needed
+                if not is_needed and (
+                        places is not None and place not in places):
+                    commands[place] = covering_index.dropping(place, left)
+                removed, later = global_index.sort_out(
+                    listed[bucket, prefix], version, is_needed, own)
+                for member in removed:
+                    commands[bucket, member] = base.Command(
+                        bucket, (b"ZREM", bucket, member))
+                for member in later:
+                    again.setdefault((table_name, partition, field), {})[
+                        bucket, prefix, member] = None
         calls = list(commands.values())
         if again:
-            calls.append(self._owner.coordinator.queue.entry(HINTS, [
-                (*where, list(slots)) for where, slots in again.items()],
+            calls.append(self._owner.coordinator.queue.entry(INDEXES, [
+                (*where, list(buckets)) for where, buckets in again.items()],
                 self._owner.grace_ms).item())
         if calls:
             self._owner.store.batch(calls)
 
     def _list(self, checks):
-        """Return (slot, prefix) -> members, read before the records."""
-        wanted = list({(slot, prefix): None for _, _, _, slots in checks
-                       for slot, prefix, _ in slots})
+        """Return (bucket, prefix) -> members, read before the records."""
+        wanted = list({(bucket, prefix): None for _, _, _, buckets in checks
+                       for bucket, prefix, _ in buckets})
         members = self._owner.coordinator.read([
-            reading.HintRead(slot, b"[" + prefix,
-                             b"(" + prefix + indexing.AFTER_TAIL)
-            for slot, prefix in wanted])
-        size = indexing.MEMBER_TAIL_BYTES
-        return {(slot, prefix): [member for member in found
-                                 if len(member) == len(prefix) + size]
-                for (slot, prefix), found in zip(wanted, members)}
+            reading.HintRead(bucket, b"[" + prefix,
+                             b"(" + prefix + index_base.AFTER_TAIL)
+            for bucket, prefix in wanted])
+        size = global_index.TAIL_BYTES
+        return {where: [member for member in found
+                        if len(member) == len(where[1]) + size]
+                for where, found in zip(wanted, members)}
 
     def _read(self, checks):
         """Return (partition's key, field) -> (floor, Cell or None)."""
@@ -156,27 +145,22 @@ class Housekeeper:
                 for where, snapshot in zip(wanted, snapshots)}
 
     def _state(self, table_name, partition, field, stored):
-        """Return the version up to which hints are decided, and what the
-        row needs: a set of (slot, prefix) and one of Marks, None if rows of
-        its table have no marks.
+        """Return the version up to which entries are decided, the set of
+        the row's GlobalEntries and the set of its Places, None if rows of
+        its table have none.
         """
-        name = self._owner.name
         floor, cell = stored
         table = self._owner.schema.tables.get(table_name)
         if table is None:
             table = self._owner.refresh_schema().tables.get(table_name)
-        is_marked = table is None or table.covered is not None
+        is_covered = table is None or table.included is not None
         if cell is None or table is None:
             return (floor if cell is None else cell.version), (), (
-                () if is_marked else None)
-        row = codec.decode(cell.payload, field)
-        hints = {
-            hint for hint in (
-                indexing.hint_of(name, table, index, row, partition, field)
-                for index in table.hints) if hint is not None}
-        return cell.version, hints, (
-            marks.needed(name, table, row, partition, field)
-            if is_marked else None)
+                () if is_covered else None)
+        where = (self._owner.name, table, codec.decode(cell.payload, field),
+                 partition, field)
+        return cell.version, set(global_index.entries(*where)), (
+            covering_index.places(*where) if is_covered else None)
 
     # Partitions -------------------------------------------------------------
 
@@ -186,7 +170,7 @@ class Housekeeper:
         A partition must be found empty twice, a grace apart, before the
         entries go that were seen the first time: whoever found a record in
         it, and so did not list it again, is decided by then. Its floor goes
-        too, for all hints that it guards against were checked.
+        too, for all entries that it guards against were checked.
 
         One that has records but several entries, of transactions that did
         not look before they inserted, keeps those that were not there a
@@ -198,17 +182,17 @@ class Housekeeper:
             whole table is in no directory.
         """
         checks = [check for item in items for check in item]
-        directories = {
-            check[0]: indexing.directory_key_of(
+        keys = {
+            check[0]: directory.key_of(
                 self._owner.name, check[1], keyspace.Partition(check[0]))
             for check in checks}
         results = iter(self._owner.coordinator.read([
-            read for key, directory in directories.items()
+            read for key, bucket in keys.items()
             for read in (
                 reading.PartitionRead(keyspace.Partition(key)),
-                reading.HintRead(directory, b"[" + key,
-                                 b"(" + key + indexing.AFTER_TAIL))]))
-        found = dict(zip(directories, zip(results, results)))
+                reading.HintRead(bucket, *directory.range_of(
+                    keyspace.Partition(key))))]))
+        found = dict(zip(keys, zip(results, results)))
         commands = []
         again = {}
         for key, kind, members, floor in checks:
@@ -217,7 +201,7 @@ class Housekeeper:
                 if not snapshot.stored or len(listed) > 1:
                     again[key] = (key, kind, listed, snapshot.floor)
                 continue
-            directory = directories[key]
+            bucket = keys[key]
             if not snapshot.stored:
                 if floor and floor == snapshot.floor:
                     # A record may have come since, and the floor risen
@@ -227,13 +211,13 @@ class Housekeeper:
             elif len(members) < 2:
                 continue
             elif set(listed) <= set(members):
-                entry = indexing.directory_member(
+                entry = directory.member(
                     keyspace.Partition(key),
-                    os.urandom(indexing.NONCE_BYTES))
+                    os.urandom(index_base.NONCE_BYTES))
                 commands.append(base.Command(
-                    directory, (b"ZADD", directory, 0, entry)))
+                    bucket, (b"ZADD", bucket, 0, entry)))
                 listed.append(entry)
-            commands += [base.Command(directory, (b"ZREM", directory, member))
+            commands += [base.Command(bucket, (b"ZREM", bucket, member))
                          for member in members]
         if again:
             commands.append(self._owner.coordinator.queue.entry(

@@ -55,7 +55,7 @@ class Hint(typing.NamedTuple):
 
 
 class Covered(typing.NamedTuple):
-    """What marked indexes tell of rows, see :mod:`nova_kvs.record.marks`.
+    """What marked indexes tell of rows, see ``nova_kvs.record.indexes``.
 
     Each column costs those who write it a round trip, if nothing else does.
     Whoever adds one makes a new format: older writers do not mark it.

@@ -12,9 +12,12 @@ import logging
 
 from nova_kvs import keyspace
 from nova_kvs.record import children
-from nova_kvs.record import hinted
-from nova_kvs.record import index as indexing
-from nova_kvs.record import marks
+from nova_kvs.record.indexes import base
+from nova_kvs.record.indexes import covering_index
+from nova_kvs.record.indexes import directory
+from nova_kvs.record.indexes import global_index
+from nova_kvs.record.indexes import local_index
+from nova_kvs.record.indexes import unique_key
 from nova_kvs.record import partition_rules
 from nova_kvs.record import planner
 from nova_kvs.txn import reading
@@ -193,9 +196,9 @@ def _search(tx, table, keys):
         missing = [key for key in missing if key not in seen]
         # Whoever was not where it was last seen.
         moved = [key for key in missing if key not in set(unknown)]
-        if moved and table.id_hint is not None:
+        if moved and table.id_index is not None:
             yield from _visit(tx, table, (), moved)
-        elif missing and table.id_hint is None:
+        elif missing and table.id_index is None:
             yield from scan(tx, table)
         if missing:
             seen = _seen(tx, table)
@@ -212,12 +215,13 @@ def _visit(tx, table, partitions, keys):
     """Read partitions and those where hints say that keys are."""
     reads = [whole(tx, partition, table)
              for partition in dict.fromkeys(partitions)]
-    if table.id_hint is not None:
-        reads += hinted.reads_of(tx, table, table.id_hint, keys)
+    if table.id_index is not None:
+        reads += table.id_index.reads(tx.database, keys)
     if not reads:
         return
     results = yield reads
-    yield from read_whole(tx, hinted.partitions_of(reads, results), table)
+    yield from read_whole(
+        tx, global_index.partitions_named(reads, results), table)
 
 
 # By index -------------------------------------------------------------------
@@ -259,16 +263,16 @@ def _candidates(tx, table, wanted, tuples):
     values = _values_of(path, columns, tuples)
     if path.unique is not None:
         return (yield from _by_unique(tx, table, path.unique, values))
-    reads = hinted.reads_of(tx, table, path.index, values)
+    reads = path.index.reads(tx.database, values)
     # What was read before stays as it was.
-    if not tx.views and path.index.marked and table.covered.can_answer(
+    if not tx.views and path.index.is_covering and table.included.can_answer(
             wanted, tuples):
-        return (yield from marks.rows(tx, table, reads))
+        return (yield from covering_index.rows(tx, table, reads))
     if wanted.alone or table.kind in partition_rules.SINGLE:
-        return (yield from hinted.records(tx, table, reads))
+        return (yield from global_index.records(tx, table, reads))
     results = yield reads
     return (yield from _named(
-        tx, table, hinted.partitions_of(reads, results)))
+        tx, table, global_index.partitions_named(reads, results)))
 
 
 def _values_of(path, columns, tuples):
@@ -296,8 +300,7 @@ def _inner(tx, table, columns, tuples):
             return (yield from scan(tx, table))
         ranges = []
         for values in _values_of(path, columns, tuples):
-            prefix = indexing.inner_prefix(path.index, values)
-            ranges.append((b"[" + prefix, b"(" + prefix + indexing.AFTER))
+            ranges.append(path.index.range_of(values))
         yield [reading.IndexRead(
             partition, tuple(ranges), point=len(ranges) == 1 and any(
                 unique.columns == columns for unique in table.uniques))]
@@ -308,7 +311,7 @@ def _inner(tx, table, columns, tuples):
 def _by_unique(tx, table, unique, tuples):
     """Follow unique keys to the partitions of their owners."""
     partitions = dict.fromkeys([
-        indexing.unique_partition(tx.database, table, unique, values[0])
+        unique.partition(tx.database, values[0])
         for values in tuples])
     yield from read_whole(tx, partitions)
     prefix = keyspace.unique_field(table.name, unique.name, ())
@@ -316,7 +319,7 @@ def _by_unique(tx, table, unique, tuples):
     for partition in partitions:
         for field, stored in tx.views[partition].stored.items():
             if field.startswith(prefix):
-                owners[indexing.owner_partition(
+                owners[unique_key.holder_partition(
                     field, reading.payload_of(stored))] = None
     return (yield from _named(tx, table, owners))
 
@@ -350,7 +353,7 @@ def scan(tx, table):
 
 def _directory_reads(tx, table):
     return [reading.HintRead(key, b"-", b"+")
-            for key in indexing.directory_keys(tx.database, table.kind)]
+            for key in directory.bucket_keys(tx.database, table.kind)]
 
 
 def _listed(home, results):
@@ -358,7 +361,7 @@ def _listed(home, results):
     partitions = {home: None}
     for members in results:
         for member in members:
-            partitions[indexing.listed_partition(member)] = None
+            partitions[directory.partition_of(member)] = None
     return partitions
 
 
@@ -381,14 +384,14 @@ def in_partitions(tx, table, wanted):
 
 def page(tx, table, wanted):
     """Return some rows of a table of one partition, and where to go on."""
-    name = indexing.inner_prefix(table.index(wanted.index), ())
+    name = table.index(wanted.index).prefix
     read = reading.IndexRead(tx.table_partition(table), ((
-        b"(" + (wanted.after or name), b"(" + name + indexing.AFTER),),
+        b"(" + (wanted.after or name), b"(" + name + base.AFTER),),
         wanted.limit)
     (members, _snapshot), = yield [read]
     view = tx.views[read.partition]
     # A row that is being changed may have two entries.
     rows = [view.record(table, field) for field in dict.fromkeys(
-        [indexing.inner_field(member) for member in members])]
+        [local_index.field_of(member) for member in members])]
     return ([row for row in rows if row is not None],
             members[-1] if len(members) == wanted.limit else None)

@@ -19,7 +19,6 @@ import enum
 import typing
 
 from nova_kvs.record import access
-from nova_kvs.record import index as indexing
 
 #: Most live rows share one value of this column.
 BROAD_COLUMN = "deleted"
@@ -63,8 +62,8 @@ class Path(typing.NamedTuple):
 
     :ivar rank: if the values of all columns are known.
     :ivar columns: the columns whose values are asked for.
-    :ivar index: nova_kvs.record.schema.Index that begins with the columns.
-    :ivar unique: nova_kvs.record.schema.Unique that finds the rows, if no
+    :ivar index: the index that begins with the columns.
+    :ivar unique: the UniqueKey that finds the rows, if no
         index does.
     """
 
@@ -88,12 +87,8 @@ class Path(typing.NamedTuple):
         :param columns: names, at least those of the path.
         :param values: the value of each of them, as stored.
         """
-        index = self.index
-        if self.unique is not None:
-            known = dict(zip(columns, values))
-            return all([known[column] is not None for column in self.columns])
-        return index is None or not index.hint or indexing.covers(
-            index, dict(zip(columns, values)))
+        index = self.index or self.unique
+        return index is None or index.holds(dict(zip(columns, values)))
 
     def access(self, table, tuples, alone=False, needed=frozenset()):
         """Return the access that reads the rows with some values.
@@ -132,8 +127,8 @@ def tells_partition(table):
     """Tell whether a row's partition can be found from its primary key."""
     return (table.partition_column is None
             or table.partition_column in table.key
-            or any(index.hint and index.columns[:len(table.key)] == table.key
-                   for index in table.indexes))
+            or any(index.columns[:len(table.key)] == table.key
+                   for index in table.global_indexes))
 
 
 def paths(table):
@@ -244,8 +239,7 @@ class Ordered(typing.NamedTuple):
 
         :param values: of ``prefix``, as stored.
         """
-        return not self.index.hint or bool(values) and indexing.covers(
-            self.index, dict(zip(self.prefix, values)))
+        return self.index.holds(dict(zip(self.prefix, values)))
 
     def access(self, table, values, low=None, high=None, limit=None):
         """Return the access that reads rows in this order.
@@ -315,7 +309,7 @@ def _after_prefix(table, known):
         length = 0
         while length < len(index.columns) and index.columns[length] in known:
             length += 1
-        if length or not index.hint:
+        if length or not index.is_global:
             yield index, index.columns[:length], index.columns[length:]
 
 

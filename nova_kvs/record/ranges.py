@@ -7,7 +7,8 @@ See :mod:`nova_kvs.record.paths` for what a path is.
 import operator
 
 from nova_kvs import keyspace
-from nova_kvs.record import index as indexing
+from nova_kvs.record.indexes import base
+from nova_kvs.record.indexes import global_index
 from nova_kvs.record import paths
 from nova_kvs.txn import reading
 
@@ -92,16 +93,16 @@ def by_range(tx, table, wanted):
         limit += tx.written_rows(table)
     if bounds.loose:
         limit = None
-    if not index.hint:
-        return (yield from _inner_range(
+    if not index.is_global:
+        return (yield from _local_range(
             tx, table, index, bounds, limit, wanted.reverse))
     first = dict(zip(index.columns, (
         table.normalise(column, value)
         for column, value in zip(index.columns, wanted.prefix))))
-    if not first or not indexing.covers(index, first):
+    if not first or not index.holds(first):
         rows = yield from paths.scan(tx, table)
         return _arrange(rows, bounds, limit, wanted.reverse)
-    return (yield from _hint_range(
+    return (yield from _global_range(
         tx, table, index, bounds, first[index.columns[0]], limit,
         wanted.reverse))
 
@@ -128,22 +129,22 @@ def _arrange(rows, bounds, limit, reverse, until=None):
     return [row for _, row in ordered[:limit]]
 
 
-def _inner_range(tx, table, index, bounds, limit, reverse):
+def _local_range(tx, table, index, bounds, limit, reverse):
     partition = tx.table_partition(table)
     view = tx.views.get(partition)
     if view is not None and view.has_all(table):
         return _arrange(view.records(table), bounds, limit, reverse)
-    name = indexing.inner_prefix(index, ())
+    name = index.prefix
     read = reading.IndexRead(
         partition, ((b"[" + name + bounds.low,
-                     b"(" + name + bounds.high + indexing.AFTER),),
+                     b"(" + name + bounds.high + base.AFTER),),
         limit and limit + LIMIT_SLACK, reverse)
     (members, _), = yield [read]
     view = tx.views[partition]
     rows = view.records(table)
     if limit is None or len(members) < read.limit:
         return _arrange(rows, bounds, limit, reverse)
-    last = indexing.inner_columns(index, members[-1])
+    last = index.columns_of(members[-1])
     known = _arrange(rows, bounds, limit, reverse, last)
     if len(known) < limit or not all(map(bounds.is_ordered, known)):
         yield [read._replace(limit=None)]
@@ -152,10 +153,10 @@ def _inner_range(tx, table, index, bounds, limit, reverse):
     return known
 
 
-def _hint_range(tx, table, index, bounds, first, limit, reverse):
+def _global_range(tx, table, index, bounds, first, limit, reverse):
     low = b"[" + bounds.low
-    high = b"(" + bounds.high + indexing.AFTER
-    keys = indexing.slot_keys(tx.database, table, index, first)
+    high = b"(" + bounds.high + base.AFTER
+    keys = index.bucket_keys(tx.database, first)
     size = limit and limit + LIMIT_SLACK
     partitions = {}
     while True:
@@ -170,17 +171,17 @@ def _hint_range(tx, table, index, bounds, first, limit, reverse):
         if size is not None:
             members = members[:size]
         for member in members:
-            partitions[indexing.partition_of(member)] = None
+            partitions[global_index.partition_of(member)] = None
         yield from paths.read_whole(tx, partitions, table)
         rows = paths.rows_in(tx, table, partitions)
         if more and not all(map(bounds.is_ordered, rows)):
             # Start again without a limit: some row's place is not exact.
             limit = size = None
             low = b"[" + bounds.low
-            high = b"(" + bounds.high + indexing.AFTER
+            high = b"(" + bounds.high + base.AFTER
             continue
         if more:
-            last = indexing.columns_of(members[-1])
+            last = global_index.columns_of(members[-1])
             found = _arrange(rows, bounds, limit, reverse, last)
             if len(found) < limit:
                 if reverse:

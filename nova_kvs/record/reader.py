@@ -6,7 +6,7 @@ import time
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import access
-from nova_kvs.record import index as indexing
+from nova_kvs.record.indexes import base
 from nova_kvs.record import partition_rules
 from nova_kvs.record import paths
 from nova_kvs.record import ranges
@@ -48,10 +48,10 @@ class Reader:
         self.database = owner.name
         self.locators = owner.locators
         self.contents = owner.contents
-        #: What hints named before, see ``nova_kvs.record.hinted``.
-        self.hinted = owner.hinted
-        #: Takes covers, to be written some time.
-        self.add_covers = owner.add_covers
+        #: Read -> what entries named, see ``indexes.global_index``.
+        self.remembered_entries = owner.remembered_entries
+        #: Takes included columns, to be written some time.
+        self.add_included = owner.add_included
         self._guesses = guesses
         self.guess = None
         self._reset()
@@ -113,7 +113,7 @@ class Reader:
         if value is None:
             return self.table_partition(table)
         return keyspace.partition(
-            self.database, table.kind, indexing.text_of(value))
+            self.database, table.kind, base.text_of(value))
 
     def written_rows(self, table):
         """Return how many rows of a table this transaction wrote."""

@@ -10,7 +10,7 @@ from nova_kvs.record import children
 from nova_kvs.record import evolution
 from nova_kvs.record import format as stored_format
 from nova_kvs.record import housekeeping
-from nova_kvs.record import marks
+from nova_kvs.record.indexes import covering_index
 from nova_kvs.record import reader
 from nova_kvs.txn import reading
 
@@ -255,7 +255,7 @@ class RecordTransaction(reader.Reader):
                 if not found or attempt == ATTEMPTS - 1:
                     raise
                 unique_versions.update(found)
-        self.add_covers(batch.covers())
+        self.add_included(batch.included())
         if guess is not None:
             self.contents.confirm(guess.read.partition)
         self.contents.write(self._schema, batch.mutations, versions)
@@ -291,17 +291,17 @@ class RecordTransaction(reader.Reader):
             time.monotonic() - self.read_at < self._owner.listed_s)
 
     def _entries(self, batch):
-        """Return what is added to hints and the queue with the commit."""
-        if not (batch.hint_checks or batch.partition_checks
-                or batch.marks):
+        """Return what is added to indexes and the queue with the commit."""
+        if not (batch.index_checks or batch.partition_checks
+                or batch.minimums):
             return ()
         return [
-            *[marks.raising(mark, version)
-              for mark, (version, _) in batch.marks.items()],
+            *[covering_index.raising(place, version)
+              for place, (version, _) in batch.minimums.items()],
             *batch.entries,
             *housekeeping.entries(
-                self._owner, batch.hint_checks, batch.partition_checks),
-            *self._owner.take_covers()]
+                self._owner, batch.index_checks, batch.partition_checks),
+            *self._owner.take_included()]
 
     def _other_versions(self, batch, known):
         """Return the versions of unique keys that are not as assumed.

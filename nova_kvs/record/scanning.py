@@ -49,7 +49,7 @@ def _rows_of_one_partition(tx, table):
 
     :param tx: nova_kvs.record.record_store.RecordTransaction, used up.
     """
-    if not table.inner:
+    if not table.local_indexes:
         yield tx.load([access.FullScan(table.name)])[0]
         return
     tx.count_scan(table)
@@ -57,5 +57,5 @@ def _rows_of_one_partition(tx, table):
     while after is not None:
         tx.rollback()
         rows, after = tx.load([access.Page(
-            table.name, table.inner[0].name, ROWS, after)])[0]
+            table.name, table.local_indexes[0].name, ROWS, after)])[0]
         yield rows

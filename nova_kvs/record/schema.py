@@ -10,11 +10,13 @@ import os
 import re
 import sqlite3
 import threading
-import typing
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.record import marks
+from nova_kvs.record.indexes import covering_index
+from nova_kvs.record.indexes import global_index
+from nova_kvs.record.indexes import local_index
+from nova_kvs.record.indexes import unique_key
 from nova_kvs.record import partition_rules
 from nova_kvs.record import planner
 
@@ -27,29 +29,6 @@ ID_TYPES = frozenset(("INTEGER", "BIGINT", "SMALLINT"))
 _MAX_INT = 2 ** 63
 # Text with any other character, such as a time, is no number to SQLite.
 _OF_NUMBERS = re.compile(r"[0-9+\-.eE \t\n\v\f\r]*")
-
-
-class Unique(typing.NamedTuple):
-    """A unique key. Rows with a NULL in it have none."""
-
-    name: str
-    columns: tuple
-    #: Kept in the record's own partition, else in one of kind ``u`` that
-    #: the first column's value names.
-    inside: bool
-
-
-class Index(typing.NamedTuple):
-    """An index: hints across partitions, or entries inside of one."""
-
-    name: str
-    columns: tuple
-    hint: bool
-    buckets: int = 1
-    #: ``(column, value)``: only rows that have it are in the index.
-    only: tuple | None = None
-    #: Beside it are marks and covers, see :mod:`nova_kvs.record.marks`.
-    marked: bool = False
 
 
 def affinity(declared):
@@ -130,7 +109,9 @@ class Table:
     :ivar partition_column: or None.
     :ivar parents: tables whose record with the id ``partition_column``
         shares the partition; empty for nearly all tables.
-    :ivar uniques: of Unique. :ivar indexes: of Index.
+    :ivar uniques: of UniqueKey.
+    :ivar indexes: of LocalIndex, GlobalIndex and CoveringIndex.
+    :ivar included: IncludedColumns of its covering indexes, or None.
     """
 
     def __init__(self, name, columns, affinities, defaults, key, auto_id,
@@ -151,19 +132,24 @@ class Table:
         self.names_partitions = rule is not None and not self.parents
         self.uniques = uniques
         self.indexes = indexes
-        self.hints = tuple(index for index in indexes if index.hint)
-        self.inner = tuple(index for index in indexes if not index.hint)
-        self.marked = tuple(index for index in indexes if index.marked)
-        self.covered = (marks.Columns(rule.covered, columns, key, self.marked)
-                        if self.marked else None)
-        #: Columns that an index, a cover or a unique key depends on.
+        self.global_indexes = tuple(
+            index for index in indexes if index.is_global)
+        self.local_indexes = tuple(
+            index for index in indexes if not index.is_global)
+        self.covering_indexes = tuple(
+            index for index in indexes if index.is_covering)
+        self.included = covering_index.IncludedColumns(
+            rule.covered, columns, key, self.covering_indexes
+        ) if self.covering_indexes else None
+        #: Columns that an index or a unique key depends on.
         self.indexed = frozenset(
             column for index in (*indexes, *uniques)
             for column in index.columns).union(
-                self.covered.names if self.covered else ())
+                self.included.names if self.included else ())
         self.prefix = keyspace.record_prefix(name)
-        self.id_hint = next(
-            (index for index in self.hints if index.columns == key), None)
+        self.id_index = next(
+            (index for index in self.global_indexes
+             if index.columns == key), None)
         self._single_key = key[0] if len(key) == 1 else None
         #: Of nova_kvs.record.planner.Path, best first.
         self.paths = planner.paths(self)
@@ -314,19 +300,22 @@ def _read_indexes(connection, name, stored, key, rule):
         # Entries compare bytes: they would let pass what a collation takes
         # for a duplicate.
         if unique and all(row[1] == "BINARY" for row in parts):
-            uniques[columns] = Unique(
-                _name(columns), columns,
+            uniques[columns] = unique_key.UniqueKey(
+                name, _name(columns), columns,
                 rule is None or rule.column in columns)
         wanted.append(columns)
     if rule:
-        indexes = [Index(_name(hint.columns), hint.columns, True,
-                         hint.buckets, hint.only, hint.marked)
-                   for hint in rule.hints]
+        indexes = [
+            (covering_index.CoveringIndex if hint.marked
+             else global_index.GlobalIndex)(
+                 name, _name(hint.columns), hint.columns, hint.buckets,
+                 hint.only)
+            for hint in rule.hints]
     else:
         wanted.extend(
             columns for columns in _foreign_keys(connection, name)
             if set(columns).issubset(stored))
-        indexes = [Index(_name(columns), columns, False)
+        indexes = [local_index.LocalIndex(name, _name(columns), columns)
                    for columns in _without_prefixes(wanted)]
     return tuple(uniques.values()), tuple(indexes)
 

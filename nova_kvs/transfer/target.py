@@ -11,7 +11,7 @@ from nova_kvs.inspection import walk
 from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record import codec
-from nova_kvs.record import index as indexing
+from nova_kvs.record.indexes import directory
 from nova_kvs.record import partition_rules
 from nova_kvs.record import view
 from nova_kvs.store import base
@@ -105,10 +105,8 @@ class Target:
                 _asking(b"HLEN", partition),
                 _asking(b"HEXISTS", partition, keyspace.FLOOR_FIELD),
                 reading.HintRead(
-                    indexing.directory_key_of(
-                        tx.database, table.kind, partition),
-                    b"[" + partition.key,
-                    b"(" + partition.key + indexing.AFTER_TAIL, 1))]))
+                    directory.key_of(tx.database, table.kind, partition),
+                    *directory.range_of(partition), 1))]))
         return [partition for partition, count, floors, members
                 in zip(partitions, results, results, results)
                 if count > floors and members]

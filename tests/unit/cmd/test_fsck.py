@@ -11,8 +11,9 @@ from nova_kvs.inspection import fsck
 from nova_kvs.inspection import walk
 from nova_kvs import keyspace
 from nova_kvs.record import access
-from nova_kvs.record import index as indexing
-from nova_kvs.record import marks
+from nova_kvs.record.indexes import covering_index
+from nova_kvs.record.indexes import directory
+from nova_kvs.record.indexes import global_index
 from nova_kvs.store import base as store_base
 from nova_kvs.txn import mutation
 from nova_kvs.txn import recovery
@@ -70,27 +71,25 @@ class Damage:
         """Return key and member of a hint of the index of hosts."""
         partition = partition or self.server
         table = self.table("instances")
-        hint = indexing.hint_of(
-            self.db.name, table,
-            table.index("host+deleted+created_at+id"),
+        hint = table.index("host+deleted+created_at+id").entry(
+            self.db.name,
             {"host": host, "deleted": 0, "id": 1}, partition, self.instance)
-        return hint.key, indexing.member(hint, version, b"nonc")
+        return hint.key, global_index.member(hint, version, b"nonc")
 
     def mark(self, host, instance=1):
-        """Return a Mark beside the index of hosts."""
+        """Return a Place beside the index of hosts."""
         table = self.table("instances")
-        slot, = indexing.slot_keys(
-            self.db.name, table,
-            table.index("host+deleted+created_at+id"), host)
-        return marks.Mark(
-            slot, self.server.key + table.field((instance,)))
+        bucket, = table.index("host+deleted+created_at+id").bucket_keys(
+            self.db.name, host)
+        return covering_index.Place(
+            bucket, self.server.key + table.field((instance,)))
 
     def cover(self, host, version, **values):
         """Write a cover of a row with other values."""
-        covered = self.table("instances").covered
+        included = self.table("instances").included
         row = {"id": 1, "host": "a", "deleted": 0, **values}
-        self.db.store.batch([marks.covering(
-            self.mark(host), covered.cover(row, version)).item()])
+        self.db.store.batch([covering_index.including(
+            self.mark(host), included.encode(row, version)).item()])
 
     # One method each for a kind of damage -----------------------------------
 
@@ -116,26 +115,25 @@ class Damage:
     def unique_dangling(self):
         table = self.table("block_device_mapping")
         unique, = table.uniques
-        partition = indexing.unique_partition(
-            self.db.name, table, unique, "gone")
+        partition = unique.partition(self.db.name, "gone")
         self.run(b"HSET", partition.key, keyspace.unique_field(
             table.name, unique.name, ("gone",)),
-            b"\0" * 7 + b"\1" + indexing.owner_payload(
-                unique, self.server, table.field((99,))))
+            b"\0" * 7 + b"\1" + unique.payload(
+                self.server, table.field((99,))))
 
     def unique_of_another_value(self):
         self.run(b"HSET", self.services.key, keyspace.unique_field(
             "services", "host+topic", ("z", "t")),
-            b"\0" * 7 + b"\1" + indexing.owner_payload(
-                self.table("services").uniques[0], self.services,
+            b"\0" * 7 + b"\1" + self.table("services").uniques[0].payload(
+                self.services,
                 self.table("services").field((1,))))
 
     def unique_of_a_wrong_owner(self):
         field = keyspace.unique_field(
             "services", "host+topic", ("a", "t"))
         self.run(b"HSET", self.services.key, field,
-                 b"\0" * 7 + b"\1" + indexing.owner_payload(
-                     self.table("services").uniques[0], self.services,
+                 b"\0" * 7 + b"\1" + self.table("services").uniques[0].payload(
+                     self.services,
                      self.table("services").field((2,))))
 
     def unique_undecodable(self):
@@ -149,13 +147,15 @@ class Damage:
 
     def index_stale(self):
         table = self.table("services")
-        self.run(b"ZADD", self.services.index_key, 0, indexing.inner_entry(
-            table.inner[0], {"host": "z"}, table.field((1,))))
+        index, *_ = table.local_indexes
+        self.run(b"ZADD", self.services.index_key, 0, index.entry(
+            {"host": "z"}, table.field((1,))))
 
     def index_of_nothing(self):
         table = self.table("services")
-        self.run(b"ZADD", self.services.index_key, 0, indexing.inner_entry(
-            table.inner[0], {"host": "z"}, table.field((99,))))
+        index, *_ = table.local_indexes
+        self.run(b"ZADD", self.services.index_key, 0, index.entry(
+            {"host": "z"}, table.field((99,))))
 
     def index_undecodable(self):
         self.run(b"ZADD", self.services.index_key, 0, b"x")
@@ -182,16 +182,18 @@ class Damage:
 
     def mark_missing(self):
         mark = self.mark("a")
-        self.run(b"ZREM", keyspace.marks_key(mark.slot), mark.member)
+        self.run(b"ZREM", keyspace.marks_key(mark.bucket), mark.member)
 
     def mark_stale(self):
-        self.db.store.batch([marks.raising(self.mark("b"), 3).item()])
+        self.db.store.batch([covering_index.raising(
+            self.mark("b"), 3).item()])
 
     def mark_of_nothing(self):
-        self.db.store.batch([marks.raising(self.mark("a", 77), 3).item()])
+        self.db.store.batch([covering_index.raising(
+            self.mark("a", 77), 3).item()])
 
     def mark_undecodable(self):
-        self.run(b"ZADD", keyspace.marks_key(self.mark("a").slot), 1, b"x")
+        self.run(b"ZADD", keyspace.marks_key(self.mark("a").bucket), 1, b"x")
 
     def cover_stale(self):
         self.cover("a", 9, uuid="other")
@@ -200,7 +202,8 @@ class Damage:
         self.cover("b", 9)
 
     def cover_undecodable(self):
-        self.db.store.batch([marks.covering(self.mark("a"), b"x").item()])
+        self.db.store.batch([covering_index.including(
+            self.mark("a"), b"x").item()])
 
     def directory_missing(self):
         for key in self.keys(b":h:.s:"):
@@ -208,12 +211,12 @@ class Damage:
 
     def directory_stale(self):
         partition = keyspace.partition(self.db.name, "s", "gone")
-        self.run(b"ZADD", indexing.directory_key_of(
+        self.run(b"ZADD", directory.key_of(
             self.db.name, "s", partition), 0,
-            indexing.directory_member(partition, b"nonc"))
+            directory.member(partition, b"nonc"))
 
     def directory_undecodable(self):
-        self.run(b"ZADD", indexing.directory_keys(self.db.name, "s")[0], 0,
+        self.run(b"ZADD", directory.bucket_keys(self.db.name, "s")[0], 0,
                  b"x")
 
     def intent(self, **changes):
@@ -439,7 +442,7 @@ def test_a_cover_that_comes_late_is_no_damage_yet():
         frozenset(["host"])))
     databases.delete(db, "instances", (1,))
     assert db.housekeep()
-    late = reader.take_covers()
+    late = reader.take_included()
     assert late
     reader.store.batch([entry.item() for entry in late])
     report = check(db)

@@ -7,7 +7,6 @@ import pytest
 from nova_kvs.cmd import main
 from nova_kvs.inspection import fsck
 from nova_kvs import keyspace
-from nova_kvs.record import index as indexing
 from tests import base
 from tests.unit.record import databases
 
@@ -33,7 +32,7 @@ def _put(db, partition, field, value):
 def _unique_of_volume(db):
     table = db.schema.tables["block_device_mapping"]
     unique, = table.uniques
-    return (indexing.unique_partition(db.name, table, unique, "b"),
+    return (unique.partition(db.name, "b"),
             keyspace.unique_field(table.name, unique.name, ("b",)))
 
 

@@ -10,7 +10,7 @@ from nova_kvs.inspection import fsck
 from nova_kvs import record
 from nova_kvs.record import access
 from nova_kvs.record import database
-from nova_kvs.record import index as indexing
+from nova_kvs.record.indexes import directory
 from nova_kvs.transfer import sql
 from nova_kvs.transfer import target as transfer_target
 from tests import base
@@ -80,7 +80,7 @@ def test_what_is_imported_is_sound(source, target, capsys):
     assert db.next_ids("services") > SERVERS
     # Nothing is listed twice.
     listed = [
-        member for key in indexing.directory_keys(db.name, "s")
+        member for key in directory.bucket_keys(db.name, "s")
         for member in db.store.execute([
             base.command(b"ZRANGE", key, 0, -1)])[0]]
     assert len(listed) == len({member[:-4] for member in listed})

@@ -6,7 +6,7 @@ import pytest
 from nova_kvs.record import access
 from nova_kvs.record import contents
 from tests.unit.record import databases
-from tests.unit.record import test_hinted
+from tests.unit.record.indexes import test_global_index
 
 
 class Sum:
@@ -22,8 +22,8 @@ class Sum:
 
 @pytest.fixture
 def db():
-    made = databases.make(test_hinted.DDL)
-    test_hinted.insert(made, (1, 1), (1, 2), (2, 4))
+    made = databases.make(test_global_index.DDL)
+    test_global_index.insert(made, (1, 1), (1, 2), (2, 4))
     return made
 
 
@@ -45,7 +45,7 @@ def test_is_made_once(db, total):
 def test_is_made_again_after_a_change(db, total):
     of(db, total, 1)
     of(db, total, 2)
-    test_hinted.insert(databases.another(db), (1, 5))
+    test_global_index.insert(databases.another(db), (1, 5))
     assert (of(db, total, 1), of(db, total, 2)) == (8, 4)
     assert total.calls == 3
 
@@ -67,8 +67,8 @@ def test_takes_what_was_read(db, total):
 
 def test_after_a_part_was_read(db, total):
     tx = db.begin()
-    tx.load([test_hinted.WANTED])
-    test_hinted.insert(databases.another(db), (1, 5))
+    tx.load([test_global_index.WANTED])
+    test_global_index.insert(databases.another(db), (1, 5))
     # What was read once keeps its value; the rest is of now.
     assert tx.derive("allocations", total, 1) == 8
 

@@ -8,7 +8,7 @@ import pytest
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import access
-from nova_kvs.record import index as indexing
+from nova_kvs.record.indexes import directory
 from nova_kvs.record import record_store
 from nova_kvs.txn import commit
 from nova_kvs.txn import reading
@@ -25,8 +25,7 @@ def hints(db, table, name, value):
     """Return the members of all slots of one value of an index."""
     table = db.schema.tables[table]
     reads = [reading.HintRead(key, b"-", b"+")
-             for key in indexing.slot_keys(
-                 db.name, table, table.index(name), value)]
+             for key in table.index(name).bucket_keys(db.name, value)]
     return [member for members in db.coordinator.read(reads)
             for member in members]
 
@@ -34,8 +33,8 @@ def hints(db, table, name, value):
 def listed(db):
     """Return the partitions in the directory of servers."""
     reads = [reading.HintRead(key, b"-", b"+")
-             for key in indexing.directory_keys(db.name, "s")]
-    return {indexing.listed_partition(member)
+             for key in directory.bucket_keys(db.name, "s")]
+    return {directory.partition_of(member)
             for members in db.coordinator.read(reads) for member in members}
 
 
@@ -86,7 +85,7 @@ def test_a_record_that_does_not_decode_keeps_its_hints(db):
     partition = keyspace.partition(db.name, "s", "u")
     db.store.execute([base.command(
         b"HSET", partition.key, table.field((1,)), bytes(8) + b"\xc1")])
-    db._housekeeper.check_hints(_queued(db))
+    db._housekeeper.check_indexes(_queued(db))
     assert [len(hints(db, "instances", HOST, host))
             for host in ("a", "b")] == [1, 2]
 
@@ -100,7 +99,7 @@ def test_a_late_check_does_not_touch_what_came_later(db):
     databases.delete(db, "instances", (1,))
     databases.insert(db, "instances", {"id": 1, "uuid": "u", "host": "a"})
     for _ in range(2):
-        db._housekeeper.check_hints(checks)
+        db._housekeeper.check_indexes(checks)
     found, = databases.load(databases.another(db), access.ByIndex(
         "instances", ("host",), (("a",),)))
     assert len(found) == 1
@@ -118,11 +117,11 @@ def test_hints_that_are_checked_after_their_floor_went_go(db):
         [[(partition.key, "s", [], snapshot.floor)]])
     queued = _queued(db)
     # What the insert itself checks is of no help to others' hints.
-    db._housekeeper.check_hints([
+    db._housekeeper.check_indexes([
         [(*where, [[slot, prefix, b""] for slot, prefix, _ in slots])
          for *where, slots in checks] for checks in queued])
     assert hints(db, "instances", HOST, "a")
-    db._housekeeper.check_hints(
+    db._housekeeper.check_indexes(
         [checks for checks in _queued(db) if checks not in queued])
     assert hints(db, "instances", HOST, "a") == []
     assert hints(db, "instances", HOST, "b") == []
@@ -179,11 +178,11 @@ def test_a_check_that_is_held_up_leaves_a_row_that_came_back(
     def stop(wanted):
         found = read(wanted)
         databases.update(other, "instances", (1,), host="a")
-        other._housekeeper.check_hints(checks)
+        other._housekeeper.check_indexes(checks)
         return found
 
     monkeypatch.setattr(slow._housekeeper, "_read", stop)
-    slow._housekeeper.check_hints(checks)
+    slow._housekeeper.check_indexes(checks)
     found, = databases.load(databases.another(db), access.ByIndex(
         "instances", ("host",), (("a",),)))
     assert len(found) == 1
@@ -218,18 +217,18 @@ def test_a_check_that_is_held_up_leaves_a_row_that_made_the_same_move(
         found = read(wanted)
         databases.update(db, "instances", (1,), host="a")
         assert len(hints(db, "instances", HOST, "a")) == 2
-        other._housekeeper.check_hints(
+        other._housekeeper.check_indexes(
             [checks for checks in _queued(db) if checks not in failed])
         return found
 
     monkeypatch.setattr(slow._housekeeper, "_read", stop)
-    slow._housekeeper.check_hints(failed)
+    slow._housekeeper.check_indexes(failed)
     assert len(hints(db, "instances", HOST, "a")) == 1
     found, = databases.load(databases.another(db), access.ByIndex(
         "instances", ("host",), (("a",),)))
     assert len(found) == 1
     # Nor do both checks at once remove both, or anything for good.
-    db._housekeeper.check_hints(_queued(db))
+    db._housekeeper.check_indexes(_queued(db))
     assert len(hints(db, "instances", HOST, "a")) == 1
 
 
@@ -237,10 +236,9 @@ def test_hints_of_one_version_go_when_the_row_leaves(db):
     databases.insert(db, "instances", {"uuid": "u", "host": "a"})
     member, = hints(db, "instances", HOST, "a")
     table = db.schema.tables["instances"]
-    slot, = [key for key in indexing.slot_keys(
-        db.name, table, table.index(HOST), "a")
-        if db.store.execute([base.command(b"ZSCORE", key, member)])[0]
-        is not None]
+    slot, = [key for key in table.index(HOST).bucket_keys(db.name, "a")
+             if db.store.execute([base.command(b"ZSCORE", key, member)])[0]
+             is not None]
     db.store.execute([base.command(b"ZADD", slot, 0, member[:-4] + b"same")])
     databases.tidy(db)
     assert len(hints(db, "instances", HOST, "a")) == 2
@@ -310,7 +308,7 @@ def entries(db):
     """Return the number of entries in the directory of servers."""
     return sum(map(len, db.coordinator.read([
         reading.HintRead(key, b"-", b"+")
-        for key in indexing.directory_keys(db.name, "s")])))
+        for key in directory.bucket_keys(db.name, "s")])))
 
 
 def test_a_partition_is_listed_once(db):
@@ -355,7 +353,7 @@ def test_a_late_look_does_not_hide_a_partition_that_is_listed_once(db):
     databases.delete(db, "tags", ("u", "1"))
     before = db.coordinator.read([
         reading.HintRead(key, b"-", b"+")
-        for key in indexing.directory_keys(db.name, "s")])
+        for key in directory.bucket_keys(db.name, "s")])
     late = [[(partition.key, "s", sum(before, []), 0)]]
     for number in range(3):
         databases.insert(db, "tags", {"resource_id": "u",

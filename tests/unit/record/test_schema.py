@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 import pytest
 
 from nova_kvs import exceptions
+from nova_kvs.record.indexes import unique_key
 from nova_kvs.record import partition_rules
 from nova_kvs.record import schema
 
@@ -57,7 +58,7 @@ def test_a_table_is_read_from_its_ddl():
     assert table.kind == "t"
     assert table.partition_column is None
     assert table.uniques == (
-        schema.Unique("host+n", ("host", "n"), True),)
+        unique_key.UniqueKey("services", "host+n", ("host", "n"), True),)
     assert [index.columns for index in table.indexes] == [
         ("host", "n"), ("other",)]
     assert table.cheap_columns() == {

@@ -6,8 +6,7 @@ import pytest
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import access
-from nova_kvs.record import index as indexing
-from nova_kvs.record import marks
+from nova_kvs.record.indexes import covering_index
 from nova_kvs.txn import reading
 from tests.unit.record import databases
 
@@ -43,7 +42,7 @@ def server(number, **values):
 
 def flush(db):
     """Send what waits for a commit."""
-    send(db, db.take_covers())
+    send(db, db.take_included())
 
 
 def send(db, entries):
@@ -79,8 +78,8 @@ def change(db, key, **values):
 def marks_of(db, index, value):
     """Return the marks in one slot, and the members of its covers."""
     table = db.schema.tables["instances"]
-    slot, = indexing.slot_keys(
-        db.name, table, table.index(index + "+deleted+created_at+id"), value)
+    slot, = table.index(
+        index + "+deleted+created_at+id").bucket_keys(db.name, value)
     found, covers = db.coordinator.read([
         reading.MarksRead(keyspace.marks_key(slot)),
         reading.CoversRead(keyspace.covers_key(slot))])
@@ -104,15 +103,15 @@ def test_covers_answer_in_one_trip(db):
 
 def test_covers_stay_decoded(db, monkeypatch):
     databases.insert(db, "instances", *map(server, range(1, 4)))
-    covered = db.schema.tables["instances"].covered
-    read = covered.read
+    covered = db.schema.tables["instances"].included
+    read = covered.decode
     decoded = []
 
     def counting(cover, member):
         decoded.append(cover)
         return read(cover, member)
 
-    monkeypatch.setattr(covered, "read", counting)
+    monkeypatch.setattr(covered, "decode", counting)
     # Databases with the same schema share them.
     monkeypatch.setattr(covered, "_decoded", {})
     flush(db)
@@ -124,7 +123,7 @@ def test_covers_stay_decoded(db, monkeypatch):
     flush(db)
     assert found(db)["u1"] == (8, False) and len(decoded) == 4
     # There is a bound.
-    monkeypatch.setattr(marks, "DECODED", 3)
+    monkeypatch.setattr(covering_index, "DECODED", 3)
     change(db, 2, vcpus=9)
     found(db)
     flush(db)
@@ -134,7 +133,7 @@ def test_covers_stay_decoded(db, monkeypatch):
 
 def test_readers_write_covers_that_got_lost(db):
     databases.insert(db, "instances", *map(server, range(3)))
-    db.take_covers()
+    db.take_included()
     assert read_records(db) == 3
     # They wait for any commit that sends something else, too.
     databases.insert(db, "instances", server(9, project_id="other"))
@@ -144,7 +143,7 @@ def test_readers_write_covers_that_got_lost(db):
 def test_covers_do_not_wait_for_long(db):
     db.grace_ms = 0
     databases.insert(db, "instances", server(1))
-    assert db.take_covers() == []
+    assert db.take_included() == []
 
 
 @pytest.mark.parametrize("values, state", [
@@ -255,7 +254,7 @@ def test_a_late_cover_is_not_believed(db):
     assert found(db) == {"u1": (2, False)}
     flush(db)
     databases.insert(db, "instances", server(2))
-    late = db.take_covers()
+    late = db.take_included()
     change(db, 2, vcpus=5)
     send(db, late)
     assert found(db) == {"u1": (2, False), "u2": (5, False)}
@@ -269,8 +268,9 @@ def test_a_mark_is_never_lowered(db):
     (member, version), = before.items()
     assert after == {member: version + 1}
     table = db.schema.tables["instances"]
-    slot, = indexing.slot_keys(db.name, table, table.marked[1], "h")
-    send(db, [marks.raising(marks.Mark(slot, member), int(version))])
+    slot, = table.covering_indexes[1].bucket_keys(db.name, "h")
+    send(db, [covering_index.raising(
+        covering_index.Place(slot, member), int(version))])
     assert marks_of(db, "host", "h")[0] == after
 
 
@@ -315,12 +315,12 @@ def test_housekeeping_leaves_a_mark_that_was_raised_meanwhile(db):
     databases.insert(db, "instances", server(1))
     (member, version), = marks_of(db, "host", "h")[0].items()
     table = db.schema.tables["instances"]
-    slot, = indexing.slot_keys(db.name, table, table.marked[1], "h")
-    mark = marks.Mark(slot, member)
-    send(db, [marks.raising(mark, 5)])
-    db.store.batch([marks.dropping(mark, 4)])
+    slot, = table.covering_indexes[1].bucket_keys(db.name, "h")
+    mark = covering_index.Place(slot, member)
+    send(db, [covering_index.raising(mark, 5)])
+    db.store.batch([covering_index.dropping(mark, 4)])
     assert marks_of(db, "host", "h")[0] == {member: 5.0}
-    db.store.batch([marks.dropping(mark, 5)])
+    db.store.batch([covering_index.dropping(mark, 5)])
     assert marks_of(db, "host", "h")[0] == {}
     # Without a mark there is no telling.
     assert read_records(db) == 1
@@ -342,12 +342,13 @@ def test_damage_is_told(db):
     databases.insert(db, "instances", server(1))
     flush(db)
     table = db.schema.tables["instances"]
-    slot, = indexing.slot_keys(db.name, table, table.marked[1], "h")
+    slot, = table.covering_indexes[1].bucket_keys(db.name, "h")
     (member, _), = marks_of(db, "host", "h")[0].items()
     good, = db.coordinator.read([
         reading.CoversRead(keyspace.covers_key(slot))])
     for cover in (b"short", good[member][:-1], good[member] + b"x"):
-        send(db, [marks.covering(marks.Mark(slot, member), cover)])
+        send(db, [covering_index.including(
+            covering_index.Place(slot, member), cover)])
         with pytest.raises(exceptions.CorruptRecordError):
             found(db, "host", "h")
 
@@ -383,7 +384,7 @@ def test_covers_never_tell_anything_else_than_records(db, seed):
                     {"vm_state": "active"}, {"host": rand.choice("hi")},
                     {"project_id": rand.choice("pq")}, {"deleted": key},
                     {"deleted": 0}, {"progress": step}]))
-        waiting = used.take_covers()
+        waiting = used.take_included()
         rand.shuffle(waiting)
         send(used, waiting[:rand.randrange(4)])
         if rand.random() < 0.1:

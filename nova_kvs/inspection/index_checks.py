@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what is kept across partitions: hints and directories."""
+"""Checks of what is kept across partitions: global indexes, directories."""
 
 import os
 import struct
@@ -7,7 +7,9 @@ import struct
 from nova_kvs.inspection import checks
 from nova_kvs import keyspace
 from nova_kvs.record import housekeeping
-from nova_kvs.record import index as indexing
+from nova_kvs.record.indexes import base as index_base
+from nova_kvs.record.indexes import directory
+from nova_kvs.record.indexes import global_index
 from nova_kvs.store import base
 from nova_kvs.txn import entry
 from nova_kvs.txn import reading
@@ -22,33 +24,33 @@ def _exactly(key, member):
 
 def _beginning(key, prefix):
     return reading.HintRead(
-        key, b"[" + prefix, b"(" + prefix + indexing.AFTER_TAIL, _ENOUGH)
+        key, b"[" + prefix, b"(" + prefix + index_base.AFTER_TAIL, _ENOUGH)
 
 
 def _add(context, entries):
     context.store.batch([added.item() for added in entries])
 
 
-class HintNeeded(checks.Check):
-    """A record must have its hints."""
+class GlobalEntryNeeded(checks.Check):
+    """A record must have its entries in global indexes."""
 
-    def __init__(self, hint, partition, field):
-        self._hint = hint
+    def __init__(self, entry, partition, field):
+        self._entry = entry
         self._partition = partition
         self._field = field
 
     def reads(self, context):
-        return [_beginning(self._hint.key, self._hint.prefix),
+        return [_beginning(self._entry.key, self._entry.prefix),
                 checks.CellsRead(self._partition, (self._field,))]
 
     def verdict(self, context, results):
         members, snapshot = results
-        length = len(self._hint.prefix) + indexing.MEMBER_TAIL_BYTES
+        length = len(self._entry.prefix) + global_index.TAIL_BYTES
         if any(len(member) == length for member in members):
             return None
         cell = snapshot.cells.get(self._field)
         table, row = context.row(self._field, cell)
-        if table is None or self._hint not in context.hints(
+        if table is None or self._entry not in context.global_entries(
                 table, row, self._partition, self._field):
             return None
         return checks.Fault("hint-missing", cell.version)
@@ -56,39 +58,39 @@ class HintNeeded(checks.Check):
     def describe(self):
         return {"partition": checks.text(self._partition.key),
                 "field": checks.text(self._field),
-                "index": checks.text(self._hint.key)}
+                "index": checks.text(self._entry.key)}
 
     def repair(self, context, fault):
-        """Add the hint, and a check of it, as a commit does."""
-        stored = indexing.member(
-            self._hint, fault.state, os.urandom(indexing.NONCE_BYTES))
+        """Add the entry, and a check of it, as a commit does."""
+        stored = global_index.member(
+            self._entry, fault.state, os.urandom(index_base.NONCE_BYTES))
         table = context.table_of(self._field)
         _add(context, [
-            entry.Entry(self._hint.key, stored),
+            entry.Entry(self._entry.key, stored),
             *housekeeping.entries(context.database, [
                 (table.name, self._partition.key, self._field,
-                 [(*self._hint, stored)])], {})])
+                 [(*self._entry, stored)])], {})])
         return True
 
 
-class HintHeld(checks.Check):
-    """A hint must name a record with its values.
+class GlobalEntryHeld(checks.Check):
+    """An entry of a global index must name a record with its values.
 
-    :raises ValueError: if the member is not made like a hint.
+    :raises ValueError: if the member is not made like an entry.
     """
 
     def __init__(self, key, member, prefix_of_keys):
         self._key = key
         self._member = member
-        self._prefix = member[:-indexing.MEMBER_TAIL_BYTES]
+        self._prefix = member[:-global_index.TAIL_BYTES]
         try:
-            self._partition = indexing.partition_of(member)
-            self._field = indexing.field_of(member)
+            self._partition = global_index.partition_of(member)
+            self._field = global_index.field_of(member)
         except struct.error as error:
-            raise ValueError("not a hint") from error
+            raise ValueError("not an index entry") from error
         if not self._partition.key.startswith(prefix_of_keys) or (
                 self._field[:1] != keyspace.RECORD):
-            raise ValueError("not a hint")
+            raise ValueError("not an index entry")
 
     def reads(self, context):
         return [_exactly(self._key, self._member),
@@ -102,8 +104,9 @@ class HintHeld(checks.Check):
         if cell is None:
             return checks.Fault("hint-dangling")
         table, row = context.row(self._field, cell)
-        if table is None or (self._key, self._prefix) in context.hints(
-                table, row, self._partition, self._field):
+        if table is None or (self._key, self._prefix) in (
+                context.global_entries(
+                    table, row, self._partition, self._field)):
             return None
         return checks.Fault("hint-stale", cell.version)
 
@@ -116,9 +119,9 @@ class HintHeld(checks.Check):
         return self._key, self._prefix
 
     def repair(self, context, fault):
-        """Do what housekeeping does with a hint that is due."""
+        """Do what housekeeping does with an entry that is due."""
         table = context.table_of(self._field)
-        context.housekeeper.check_hints([[(
+        context.housekeeper.check_indexes([[(
             table.name if table else "", self._partition.key, self._field,
             [(self._key, self._prefix, self._member)])]])
         return True
@@ -160,7 +163,7 @@ class DirectoryNeeded(checks.Check):
         self._field = field
 
     def _key(self, context):
-        return indexing.directory_key_of(
+        return directory.key_of(
             context.name, self._kind, self._partition)
 
     def reads(self, context):
@@ -169,7 +172,7 @@ class DirectoryNeeded(checks.Check):
 
     def verdict(self, context, results):
         members, snapshot = results
-        length = len(self._partition.key) + indexing.NONCE_BYTES
+        length = len(self._partition.key) + index_base.NONCE_BYTES
         cell = snapshot.cells.get(self._field)
         if cell is None or any(len(member) == length for member in members):
             return None
@@ -182,8 +185,8 @@ class DirectoryNeeded(checks.Check):
         """List it, and check later whether it is empty by then."""
         key = self._key(context)
         _add(context, [
-            entry.Entry(key, indexing.directory_member(
-                self._partition, os.urandom(indexing.NONCE_BYTES))),
+            entry.Entry(key, directory.member(
+                self._partition, os.urandom(index_base.NONCE_BYTES))),
             *housekeeping.entries(
                 context.database, [], {self._partition: self._kind})])
         return True
@@ -204,7 +207,7 @@ class DirectoryHeld(checks.Check):
         self._key = key
         self._kind = kind
         self._member = member
-        self._partition = indexing.listed_partition(member)
+        self._partition = directory.partition_of(member)
 
     def reads(self, context):
         key = self._partition.key

@@ -4,7 +4,7 @@
 import pytest
 
 from nova_kvs.record import access
-from nova_kvs.record import hinted
+from nova_kvs.record.indexes import global_index
 from tests.unit.record import databases
 
 DDL = (
@@ -98,15 +98,16 @@ def test_what_was_read_is_not_read_again(db):
 
 def test_many_are_not_remembered(db):
     used(db)
-    insert(db, *[(1, number) for number in range(hinted.LARGEST_SLICE)])
+    insert(db, *[(1, number)
+                 for number in range(global_index.LARGEST_REMEMBERED)])
     assert used(db)[1] == [2]
-    assert db.hinted == {}
+    assert db.remembered_entries == {}
 
 
 def test_memory_is_bounded(db, monkeypatch):
-    monkeypatch.setattr(hinted, "SLICES", 4)
-    db.hinted.update((number, ((), ())) for number in range(9))
+    monkeypatch.setattr(global_index, "REMEMBERED_READS", 4)
+    db.remembered_entries.update((number, ((), ())) for number in range(9))
     used(db)
-    assert len(db.hinted) == 9
+    assert len(db.remembered_entries) == 9
     used(db)
-    assert len(db.hinted) < 9
+    assert len(db.remembered_entries) < 9
