@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import sys
@@ -21,6 +22,8 @@ from tests.nova import table
 
 PROGRESS_INTERVAL_S = 10
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+#: A new one for each run, unless the environment tells it, as tox does.
+HASH_SEED = os.environ.get('PYTHONHASHSEED') or str(random.randrange(2 ** 32))
 
 
 def _parse(arguments):
@@ -103,7 +106,8 @@ class Run:
              '--url', self._url,
              '--native', self.options.native,
              *(['--mixed-cells'] if self.options.mixed_cells else [])],
-            [self.tree, REPOSITORY], not self.options.threading, self._log)
+            [self.tree, REPOSITORY], not self.options.threading, HASH_SEED,
+            self._log)
 
     def listing(self):
         """List the tests of the suite by module."""
@@ -176,6 +180,7 @@ def main(arguments=None):
     excluded = report.exclusions(
         options.native == 'on' and options.backend != 'sqlite')
     started = time.monotonic()
+    print(f'PYTHONHASHSEED={HASH_SEED}')
     try:
         name, outcomes = _run(options, options.backend, wanted)
     except KeyboardInterrupt:

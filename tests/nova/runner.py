@@ -28,7 +28,6 @@ TEST_ENVIRONMENT = {
     'OS_STDERR_CAPTURE': '1',
     'OS_TEST_TIMEOUT': '160',
     'PYTHONDONTWRITEBYTECODE': '1',
-    'PYTHONHASHSEED': '0',
 }
 
 
@@ -50,13 +49,15 @@ class Worker:
     :param arguments: command line of ``tests.nova.worker``.
     :param path: directories for the import path, first wins.
     :param eventlet: whether Nova runs on eventlet or on native threads.
+    :param hash_seed: PYTHONHASHSEED.
     :param log: file that takes what tests print.
     """
 
-    def __init__(self, arguments, path, eventlet, log):
+    def __init__(self, arguments, path, eventlet, hash_seed, log):
         environment = dict(os.environ)
         environment.update(TEST_ENVIRONMENT)
         environment['PYTHONPATH'] = os.pathsep.join(map(str, path))
+        environment['PYTHONHASHSEED'] = hash_seed
         environment['OS_NOVA_DISABLE_EVENTLET_PATCHING'] = str(not eventlet)
         #: On what the worker's engines were made: scheme -> number.
         self.engines = {}
