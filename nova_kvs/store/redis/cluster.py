@@ -26,6 +26,9 @@ _RELOAD_INTERVAL_S = 0.1
 #: A moved slot is put right from the redirection itself; the rest of the
 #: topology is then asked for at most this often.
 _MOVED_INTERVAL_S = 1.0
+#: Told instead of a name where ``cluster-preferred-endpoint-type`` is
+#: ``hostname`` and a node has no ``cluster-announce-hostname``.
+_UNNAMED = "?"
 
 
 class Topology:
@@ -122,6 +125,8 @@ class ClusterStore(remote.RemoteStore):
         return asked
 
     def _redirected(self, error, node):
+        if error.host == _UNNAMED:
+            raise _unnamed(error.port, node.address)
         return self._node((error.host or node.address[0], error.port))
 
     def _reload(self, interval_s, deadline, failed):
@@ -181,6 +186,8 @@ class ClusterStore(remote.RemoteStore):
         topology = Topology()
         addresses = set()
         for first, last, *entries in ranges:
+            if entries and entries[0][0] == _UNNAMED.encode():
+                raise _unnamed(entries[0][1], asked)
             nodes = [address for address in (
                 _address(entry, asked[0]) for entry in entries) if address]
             if not nodes:
@@ -238,4 +245,16 @@ def _address(entry, asked_host):
     An empty host means the one that was asked, ``?`` that it is not known.
     """
     host = entry[0].decode() if entry[0] else asked_host
-    return None if host == "?" else (host, entry[1])
+    return None if host == _UNNAMED else (host, entry[1])
+
+
+def _unnamed(port, asked):
+    """Return the error about a node that nobody can connect to.
+
+    :param asked: address of the node that told of it.
+    """
+    return exceptions.ConfigurationError(
+        "a node of the Redis Cluster announces no host name, only '?': set "
+        "cluster-announce-hostname on that node (CONFIG SET and redis.conf), "
+        "or cluster-preferred-endpoint-type to ip on all nodes",
+        port=port, told_by="%s:%d" % asked)

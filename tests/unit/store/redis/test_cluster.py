@@ -108,6 +108,21 @@ def test_a_node_of_unknown_address_is_left_out():
     assert store.route(GET) == {("a", 1): [0]}
 
 
+def test_a_master_without_a_name_is_a_fault_of_the_configuration():
+    store = Cluster(a=_ranges(b"a", b"?"))
+    with pytest.raises(exceptions.ConfigurationError) as caught:
+        store.batch([GET])
+    assert "cluster-announce-hostname" in str(caught.value)
+    assert "told_by=a:1" in str(caught.value)
+
+
+def test_so_is_one_that_a_redirection_names():
+    store = Cluster(a=_ranges(b"a"))
+    store.route(GET)
+    with pytest.raises(exceptions.ConfigurationError, match="announces no"):
+        store.learn(redis_exceptions.MovedError("%d ?:2" % SLOT))
+
+
 def test_a_slot_that_nobody_has_is_asked_for_anywhere():
     assert Cluster(a=[[SLOT + 1, SLOT + 1, [b"b", 1, b"id"]]]).route(
         GET) == {("a", 1): [0]}
