@@ -43,6 +43,8 @@ SHADOW_TABLE_PREFIX = Name("nova.db.main.api", "_SHADOW_TABLE_PREFIX")
 
 # Placement ----------------------------------------------------------------
 
+ADD_TRAITS = Name("placement.objects.resource_provider",
+                  "_add_traits_to_provider")
 BASE_EXCEPTION = Name("placement.exception", "_BaseException")
 
 # oslo.db ----------------------------------------------------------------

@@ -39,6 +39,20 @@ def instance_info_cache_get(s, context, instance_uuid):
                    **_scope(context))
 
 
+def _refuse_orphan(s, table, uuid):
+    """Raise as a foreign key does, if there is no row of a server.
+
+    Nova tells by it that it saves a server in a cell that does not have it.
+    The server's partition is read already.
+
+    :raises oslo_db.exception.DBReferenceError: of the key instance_uuid.
+    """
+    if s.first(joins.INSTANCES, uuid=uuid) is None:
+        raise db_exc.DBReferenceError(
+            table.name, "%s_instance_uuid_fkey" % table.name,
+            "instance_uuid", joins.INSTANCES.name)
+
+
 @native.main_writer(require_context=True)
 def instance_info_cache_update(s, context, instance_uuid, values):
     """Update an instance info cache record in the table."""
@@ -52,6 +66,7 @@ def instance_info_cache_update(s, context, instance_uuid, values):
         s.update(row, values)
     else:
         # Somebody blew it away: make it again.
+        _refuse_orphan(s, INFO_CACHES, instance_uuid)
         values["instance_uuid"] = instance_uuid
         row = s.insert(INFO_CACHES, values)
     try:
@@ -82,6 +97,7 @@ def instance_extra_update_by_uuid(s, context, instance_uuid, updates):
     found = s.all(EXTRA, instance_uuid=instance_uuid, **_scope(context))
     if found:
         return s.update_all(found, updates)
+    _refuse_orphan(s, EXTRA, instance_uuid)
     values = copy.copy(updates)
     values["instance_uuid"] = instance_uuid
     s.insert(EXTRA, values)

@@ -33,8 +33,10 @@ import logging
 import sys
 
 from oslo_db import exception as db_exception
+import sqlalchemy
 
 from nova_kvs.compatibility import private
+from nova_kvs.dialect import dbapi
 from nova_kvs import exceptions
 from nova_kvs.record import database as databases
 from nova_kvs.txn import retry
@@ -47,6 +49,8 @@ ATTEMPTS = 20
 #: that after a deadlock, and expects no duplicate at its commit.
 FILLED_AT_START = frozenset(("traits", "resource_classes"))
 _MODULE = "placement.handler"
+_PROVIDERS = "placement.objects.resource_provider"
+_TRAITS = sqlalchemy.table("traits", sqlalchemy.column("id"))
 _READING = frozenset(("GET", "HEAD"))
 _ALLOCATIONS = "/allocations/"
 
@@ -126,6 +130,31 @@ def replayed(dispatch, attempts=ATTEMPTS, sleep=None, refusals=()):
     return dispatch_again
 
 
+def _keeping_traits(add):
+    """Return a function that adds no trait which is not there any more.
+
+    MySQL's foreign key would refuse it. A trait that is deleted from now on
+    makes the commit fail, since its row is locked.
+
+    :param add: as ``resource_provider._add_traits_to_provider``.
+    """
+    @functools.wraps(add)
+    def add_present(context, provider_id, trait_ids):
+        session = context.session
+        if session.get_bind().dialect.name == "kvs":
+            found = session.execute(sqlalchemy.select(_TRAITS.c.id).where(
+                _TRAITS.c.id.in_(list(trait_ids))).with_for_update())
+            if len(found.all()) < len(trait_ids):
+                # Dispatched again, the request finds that out by itself.
+                raise db_exception.DBDeadlock(sqlalchemy.exc.OperationalError(
+                    "", {}, dbapi.translate(
+                        exceptions.ConflictError(table=_TRAITS.name))))
+        return add(context, provider_id, trait_ids)
+
+    add_present.kvs_keeps_traits = True
+    return add_present
+
+
 def register():
     """Have Placement's API, if this process runs it, answer again."""
     handler = sys.modules.get(_MODULE)
@@ -134,3 +163,7 @@ def register():
             handler.webob.exc.HTTPError, getattr(
                 handler.exception, private.BASE_EXCEPTION,
                 handler.webob.exc.HTTPError)))
+    providers = sys.modules.get(_PROVIDERS)
+    add = getattr(providers, private.ADD_TRAITS, None)
+    if callable(add) and not hasattr(add, "kvs_keeps_traits"):
+        setattr(providers, private.ADD_TRAITS, _keeping_traits(add))
