@@ -158,7 +158,7 @@ class Attempts:
             read, reply = error.read, error.reply
         # Whatever a function raises may be due to what is out of date.
         except Exception as error:
-            if guessing.transaction.guess is None or isinstance(
+            if not guessing.transaction.is_speculative() or isinstance(
                     error, exceptions.StoreUnavailableError):
                 raise
         again = session.Session(self._kvs, spare=guessing.ids)

@@ -350,7 +350,7 @@ class Session:
         for record, stored, changed in self._dirty.values():
             self.transaction.update(record, stored, changed)
         # The versions of what is written are all that matters.
-        self.transaction.unverified.clear()
+        self.transaction.trust_reads()
         bound = [found._replace(equal=self.bind_equal(found))
                  for found in finds]
         try:

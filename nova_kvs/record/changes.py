@@ -56,6 +56,7 @@ class Changes:
         self._database = tx.database
         self._views = tx.views
         self._are_listed = tx.has_read_lately()
+        self._listed = tx.listed
         self._home = tx.table_partition
         self._floors = floors
         self._unique_versions = unique_versions
@@ -160,8 +161,10 @@ class Changes:
             values = unique.values(row)
             if values is not None:
                 self._put_unique(unique, values, partition, field)
-        if not at_home and (view is None or not view.has_records()
-                            or not self._are_listed):
+        is_listed = self._are_listed and (
+            partition in self._listed
+            or view is not None and view.has_records())
+        if not at_home and not is_listed:
             self._list(partition, table.kind)
 
     def _list(self, partition, kind):

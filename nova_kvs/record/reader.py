@@ -67,6 +67,8 @@ class Reader:
         self.scanned = set()
         #: Read -> its result, of what the commit is to compare.
         self.unverified = {}
+        #: Partitions that the directory is known to list.
+        self.listed = set()
         #: time.monotonic() of the first read, None before.
         self.read_at = None
 

@@ -171,6 +171,16 @@ class RecordTransaction(reader.Reader):
             if now != list(self.unverified.values()):
                 raise exceptions.OutdatedError()
 
+    def is_speculative(self):
+        """Tell whether it rests on what only a commit can prove."""
+        return self.guess is not None
+
+    def trust_reads(self):
+        """Let the commit compare what is written or locked, and nothing else
+        that was read of replicas.
+        """
+        self.unverified.clear()
+
     def rollback(self):
         """Forget everything."""
         self.guess = None

@@ -13,7 +13,6 @@ from nova_kvs.record import access
 from nova_kvs.record import codec
 from nova_kvs.record.indexes import directory
 from nova_kvs.record import partition_rules
-from nova_kvs.record import view
 from nova_kvs.store import base
 from nova_kvs.transfer import agreement
 from nova_kvs.txn import reading
@@ -25,18 +24,6 @@ PATIENCE_S = 60
 PAUSE_S = 0.5
 #: Keys removed in one round trip.
 CHUNK = 500
-
-
-class _ListedView(view.View):
-    """A partition that is known to hold records and to be listed.
-
-    A transaction that has not read it would list it once more.
-    """
-
-    __slots__ = ()
-
-    def has_records(self):
-        return True
 
 
 def _asking(name, partition, *args):
@@ -76,9 +63,8 @@ class Target:
             # Nothing that belongs to them was copied yet: no need to look.
             database.fresh_ids.update(
                 (name, row[table.auto_id]) for row in rows)
-        for partition in self._listed(tx, table, rows):
-            tx.views[partition] = _ListedView(
-                partition, tx.locators)
+        # A transaction that has not read them would list them once more.
+        tx.listed.update(self._listed(tx, table, rows))
         for row in rows:
             tx.insert(name, row)
         tx.commit()
