@@ -103,16 +103,6 @@ class DuplicateKeyError(KVSError):
     message = "a record with this unique key exists"
 
 
-class ForeignKeyError(KVSError):
-    """A referenced parent is missing.
-
-    :ivar table: :ivar constraint: :ivar key: :ivar key_table: as in
-        ``oslo_db.exception.DBReferenceError``.
-    """
-
-    message = "a referenced record does not exist"
-
-
 class UnsupportedStatementError(KVSError):
     """The dialect cannot run this statement: rewrite it or add support."""
 

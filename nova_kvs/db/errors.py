@@ -6,6 +6,7 @@ import sqlite3
 from oslo_db import exception as db_exc
 
 from nova_kvs import exceptions
+from nova_kvs import translation
 
 #: What ``translate`` is for.
 INTERNAL = (exceptions.KVSError, OverflowError, UnicodeEncodeError)
@@ -25,23 +26,9 @@ def translate(error):
     """
     if isinstance(error, UnicodeEncodeError):
         return db_exc.DBInvalidUnicodeParameter()
-    if isinstance(error, exceptions.ConflictError):
-        return db_exc.DBDeadlock(error)
+    if isinstance(error, OverflowError):
+        return db_exc.DBError(error)
     if isinstance(error, exceptions.DuplicateKeyError):
-        # In SQLite's words, as on the dialect: some look for them.
-        text = "UNIQUE constraint failed: " + ", ".join(
-            "%s.%s" % (error.table, column) for column in error.columns)
-        return db_exc.DBDuplicateEntry(
-            inner_exception=sqlite3.IntegrityError(text),
-            columns=list(error.columns),
-            value=",".join(str(value) for value in error.values))
-    if isinstance(error, exceptions.ForeignKeyError):
-        return db_exc.DBReferenceError(
-            error.table, error.constraint, error.key, error.key_table,
-            inner_exception=error)
-    if isinstance(error, (exceptions.StoreUnavailableError,
-                          exceptions.UndeterminedError)):
-        return db_exc.DBConnectionError(error)
-    if isinstance(error, exceptions.UnsupportedStatementError):
-        return db_exc.DBNotSupportedError(error)
-    return db_exc.DBError(error)
+        return translation.oslo_error(
+            error, sqlite3.IntegrityError(translation.text(error)))
+    return translation.oslo_error(error, error)

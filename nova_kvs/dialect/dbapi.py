@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PEP 249 on a workspace: connections, cursors and errors.
+"""PEP 249 on a workspace: connections and cursors.
 
 The error classes are those of ``sqlite3``, which raises most of them; what
-nova-kvs raises itself becomes a subclass with the cause's attributes.
+nova-kvs raises itself is in ``nova_kvs.translation``.
 """
 
 import datetime
@@ -28,6 +28,7 @@ from nova_kvs.dialect import sqltext
 from nova_kvs.dialect import workspace as workspaces
 from nova_kvs import exceptions
 from nova_kvs.record import database as databases
+from nova_kvs import translation
 
 __all__ = [
     "Binary", "Connection", "Cursor", "DataError", "DatabaseError", "Date",
@@ -35,7 +36,7 @@ __all__ = [
     "InternalError", "NotSupportedError", "OperationalError",
     "ProgrammingError", "Time", "TimeFromTicks", "Timestamp",
     "TimestampFromTicks", "Warning", "apilevel", "connect", "paramstyle",
-    "sqlite_version", "sqlite_version_info", "threadsafety", "translate"]
+    "sqlite_version", "sqlite_version_info", "threadsafety"]
 
 apilevel = "2.0"
 paramstyle = "qmark"
@@ -77,78 +78,6 @@ def _reads(sql):
         sqltext.parse(sql).kind == "read")
 
 
-class _KVSMixin:
-    """An error that nova-kvs raised.
-
-    :ivar kvs_error: the nova_kvs.exceptions.KVSError behind it.
-    """
-
-    kvs_error = None
-    #: True if the connection, and the store behind it, is of no use.
-    is_disconnect = False
-
-
-class ConflictOperationalError(_KVSMixin, OperationalError):
-    """Nothing was applied: rerun the transaction."""
-
-
-class ConnectionOperationalError(_KVSMixin, OperationalError):
-    """The store does not answer."""
-
-    is_disconnect = True
-
-
-class KVSOperationalError(_KVSMixin, OperationalError):
-    """The store, or what was configured, is wrong."""
-
-
-class DuplicateIntegrityError(_KVSMixin, IntegrityError):
-    """A unique key is taken."""
-
-
-class ReferenceIntegrityError(_KVSMixin, IntegrityError):
-    """A referenced row is missing."""
-
-
-class KVSInternalError(_KVSMixin, InternalError):
-    """What is stored is not what it should be."""
-
-
-class KVSNotSupportedError(_KVSMixin, NotSupportedError):
-    """The statement cannot be run."""
-
-
-#: What each internal error becomes; the first that fits.
-_CLASSES = (
-    (exceptions.ConflictError, ConflictOperationalError),
-    (exceptions.UndeterminedError, ConnectionOperationalError),
-    (exceptions.StoreUnavailableError, ConnectionOperationalError),
-    (exceptions.DuplicateKeyError, DuplicateIntegrityError),
-    (exceptions.ForeignKeyError, ReferenceIntegrityError),
-    (exceptions.UnsupportedStatementError, KVSNotSupportedError),
-    (exceptions.FormatVersionError, KVSInternalError),
-    (exceptions.CorruptRecordError, KVSInternalError),
-    (exceptions.KVSError, KVSOperationalError),
-)
-
-
-def translate(error):
-    """Return the PEP 249 error for an internal one.
-
-    :param error: nova_kvs.exceptions.KVSError.
-    """
-    kind = next(kind for cause, kind in _CLASSES if isinstance(error, cause))
-    if isinstance(error, exceptions.DuplicateKeyError):
-        # As SQLite says it.
-        text = "UNIQUE constraint failed: " + ", ".join(
-            "%s.%s" % (error.table, column) for column in error.columns)
-    else:
-        text = str(error)
-    translated = kind(text)
-    translated.kvs_error = error
-    return translated
-
-
 def connect(url, **options):
     """Return a Connection.
 
@@ -161,7 +90,7 @@ def connect(url, **options):
     try:
         return Connection(databases.open_database(url, **options))
     except exceptions.KVSError as error:
-        raise translate(error) from error
+        raise translation.dbapi_error(error) from error
 
 
 class Cursor(sqlite3.Cursor):
@@ -214,7 +143,7 @@ class Cursor(sqlite3.Cursor):
         except Error as error:
             cause, space.function_error = space.function_error, None
             if cause is not None:
-                raise translate(cause) from cause
+                raise translation.dbapi_error(cause) from cause
             if isinstance(error, IntegrityError):
                 space.verify()
             raise
@@ -249,12 +178,13 @@ class Connection:
     def commit(self):
         """Commit.
 
-        :raises Error: as ``translate``; the transaction is over then too.
+        :raises Error: as ``translation.dbapi_error``; the transaction is
+            over then too.
         """
         try:
             self.workspace.commit()
         except exceptions.KVSError as error:
-            raise translate(error) from error
+            raise translation.dbapi_error(error) from error
 
     def rollback(self):
         """Roll back. Costs nothing when no transaction is open."""
@@ -308,7 +238,7 @@ class Connection:
             if statement.kind != "read":
                 self._end_statement()
         except exceptions.KVSError as error:
-            raise translate(error) from error
+            raise translation.dbapi_error(error) from error
 
     def run_compiled(self, cursor, context, sql, parameters, many):
         """Run a statement that SQLAlchemy compiled."""
@@ -317,7 +247,7 @@ class Connection:
             space = self.workspace
             plan, values = self._load_planned(context, sql)
         except exceptions.KVSError as error:
-            raise translate(error) from error
+            raise translation.dbapi_error(error) from error
         if plan is None:
             self._run_unplanned(cursor, context.compiled, sql, parameters,
                                 many)
@@ -344,7 +274,7 @@ class Connection:
             if target is not None:
                 self._end_statement()
         except exceptions.KVSError as error:
-            raise translate(error) from error
+            raise translation.dbapi_error(error) from error
 
     def _load_planned(self, context, sql):
         """Load the rows that a compiled statement touches.

@@ -10,6 +10,7 @@ from sqlalchemy import exc
 from nova_kvs.compatibility import private
 from nova_kvs.dialect import placement
 from nova_kvs import exceptions
+from nova_kvs import translation
 
 
 def oslo_error(cause, original):
@@ -18,26 +19,12 @@ def oslo_error(cause, original):
     :param cause: nova_kvs.exceptions.KVSError, or None.
     :param original: what ``inner_exception`` of the result is.
     """
-    if isinstance(cause, exceptions.ConflictError):
+    if cause is None:
+        return None
+    if isinstance(cause, exceptions.DuplicateKeyError) and (
+            cause.table in placement.FILLED_AT_START):
         return exception.DBDeadlock(original)
-    if isinstance(cause, (exceptions.StoreUnavailableError,
-                          exceptions.UndeterminedError)):
-        return exception.DBConnectionError(original)
-    if isinstance(cause, exceptions.DuplicateKeyError):
-        if cause.table in placement.FILLED_AT_START:
-            return exception.DBDeadlock(original)
-        return exception.DBDuplicateEntry(
-            list(cause.columns), original,
-            ",".join(map(str, cause.values)))
-    if isinstance(cause, exceptions.ForeignKeyError):
-        return exception.DBReferenceError(
-            cause.table, cause.constraint, cause.key, cause.key_table,
-            original)
-    if isinstance(cause, exceptions.UnsupportedStatementError):
-        return exception.DBNotSupportedError(original)
-    if cause is not None:
-        return exception.DBError(original)
-    return None
+    return translation.oslo_error(cause, original)
 
 
 def _raise_oslo_error(error, match, engine_name, is_disconnect):

@@ -10,6 +10,7 @@ from nova_kvs.db import errors as native_errors
 from nova_kvs.dialect import dbapi
 from nova_kvs.dialect import errors as dialect_errors
 from nova_kvs import exceptions
+from nova_kvs import translation
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "nova_kvs"
 
@@ -28,7 +29,8 @@ BELOW = {
             "transfer"},
 }
 #: Modules at the top, which every layer may use.
-COMMON = {"conf", "exceptions", "keyspace", "metrics", "regexp"}
+COMMON = {"conf", "exceptions", "keyspace", "metrics", "regexp",
+          "translation"}
 #: Modules of ``db`` that put the native functions and the dialect together.
 JOINTS = {"db/api.py", "db/dispatch.py"}
 
@@ -110,7 +112,6 @@ MAPPING = {
         ("OperationalError", "DBConnectionError"),
     exceptions.StoreReplyError: ("OperationalError", "DBError"),
     exceptions.DuplicateKeyError: ("IntegrityError", "DBDuplicateEntry"),
-    exceptions.ForeignKeyError: ("IntegrityError", "DBReferenceError"),
     exceptions.UnsupportedStatementError:
         ("NotSupportedError", "DBNotSupportedError"),
     exceptions.FormatVersionError: ("InternalError", "DBError"),
@@ -126,17 +127,21 @@ def tree(cls):
 
 
 def make(cls):
-    return cls(table="t", columns=("c",), values=("v",), constraint="fk",
-               key="k", key_table="p")
+    return cls(table="t", columns=("c",), values=("v",))
 
 
 def test_every_error_has_a_row_of_the_mapping():
     assert set(tree(exceptions.KVSError)) == set(MAPPING)
 
 
+def test_every_row_of_the_table_is_one_of_the_tree():
+    assert set(translation.TABLE) <= set(MAPPING)
+    assert exceptions.KVSError in translation.TABLE
+
+
 @pytest.mark.parametrize("cls", MAPPING)
 def test_the_dialect_translates_to_pep_249(cls):
-    translated = dbapi.translate(make(cls))
+    translated = translation.dbapi_error(make(cls))
     assert isinstance(translated, getattr(dbapi, MAPPING[cls][0]))
 
 
@@ -150,5 +155,3 @@ def test_both_ways_translate_to_the_same_oslo_error(cls, translate):
     assert type(translated).__name__ == MAPPING[cls][1]
     if cls is exceptions.DuplicateKeyError:
         assert translated.columns == ["c"]
-    if cls is exceptions.ForeignKeyError:
-        assert (translated.table, translated.key) == ("t", "k")

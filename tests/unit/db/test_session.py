@@ -212,8 +212,6 @@ def test_table_that_is_not_there(kvs):
     (exceptions.CorruptRecordError(), db_exc.DBError),
     (exceptions.FormatVersionError(), db_exc.DBError),
     (exceptions.StoreReplyError(), db_exc.DBError),
-    (exceptions.ForeignKeyError(table="t", constraint="c", key="k",
-                                key_table="kt"), db_exc.DBReferenceError),
 ])
 def test_translation(error, expected):
     assert type(errors.translate(error)) is expected

@@ -17,10 +17,10 @@ from stevedore import exception as stevedore_exception
 from nova_kvs import conf
 from nova_kvs.dialect import base as dialects
 from nova_kvs.dialect import dbapi
-from nova_kvs.dialect import errors
 from nova_kvs.dialect import native_api
 from nova_kvs import exceptions
 from nova_kvs.record import database as databases
+from nova_kvs import translation
 from tests import base
 from tests.unit.dialect import tables
 
@@ -408,13 +408,6 @@ def test_what_sqlite_says_is_filtered_as_sqlites():
             connection.exec_driver_sql("SELECT nosuch FROM services")
 
 
-def test_reference_errors_keep_their_key():
-    cause = exceptions.ForeignKeyError(
-        table="t", constraint="c", key="instance_uuid", key_table="instances")
-    found = errors.oslo_error(cause, None)
-    assert (found.table, found.key) == ("t", "instance_uuid")
-
-
 def test_filters_are_registered_once():
     sa.create_engine(base.memory_url())
     before = {kind: list(filters) for kind, filters in
@@ -424,8 +417,9 @@ def test_filters_are_registered_once():
 
 
 def test_every_error_that_is_raised_is_a_dbapi_error():
-    for cause, _kind in dbapi._CLASSES:
-        translated = dbapi.translate(cause(columns=(), table="t", values=()))
+    for cause in translation.TABLE:
+        translated = translation.dbapi_error(
+            cause(columns=(), table="t", values=()))
         assert isinstance(translated, dbapi.Error)
         assert dialects.KVSDialect.is_disconnect(
             None, translated, None, None) is issubclass(

@@ -12,13 +12,14 @@ from nova_kvs.dialect import errors
 from nova_kvs.dialect import placement
 from nova_kvs import exceptions
 from nova_kvs.record import database as databases
+from nova_kvs import translation
 
 ENVIRON = {"REQUEST_METHOD": "PUT", "PATH_INFO": "/allocations/x"}
 
 
 def oslo_error(cause):
     """Return what oslo.db raises for an internal error."""
-    original = dbapi.translate(cause)
+    original = translation.dbapi_error(cause)
     return errors.oslo_error(
         cause, exc.DBAPIError.instance(
             None, None, original, dbapi.Error))
