@@ -10,13 +10,22 @@ from oslo_config import cfg
 GROUP = "nova_kvs"
 CONF = cfg.CONF
 
+_GROUP = cfg.OptGroup(
+    GROUP, title="nova-kvs",
+    help="Databases that Nova and Placement keep in a key/value store: those "
+         "whose connection URL begins with kvs+. All options but users and "
+         "passwords can also stand in the query of one URL, which wins. The "
+         "defaults of the advanced ones fit most clouds.")
+_SINCE = "2026.2"
+
 #: Options that are secret or have another place in a URL.
 NOT_IN_QUERY = frozenset([
-    "user", "password", "sentinel_user", "sentinel_password"])
+    "username", "password", "sentinel_username", "sentinel_password"])
 
 OPTS = [
     cfg.StrOpt(
-        "user",
+        "username",
+        deprecated_name="user",
         help="Redis ACL user, where the connection URL names none. Without "
              "a user, the password is that of Redis's default user."),
     cfg.StrOpt(
@@ -24,7 +33,8 @@ OPTS = [
         secret=True,
         help="Password of the Redis user, where the connection URL has none."),
     cfg.StrOpt(
-        "sentinel_user",
+        "sentinel_username",
+        deprecated_name="sentinel_user",
         help="ACL user of the sentinels, for kvs+sentinel:// URLs."),
     cfg.StrOpt(
         "sentinel_password",
@@ -55,17 +65,20 @@ OPTS = [
              "name or address its nodes announce."),
     cfg.FloatOpt(
         "connect_timeout",
+        advanced=True,
         default=2.0,
         min=0.01,
         help="Longest time, in seconds, to open one connection."),
     cfg.FloatOpt(
         "socket_timeout",
+        advanced=True,
         default=4.0,
         min=0.01,
         help="Longest time, in seconds, to wait for one server's answer "
              "before its connection is given up."),
     cfg.FloatOpt(
         "request_timeout",
+        advanced=True,
         default=8.0,
         min=0.01,
         # The outcome of a transaction, by which a commit that is sent again
@@ -77,6 +90,7 @@ OPTS = [
              "be longer than the cluster needs to promote a replica."),
     cfg.IntOpt(
         "pool_size",
+        advanced=True,
         default=10,
         min=1,
         help="Idle connections that a process keeps to each server. More "
@@ -96,16 +110,15 @@ OPTS = [
                        "functions that write nothing, as long as Redis has "
                        "not told it of a change (client-side caching). That "
                        "may be behind by the time that the news takes, and "
-                       "by a second where the network has failed.")],
+                       "by a second where the network has failed."),
+            ("replica", "Every read that is not part of a commit goes to a "
+                        "replica, and may be behind what the process itself "
+                        "has written: meant for the URL of [database] "
+                        "slave_connection.")],
         help="What answers reads. What a transaction that writes has read of "
              "replicas or from memory is compared with the masters before "
              "its commit. The Redis user needs the command ROLE for "
              "'nearest', HELLO and CLIENT TRACKING for 'memory'."),
-    cfg.BoolOpt(
-        "read_from_replicas",
-        default=False,
-        help="Send reads to replicas. They may be behind what was just "
-             "written: meant for the URL of [database] slave_connection."),
     cfg.IntOpt(
         "commit_replicas",
         default=0,
@@ -116,6 +129,7 @@ OPTS = [
              "replicates asynchronously."),
     cfg.FloatOpt(
         "commit_replicas_timeout",
+        advanced=True,
         default=1.0,
         min=0.001,
         help="Longest time, in seconds, to wait for commit_replicas. When "
@@ -123,29 +137,15 @@ OPTS = [
              "determined."),
     cfg.FloatOpt(
         "transaction_lifetime",
+        advanced=True,
         default=10.0,
         min=1.0,
         help="Time, in seconds, after which a transaction that spans "
              "several partitions counts as abandoned and others roll it "
              "back. Must be the same in every service."),
-    cfg.FloatOpt(
-        "hint_grace",
-        default=60.0,
-        min=2.0,
-        help="Time, in seconds, that entries of an index across partitions "
-             "outlive the value they were made for. Must be longer than "
-             "transaction_lifetime, and should be longer than that and two "
-             "times request_timeout together."),
-    cfg.IntOpt(
-        "id_block_size",
-        default=20,
-        min=1,
-        help="Number of ids of a table that a process takes from the store "
-             "at once; one that uses them up within seconds takes twice as "
-             "many the next time, up to 64 times this number. Ids of one "
-             "block that are not used are lost."),
     cfg.StrOpt(
         "db_api",
+        advanced=True,
         default="kvs",
         help="Implementation of Nova's and Placement's database functions "
              "to put in front of their own, by its name in the entry points "
@@ -153,6 +153,7 @@ OPTS = [
              "in the query of a URL, those that use its database."),
     cfg.BoolOpt(
         "trust_unknown_releases",
+        advanced=True,
         default=False,
         help="Put native functions also in front of those functions of Nova "
              "and Placement that are not the ones of a release that "
@@ -169,21 +170,51 @@ OPTS = [
              "Needs prometheus_client (nova-kvs[prometheus])."),
     cfg.FloatOpt(
         "metrics_interval",
+        advanced=True,
         default=15.0,
         min=0.1,
         help="Time, in seconds, between two writes of a process's file in "
              "metrics_directory."),
+    # Of earlier releases.
+    cfg.BoolOpt(
+        "read_from_replicas",
+        default=False,
+        deprecated_for_removal=True,
+        deprecated_since=_SINCE,
+        deprecated_reason="read_from = replica says the same.",
+        help="The same as read_from = replica."),
+    cfg.FloatOpt(
+        "hint_grace",
+        min=2.0,
+        deprecated_for_removal=True,
+        deprecated_since=_SINCE,
+        deprecated_reason="It follows from transaction_lifetime and "
+                          "request_timeout.",
+        help="Time, in seconds, that entries of a global index outlive the "
+             "value they were made for. By default six times "
+             "transaction_lifetime, and not below transaction_lifetime and "
+             "three times request_timeout together. Must be longer than "
+             "transaction_lifetime."),
+    cfg.IntOpt(
+        "id_block_size",
+        min=1,
+        deprecated_for_removal=True,
+        deprecated_since=_SINCE,
+        deprecated_reason="Blocks of ids grow as they are used.",
+        help="Number of ids of a table that a process takes from the store "
+             "at first."),
 ]
 
 
 def register_opts(conf):
     """Register the group on a configuration object."""
-    conf.register_opts(OPTS, group=GROUP)
+    conf.register_group(_GROUP)
+    conf.register_opts(OPTS, group=_GROUP)
 
 
 def list_opts():
     """Return the options for oslo-config-generator."""
-    return [(GROUP, OPTS)]
+    return [(_GROUP, OPTS)]
 
 
 register_opts(CONF)

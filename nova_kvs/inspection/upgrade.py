@@ -28,7 +28,8 @@ GROUPS = ("database", API_GROUP, PLACEMENT_GROUP)
 _OPTIONS = ("connection", "slave_connection")
 #: What applies to Placement, which keeps its file from a driver: of
 #: [nova_kvs] it has nothing but what its URL says.
-_DEFAULTS = {opt.dest: opt.default for opt in conf.OPTS}
+_DEFAULTS = {opt.dest: opt.default for opt in conf.OPTS
+             if not opt.deprecated_for_removal}
 _CODES = {
     condition.Status.OK: Code.SUCCESS,
     condition.Status.WARNING: Code.WARNING,

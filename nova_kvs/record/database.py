@@ -41,8 +41,9 @@ DECODED = 50000
 #: get lost.
 WAITING_INCLUDED = 1000
 _FRESH_IDS = 10000
-#: A block of ids that lasts shorter than this is followed by one of twice
-#: its size, up to so many times the configured one.
+#: Ids of a table that a process takes at first. A block that lasts shorter
+#: than this is followed by one of twice its size, up to so many times it.
+FIRST_BLOCK = 20
 BUSY_BLOCK_S = 10
 LARGEST_BLOCK = 64
 
@@ -133,7 +134,7 @@ class Database:
         self._replicas = settings.commit_replicas
         #: Whether what only reads may get something else than what the
         #: masters have at that moment.
-        self.reads_near = settings.read_from != "master"
+        self.reads_near = settings.read_from in ("nearest", "memory")
         self._replica_timeout_ms = int(
             settings.commit_replicas_timeout * 1000)
         self.coordinator = coordinator.Coordinator(
@@ -143,7 +144,7 @@ class Database:
             replica_timeout_ms=self._replica_timeout_ms,
             # What is sent last may be repeated for request_timeout.
             entry_life_ms=int(1000 * max(
-                settings.hint_grace - settings.request_timeout,
+                settings.index_grace - settings.request_timeout,
                 settings.transaction_lifetime)),
             one_server=base.Characteristics.PARTITIONED
             not in store.CHARACTERISTICS,
@@ -164,11 +165,11 @@ class Database:
         self.homes = {}
         #: (table's name, id) that were given out to rows others belong to.
         self.fresh_ids = set()
-        self.grace_ms = int(settings.hint_grace * 1000)
+        self.grace_ms = int(settings.index_grace * 1000)
         #: For how long a partition that held a record when it was read is
         #: taken to be listed: it takes two graces to tidy it away.
-        self.listed_s = settings.hint_grace / 2
-        self._block = settings.id_block_size
+        self.listed_s = settings.index_grace / 2
+        self._block = settings.id_block_size or FIRST_BLOCK
         self._ids = {}
         #: Table's name -> (size of the last block, when it was taken).
         self._blocks = {}

@@ -4,6 +4,8 @@
 Invariant: a password is in no ``repr``, ``str`` or error made here.
 """
 
+import functools
+import logging
 import re
 import typing
 from urllib import parse
@@ -19,8 +21,11 @@ SCHEME = "kvs"
 DEFAULT_DRIVER = "redis"
 DEFAULT_PORTS = {"sentinel": 26379}
 DEFAULT_PORT = 6379
+LOG = logging.getLogger(__name__)
+
 _EMBEDDED = "memory"
 _OPTIONS = {opt.dest: opt for opt in conf.OPTS}
+_SECRET = frozenset(opt.dest for opt in conf.OPTS if opt.secret)
 #: Query names that belong to a driver, not to [nova_kvs].
 _DRIVER_QUERY = {"node": ("cluster", "sentinel"), "service": ("sentinel",)}
 _WRONG_HOST = ("the host or port in the connection URL is not valid: write "
@@ -41,8 +46,7 @@ class Settings:
 
     def __repr__(self):
         return "Settings(%s)" % ", ".join(
-            "%s=%r" % (name, "***" if _OPTIONS[name].secret and value
-                       else value)
+            "%s=%r" % (name, "***" if value and name in _SECRET else value)
             for name, value in sorted(self.__dict__.items()))
 
     def key(self):
@@ -87,25 +91,37 @@ class StoreURL(typing.NamedTuple):
             is no option, and for options that contradict each other.
         """
         group = conf.CONF[conf.GROUP]
-        values = {name: getattr(group, name) for name in _OPTIONS}
-        values.update(
-            (name, value) for name, value in self.query.items()
-            if name in _OPTIONS)
-        if self.username:
-            values["user"] = self.username
-        if self.password is not None:
+        values = {}
+        for layer in (
+                {name: getattr(group, name) for name in _OPTIONS},
+                {name: value for name, value in self.query.items()
+                 if name in _OPTIONS},
+                overrides):
+            values.update(layer)
+            if layer.get("read_from_replicas"):
+                values["read_from"] = "replica"
+        if self.username and "username" not in overrides:
+            values["username"] = self.username
+        if self.password is not None and "password" not in overrides:
             values["password"] = self.password
-        for name, value in overrides.items():
+        for name in overrides:
             if name not in _OPTIONS:
                 raise exceptions.ConfigurationError(
                     "nova-kvs has no such option", option=name)
-            values[name] = value
-        if values["hint_grace"] <= values["transaction_lifetime"]:
+        del values["read_from_replicas"]
+        lifetime = values["transaction_lifetime"]
+        grace = values.pop("hint_grace")
+        if grace is None:
+            # Both the index entries and the commit behind them may be
+            # repeated for request_timeout.
+            grace = max(6 * lifetime,
+                        lifetime + 3 * values["request_timeout"])
+        elif grace <= lifetime:
             raise exceptions.ConfigurationError(
                 "hint_grace must be longer than transaction_lifetime, or "
                 "indexes lose entries of transactions that are going on",
-                hint_grace=values["hint_grace"],
-                transaction_lifetime=values["transaction_lifetime"])
+                hint_grace=grace, transaction_lifetime=lifetime)
+        values["index_grace"] = grace
         return Settings(values)
 
 
@@ -238,6 +254,7 @@ def _parse_query(driver, found):
                     set(_OPTIONS) - conf.NOT_IN_QUERY | set(
                         known for known, drivers in _DRIVER_QUERY.items()
                         if driver in drivers))))
+        _warn_of(name)
         try:
             query[name] = _OPTIONS[name].type(values[-1])
         except ValueError as error:
@@ -245,6 +262,15 @@ def _parse_query(driver, found):
                 "an option in the connection URL has a value that is not "
                 "valid", option=name, value=values[-1], cause=error) from None
     return nodes, query
+
+
+@functools.cache
+def _warn_of(name):
+    """Log, once, that an option of a URL's query is about to go."""
+    option = _OPTIONS[name]
+    if option.deprecated_for_removal:
+        LOG.warning("the option %s of a connection URL is deprecated: %s",
+                    name, option.deprecated_reason)
 
 
 def _parse_node(text, driver):

@@ -5,12 +5,15 @@ from oslo_config import cfg
 import pytest
 
 from nova_kvs import conf
+from nova_kvs.store import url
 
 
 def test_options_are_found_by_oslo_config_generator():
     entry_point, = importlib.metadata.entry_points(
         group="oslo.config.opts", name="nova_kvs")
-    assert entry_point.load()() == [("nova_kvs", conf.OPTS)]
+    (group, options), = entry_point.load()()
+    assert (group.name, options) == ("nova_kvs", conf.OPTS)
+    assert group.help
 
 
 @pytest.mark.parametrize("opt", conf.OPTS, ids=lambda opt: opt.dest)
@@ -43,11 +46,32 @@ def test_an_unreachable_store_is_given_up_within_ten_seconds():
             + parser.nova_kvs.connect_timeout) <= 10
 
 
-def test_hint_grace_is_longer_than_a_transaction():
+def test_the_grace_is_longer_than_a_transaction():
+    settings = url.parse_url("kvs+redis://h/x").settings()
+    # Both the index entries and the commit behind them may be repeated that
+    # long.
+    assert settings.index_grace > (
+        settings.transaction_lifetime + 2 * settings.request_timeout)
+
+
+def test_old_names_of_options_work(tmp_path, caplog):
+    path = tmp_path / "nova.conf"
+    path.write_text("[nova_kvs]\nuser = a\nsentinel_user = b\n"
+                    "hint_grace = 70\nid_block_size = 5\n"
+                    "read_from_replicas = true\n")
     parser = cfg.ConfigOpts()
     conf.register_opts(parser)
-    parser([])
+    parser([], default_config_files=[str(path)])
     options = parser.nova_kvs
-    # Both the hints and the commit behind them may be repeated that long.
-    assert options.hint_grace > (
-        options.transaction_lifetime + 2 * options.request_timeout)
+    assert (options.username, options.sentinel_username, options.hint_grace,
+            options.id_block_size, options.read_from_replicas) == (
+        "a", "b", 70, 5, True)
+    for name in "user", "sentinel_user", "hint_grace", "id_block_size":
+        assert '"%s"' % name in caplog.text
+
+
+def test_what_tunes_is_advanced():
+    known = {opt.dest: opt.advanced for opt in conf.OPTS
+             if not opt.deprecated_for_removal}
+    assert known["request_timeout"] and known["transaction_lifetime"]
+    assert not known["username"] and not known["read_from"]

@@ -54,7 +54,7 @@ class ClusterStore(remote.RemoteStore):
         self._topology = None
         self._nodes = {}
         self._reloaded_at = 0.0
-        if self._near is not None or settings.read_from_replicas:
+        if self._near is not None or self._from_replicas:
             self._nothing = nothing.Nothing()
 
     def _node(self, address, replica=False):
@@ -70,9 +70,9 @@ class ClusterStore(remote.RemoteStore):
         topology = self._topology or self._load(deadline)
         masters = topology.masters
         slot = keyspace.slot
-        if len(items) == 1 and not self.settings.read_from_replicas:
+        if len(items) == 1 and not self._from_replicas:
             return {masters[slot(base.key_of(items[0]))]: indexes}
-        from_replicas = self.settings.read_from_replicas and not repeated
+        from_replicas = self._from_replicas and not repeated
         groups = {}
         for index in indexes:
             item = items[index]
@@ -195,7 +195,7 @@ class ClusterStore(remote.RemoteStore):
             addresses.update(nodes)
             count = last + 1 - first
             topology.masters[first:last + 1] = [self._node(nodes[0])] * count
-            if self._near or self.settings.read_from_replicas:
+            if self._near or self._from_replicas:
                 replicas = tuple(
                     self._node(address, True) for address in nodes[1:])
                 for replica in replicas:

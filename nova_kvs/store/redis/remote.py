@@ -55,7 +55,8 @@ class RemoteStore(base.Store):
     def __init__(self, url, settings):
         super().__init__(url, settings)
         self._options = wire.options(
-            settings, settings.user, settings.password)
+            settings, settings.username, settings.password)
+        self._from_replicas = settings.read_from == "replica"
         if settings.read_from == "nearest":
             self._near = nearness.Near()
         elif settings.read_from == "memory":
@@ -116,7 +117,7 @@ class RemoteStore(base.Store):
 
     def _answer_tracked(self, items, deadline):
         def route(missing):
-            # To masters, whatever read_from_replicas says: replicas of a
+            # To masters, whatever read_from says: replicas of a
             # cluster refuse what comes by a link.
             return self._route(items, missing, deadline, repeated=True)
 

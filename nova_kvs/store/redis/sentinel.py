@@ -31,7 +31,7 @@ class SentinelStore(remote.RemoteStore):
                 "the connection URL does not say which master the sentinels "
                 "watch: add ?service=name")
         sentinel_options = wire.options(
-            settings, settings.sentinel_user, settings.sentinel_password)
+            settings, settings.sentinel_username, settings.sentinel_password)
         self._sentinels = [
             wire.Node(address, settings, sentinel_options)
             for address in url.nodes]
@@ -47,7 +47,7 @@ class SentinelStore(remote.RemoteStore):
         master = self._master or self._load(deadline)
         replicas = self._replicas
         if (not replicas or repeated
-                or not self.settings.read_from_replicas):
+                or not self._from_replicas):
             return {master: indexes}
         replica = random.choice(replicas)
         groups = {}
@@ -94,7 +94,7 @@ class SentinelStore(remote.RemoteStore):
         """
         failure = None
         commands = [(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._service)]
-        if self._near is not None or self.settings.read_from_replicas:
+        if self._near is not None or self._from_replicas:
             commands.append((b"SENTINEL", b"REPLICAS", self._service))
         for sentinel in self._sentinels:
             now = time.monotonic()

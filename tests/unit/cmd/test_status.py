@@ -206,13 +206,13 @@ def test_an_api_database_without_tables(results):
 def test_the_options_of_the_services_apply(check, lines, monkeypatch):
     lines.append(line("store", "OK"))
     check(database="kvs+memory:///x\n[nova_kvs]\nuser = nova")
-    assert conf.CONF.nova_kvs.user == "nova"
+    assert conf.CONF.nova_kvs.username == "nova"
 
 
 def test_placement_has_only_what_its_url_says(check, monkeypatch):
     def examine(url):
         settings = url.settings()
-        found[url.database] = settings.user, settings.pool_size
+        found[url.database] = settings.username, settings.pool_size
         return [line("store", "OK")]
 
     found = {}

@@ -132,7 +132,7 @@ def test_password_is_decoded_and_never_shown():
         "kvs+redis://nova:%s@h/db" % QUOTED)
     assert (url.username, url.password) == ("nova", SECRET)
     settings = url.settings()
-    assert (settings.user, settings.password) == ("nova", SECRET)
+    assert (settings.username, settings.password) == ("nova", SECRET)
     for shown in (repr(url), str(url), "%s" % (url,), repr([url]),
                   repr(settings), str(settings)):
         assert "s3cr" not in shown
@@ -150,24 +150,65 @@ def test_settings_prefer_overrides_then_url_then_file():
     group = conf.GROUP
     conf.CONF.set_override("pool_size", 5, group=group)
     conf.CONF.set_override("socket_timeout", 5.0, group=group)
-    conf.CONF.set_override("user", "file", group=group)
+    conf.CONF.set_override("username", "file", group=group)
     try:
         settings = store_url.parse_url(
             "kvs+redis://h/db?pool_size=6").settings()
         assert (settings.pool_size, settings.socket_timeout,
-                settings.user) == (6, 5.0, "file")
+                settings.username) == (6, 5.0, "file")
         settings = store_url.parse_url(
             "kvs+redis://url@h/db?pool_size=6").settings(pool_size=7)
-        assert (settings.pool_size, settings.user) == (7, "url")
+        assert (settings.pool_size, settings.username) == (7, "url")
     finally:
         conf.CONF.clear_override("pool_size", group=group)
         conf.CONF.clear_override("socket_timeout", group=group)
-        conf.CONF.clear_override("user", group=group)
+        conf.CONF.clear_override("username", group=group)
 
 
 def test_unknown_override_is_refused():
     with pytest.raises(exceptions.ConfigurationError, match="option=colour"):
         store_url.parse_url("kvs+redis://h/db").settings(colour="red")
+
+
+@pytest.mark.parametrize("query, expected", [
+    ("", "master"), ("read_from=replica", "replica"),
+    ("read_from_replicas=true", "replica"),
+    ("read_from_replicas=false", "master"),
+    ("read_from=nearest", "nearest"),
+    ("read_from=nearest&read_from_replicas=true", "replica")])
+def test_replicas_are_one_of_the_places_to_read_from(query, expected):
+    url = store_url.parse_url("kvs+cluster://h/db?" + query)
+    assert url.settings().read_from == expected
+
+
+def test_the_url_wins_over_the_old_name_in_the_file():
+    conf.CONF.set_override("read_from_replicas", True, group=conf.GROUP)
+    try:
+        url = store_url.parse_url("kvs+cluster://h/db")
+        assert url.settings().read_from == "replica"
+        assert url.settings(read_from="memory").read_from == "memory"
+    finally:
+        conf.CONF.clear_override("read_from_replicas", group=conf.GROUP)
+
+
+@pytest.mark.parametrize("query, expected", [
+    ("", 60), ("transaction_lifetime=20", 120), ("request_timeout=30", 100),
+    ("transaction_lifetime=1&request_timeout=1", 6), ("hint_grace=70", 70)])
+def test_the_grace_follows_from_the_other_times(query, expected):
+    url = store_url.parse_url("kvs+redis://h/db?" + query)
+    assert url.settings().index_grace == expected
+
+
+def test_old_names_in_a_url_are_told_once(caplog):
+    store_url._warn_of.cache_clear()
+    for _ in range(2):
+        store_url.parse_url(
+            "kvs+redis://u:s3cr@h/db?read_from_replicas=true&hint_grace=70"
+            "&id_block_size=4&pool_size=3")
+    assert [record.args[0] for record in caplog.records] == [
+        "read_from_replicas", "hint_grace", "id_block_size"]
+    assert "read_from = replica" in caplog.text
+    assert "s3cr" not in caplog.text
 
 
 def test_hints_must_outlive_transactions():
