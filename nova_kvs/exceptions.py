@@ -115,6 +115,13 @@ class FormatVersionError(KVSError):
     message = "the database was written by a newer nova-kvs"
 
 
+class IncompleteImportError(KVSError):
+    """The database holds a part of its rows: complete the import."""
+
+    message = ("an import into the database is not complete: run the same "
+               "nova-kvs import again")
+
+
 class CorruptRecordError(KVSError):
     """A stored value does not decode: stop and call the operator."""
 

@@ -90,6 +90,8 @@ TABLE = {
         KVSNotSupportedError, _made_of(db_exception.DBNotSupportedError)),
     exceptions.FormatVersionError: Row(
         KVSInternalError, _made_of(db_exception.DBError)),
+    exceptions.IncompleteImportError: Row(
+        KVSInternalError, _made_of(db_exception.DBError)),
     exceptions.CorruptRecordError: Row(
         KVSInternalError, _made_of(db_exception.DBError)),
 }

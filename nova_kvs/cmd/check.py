@@ -11,9 +11,9 @@ def add_parser(subparsers):
         description="Print one line for each condition: OK, WARNING or "
         "ERROR, what was found and what to do. The conditions are: store "
         "(it answers), version, cluster (its state), replicas, eviction, "
-        "memory, persistence, clock, permissions, format, schema and "
-        "functions. Exit status: 0 without an ERROR, 1 with one, 2 if the "
-        "store does not answer.")
+        "memory, persistence, clock, permissions, format, import (only if "
+        "one is not complete), schema and functions. Exit status: 0 without "
+        "an ERROR, 1 with one, 2 if the store does not answer.")
     console.add_url(parser)
     console.add_common(parser)
     return parser

@@ -38,8 +38,9 @@ def run(args):
     progress = console.Progress()
     try:
         target = sql.Database(args.target)
+        database = record.open_database(args.source)
+        database.check_import()
         return console.copy(args, exporting.Export(
-            record.open_database(args.source), target, name,
-            progress.count))
+            database, target, name, progress.count))
     finally:
         progress.close()

@@ -34,10 +34,12 @@ def run(args):
     from nova_kvs.inspection import fsck
     from nova_kvs.inspection import quarantine
     from nova_kvs import record
+    from nova_kvs.record import importing
     from nova_kvs.store import registry
     url = registry.parse_url(args.url)
     settings = url.settings()
     database = record.open_database(url)
+    source = importing.source(database.coordinator, database.name)
     progress = console.Progress()
     started = time.monotonic()
     store = None
@@ -58,7 +60,8 @@ def run(args):
     if args.json:
         console.print_json({
             "database": url.database,
-            "clean": report.is_clean,
+            "clean": report.is_clean and source is None,
+            "import_source": source,
             "keys": report.keys,
             "records": report.records,
             "pending": report.pending,
@@ -69,11 +72,12 @@ def run(args):
             "seconds": round(seconds, 3),
         })
     else:
-        _print(url.database, report, seconds, args.repair)
-    return 1 if report.found else 0
+        _print(url.database, report, seconds, args.repair, source)
+    return 1 if report.found or source is not None else 0
 
 
-def _print(name, report, seconds, is_repairing):
+def _print(name, report, seconds, is_repairing, source):
+    from nova_kvs.inspection import condition
     for detail in report.details:
         rest = " ".join("%s=%s" % item for item in detail.items()
                         if item[0] not in ("kind", "repaired"))
@@ -89,7 +93,10 @@ def _print(name, report, seconds, is_repairing):
     if report.pending:
         print("%d things wait for housekeeping: no damage" % report.pending)
     verdict = "clean" if report.is_clean else "not clean"
-    if report.found and report.is_clean:
+    if source is not None:
+        # Repairing what is half there would help nobody.
+        verdict = condition.INCOMPLETE % source
+    elif report.found and report.is_clean:
         verdict = "clean now"
     elif report.found and not is_repairing:
         verdict += ": run it with --repair"

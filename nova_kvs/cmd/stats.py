@@ -71,3 +71,6 @@ def _print(found):
                            found.intents))
     print("  housekeeping: %d queued, %d overdue" % (
         found.queued, found.overdue))
+    if found.import_source is not None:
+        from nova_kvs.inspection import condition
+        print("  " + condition.INCOMPLETE % found.import_source)

@@ -85,10 +85,13 @@ def connect(url, **options):
     :param options: as nova_kvs.record.database.open_database.
     :raises OperationalError: if the store does not answer or the URL is
         wrong.
-    :raises InternalError: if a newer nova-kvs wrote the database.
+    :raises InternalError: if a newer nova-kvs wrote the database, or an
+        import into it is not complete.
     """
     try:
-        return Connection(databases.open_database(url, **options))
+        database = databases.open_database(url, **options)
+        database.check_import()
+        return Connection(database)
     except exceptions.KVSError as error:
         raise translation.dbapi_error(error) from error
 

@@ -11,6 +11,7 @@ from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record import database as record_database
 from nova_kvs.record import format as stored_format
+from nova_kvs.record import importing
 from nova_kvs.store import base
 from nova_kvs.store.redis import scripts
 from nova_kvs.store import registry
@@ -21,6 +22,7 @@ PROBE = scripts.load("nova_kvs.inspection", "probe")
 #: Read-only scripts are sent with EVALSHA_RO.
 OLDEST_VERSION = (7, 0)
 CLOCK_WARNING_MS = 1000
+INCOMPLETE = "an import from %s is not complete: run it again"
 #: Part of maxmemory that may be used.
 FULL = 0.9
 SLOTS = 16384
@@ -269,6 +271,9 @@ def _database(store, name, settings):
                    "db sync")
         return
     yield Line("format", Status.OK, "version %d" % stored_format.CURRENT)
+    source = importing.source(database.coordinator, name)
+    if source is not None:
+        yield Line("import", Status.ERROR, INCOMPLETE % source)
     yield _schema(database, schema)
     yield from _functions(revision.kind_of(schema.tables), settings)
 

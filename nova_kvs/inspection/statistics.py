@@ -11,7 +11,9 @@ import dataclasses
 from nova_kvs.inspection import keys
 from nova_kvs.inspection import walk
 from nova_kvs import keyspace
+from nova_kvs.record import importing
 from nova_kvs.store import base
+from nova_kvs.txn import coordinator
 from nova_kvs.txn import recovery
 
 #: Name given to the table of records whose field names none.
@@ -44,6 +46,8 @@ class Statistics:
     :ivar intents: number of intents of transactions at work.
     :ivar queued: items of the housekeeping queue. :ivar overdue: of those,
         due for more than a minute.
+    :ivar import_source: URL, without its password, of an import that is not
+        complete; None without one.
     """
 
     database: str
@@ -60,6 +64,7 @@ class Statistics:
     intents: int = 0
     queued: int = 0
     overdue: int = 0
+    import_source: str | None = None
 
     @property
     def records(self):
@@ -79,6 +84,7 @@ class Statistics:
         return {
             "database": self.database,
             "records": self.records,
+            "import_source": self.import_source,
             "tables": {name: {"records": size.count,
                               "bytes": size.size_bytes}
                        for name, size in self.tables.items()},
@@ -111,6 +117,8 @@ def collect(store, database, report=None):
         # Also those that have no key of this database.
         found.servers[server["address"]]
     now_ms = _now_ms(store, database)
+    found.import_source = importing.source(
+        coordinator.Coordinator(store, database), database)
     # One that spans partitions has left an outcome in each.
     committed = set()
     refused = set()

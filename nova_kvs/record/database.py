@@ -18,6 +18,7 @@ from nova_kvs import metrics
 from nova_kvs.record import contents
 from nova_kvs.record import format as stored_format
 from nova_kvs.record import housekeeping
+from nova_kvs.record import importing
 from nova_kvs.record.indexes import global_index
 from nova_kvs.record import record_store
 from nova_kvs.record import schema as record_schema
@@ -180,6 +181,8 @@ class Database:
         self._check = reading.FieldsRead(
             self._meta, (stored_format.VERSION_FIELD,))
         self._check_at = 0.0
+        #: Whether it was seen that no import is going on.
+        self._is_complete = False
         self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
         self._housekeeper = housekeeping.Housekeeper(self)
 
@@ -213,6 +216,16 @@ class Database:
                 self.make_schema(stored_format.schema_ddl(snapshot)), version)
         self._check_at = time.monotonic() + SCHEMA_CHECK_S
         return self.schema
+
+    def check_import(self):
+        """Refuse a database that holds a half import; looks once.
+
+        :raises nova_kvs.exceptions.IncompleteImportError: if an import into
+            it is not complete.
+        """
+        if not self._is_complete:
+            importing.check_complete(self.coordinator, self.name)
+            self._is_complete = True
 
     def schema_read(self):
         """Return the read that tells the schema's version, if it is due."""

@@ -55,14 +55,20 @@ class Import:
             in the end.
         """
         state = transfer_state.State(self._database)
-        if state.source is None or replace and (
+        if state.source is None or state.is_clearing or replace and (
                 state.source != self._source.name):
-            if not self._target.is_empty():
-                if not replace:
-                    return self._finished()
+            replace = replace or (
+                state.is_clearing and state.source == self._source.name)
+            is_empty = self._target.is_empty()
+            if not is_empty and not replace:
+                return self._finished()
+            state.end()
+            if not is_empty:
+                # So that a kill meanwhile leaves no half a database that
+                # passes as a whole one.
+                state.begin(self._source.name, is_clearing=True)
                 self._progress("removing what is in the target")
                 self._target.clear()
-            state.end()
             state.begin(self._source.name)
         elif state.source != self._source.name:
             raise exceptions.ConfigurationError(

@@ -9,12 +9,11 @@ without being noted.
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import codec
-from nova_kvs.record import partition_rules
+from nova_kvs.record import importing
 from nova_kvs.txn import mutation
 from nova_kvs.txn import reading
 
 _SOURCE = "source"
-_TABLE = "transfer"
 
 
 class State:
@@ -26,8 +25,7 @@ class State:
 
     def __init__(self, database):
         self._coordinator = database.coordinator
-        self._partition = keyspace.partition(
-            database.name, partition_rules.META, "transfer")
+        self._partition = importing.partition(database.name)
         snapshot, = self._coordinator.read(
             [reading.PartitionRead(self._partition)])
         self._cells = dict(snapshot.cells)
@@ -39,9 +37,19 @@ class State:
         found = self._load(_SOURCE)
         return found["name"] if found else None
 
-    def begin(self, source):
-        """Note that an import begins."""
-        self._save(_SOURCE, {"name": source})
+    @property
+    def is_clearing(self):
+        """Tell whether rows of before the import may be there."""
+        found = self._load(_SOURCE)
+        return bool(found and found.get("clearing"))
+
+    def begin(self, source, is_clearing=False):
+        """Note that an import begins.
+
+        :param is_clearing: whether what is in the target is removed first.
+        """
+        self._save(_SOURCE, {"name": source, "clearing": True}
+                   if is_clearing else {"name": source})
         self.is_resumed = False
 
     def table(self, name):
@@ -74,12 +82,12 @@ class State:
         self._cells = {}
 
     def _load(self, name):
-        field = keyspace.record_field(_TABLE, (name,))
+        field = keyspace.record_field(importing.TABLE, (name,))
         cell = self._cells.get(field)
         return codec.decode(cell.payload, field) if cell else None
 
     def _save(self, name, values):
-        field = keyspace.record_field(_TABLE, (name,))
+        field = keyspace.record_field(importing.TABLE, (name,))
         cell = self._cells.get(field)
         payload = codec.encode(values)
         versions = self._commit([mutation.Mutation(

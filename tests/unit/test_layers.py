@@ -115,6 +115,7 @@ MAPPING = {
     exceptions.UnsupportedStatementError:
         ("NotSupportedError", "DBNotSupportedError"),
     exceptions.FormatVersionError: ("InternalError", "DBError"),
+    exceptions.IncompleteImportError: ("InternalError", "DBError"),
     exceptions.CorruptRecordError: ("InternalError", "DBError"),
 }
 

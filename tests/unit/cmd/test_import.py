@@ -3,13 +3,17 @@ import json
 import sqlite3
 
 import pytest
+import sqlalchemy
+from sqlalchemy import exc
 
 from nova_kvs.cmd import main
 from nova_kvs import exceptions
 from nova_kvs.inspection import fsck
+from nova_kvs.inspection import upgrade
 from nova_kvs import record
 from nova_kvs.record import access
 from nova_kvs.record import database
+from nova_kvs.record import importing
 from nova_kvs.record.indexes import directory
 from nova_kvs.transfer import sql
 from nova_kvs.transfer import target as transfer_target
@@ -131,6 +135,69 @@ def test_killed_and_run_again(pages, moment, source, target, tmp_path,
                                   insert(self, name, rows)))
     assert run(capsys, source, target)[0] == 0
     assert len(done) + len(again) + (moment == "behind") == 50
+    assert export(capsys, target, tmp_path / "back") == (
+        copies.dump_sqlite(source))
+
+
+@pytest.fixture
+def half(source, target, capsys, monkeypatch):
+    """The URL of a database whose import was killed."""
+    insert = transfer_target.Target.insert
+    done = []
+
+    def stop(self, name, rows):
+        if len(done) == 12:
+            raise exceptions.StoreUnavailableError()
+        insert(self, name, rows)
+        done.append(name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(transfer_target.Target, "insert", stop)
+        assert "does not answer" in refused(run(capsys, source, target))
+    return target
+
+
+@pytest.mark.parametrize("command, status", [
+    ("check", 1), ("stats", 0), ("fsck", 1)])
+def test_a_half_import_is_named(command, status, half, source, capsys):
+    expected = "an import from %s is not complete: run it again" % source
+    found, out, _ = main.main([command, half]), *capsys.readouterr()
+    assert (found, out.count(expected)) == (status, 1)
+    assert "--repair" not in out
+    run(capsys, source, half)
+    assert "import" not in (main.main([command, half]),
+                            capsys.readouterr().out)[1]
+
+
+def test_a_half_import_is_a_failure_of_the_status(half, source):
+    result = upgrade._examine(None, half, False)
+    assert result.code is upgrade.Code.FAILURE
+    assert source in result.details
+
+
+def test_services_refuse_a_half_import(half, source, capsys):
+    url = half + "?pool_size=3"
+    with pytest.raises(exc.InternalError, match="run the same nova-kvs"):
+        sqlalchemy.create_engine(url).connect()
+    assert "not complete" in refused((
+        main.main(["export", "--from", half, "--to", source]),
+        *capsys.readouterr()))
+    assert run(capsys, source, half)[0] == 0
+    sqlalchemy.create_engine(url).connect().close()
+
+
+def test_killed_while_the_target_is_cleared(source, target, capsys, tmp_path,
+                                            monkeypatch):
+    db = databases.open_again(target)
+    databases.insert(db, "instances", {"uuid": "u", "host": "other"})
+    with monkeypatch.context() as patched:
+        def fail(self):
+            raise exceptions.StoreUnavailableError()
+
+        patched.setattr(transfer_target.Target, "clear", fail)
+        refused(run(capsys, source, target, "--replace"))
+    assert importing.source(db.coordinator, db.name) == source
+    assert run(capsys, source, target)[0] == 0
     assert export(capsys, target, tmp_path / "back") == (
         copies.dump_sqlite(source))
 
