@@ -15,7 +15,7 @@ from nova_kvs.record import importing
 from nova_kvs.store import base
 from nova_kvs.store.redis import scripts
 from nova_kvs.store import registry
-from nova_kvs.txn import recovery
+from nova_kvs.txn import reading
 
 PROBE = scripts.load("nova_kvs.inspection", "probe")
 
@@ -243,7 +243,7 @@ def _try_all(store, key):
     # Sent by itself: another user may have loaded it.
     store.execute([base.Command(key, (b"SCRIPT", b"LOAD", PROBE.source))])
     store.run([base.ScriptCall(PROBE, (key, key + b"x", key + b"w"), ())])
-    store.run([base.ScriptCall(recovery.CLOCK, (key,), ())])
+    store.run([base.ScriptCall(reading.CLOCK, (key,), ())])
     for name, *args in _CREATING:
         # In one round trip with what removes it again.
         store.execute([

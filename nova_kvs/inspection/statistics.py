@@ -14,6 +14,7 @@ from nova_kvs import keyspace
 from nova_kvs.record import importing
 from nova_kvs.store import base
 from nova_kvs.txn import coordinator
+from nova_kvs.txn import reading
 from nova_kvs.txn import recovery
 
 #: Name given to the table of records whose field names none.
@@ -142,7 +143,7 @@ def collect(store, database, report=None):
 
 def _now_ms(store, database):
     now_ms, = store.run([base.ScriptCall(
-        recovery.CLOCK, (keyspace.gc_key(database, 0),), ())])
+        reading.CLOCK, (keyspace.gc_key(database, 0),), ())])
     return int(now_ms)
 
 

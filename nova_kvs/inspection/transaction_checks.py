@@ -5,6 +5,7 @@ from nova_kvs.inspection import checks
 from nova_kvs import keyspace
 from nova_kvs.store import base
 from nova_kvs.txn import mutation
+from nova_kvs.txn import reading
 from nova_kvs.txn import recovery
 
 
@@ -29,7 +30,7 @@ class Intent(checks.Check):
         return [
             checks.RawRead(base.Command(key, (
                 b"HGET", key, keyspace.intent_field(self._field)))),
-            checks.RawRead(base.ScriptCall(recovery.CLOCK, (key,), ()))]
+            checks.RawRead(base.ScriptCall(reading.CLOCK, (key,), ()))]
 
     def verdict(self, context, results):
         data, now_ms = results
