@@ -79,7 +79,11 @@ def examine(url):
         yield Line("store", Status.OK, "answers: %s" % " ".join(
             server["address"] for server in servers))
         yield _version(servers)
-        yield _cluster(facts)
+        line = _cluster(facts)
+        yield line
+        if line.text == _WRONG_SCHEME:
+            # The rest would be about one node, not about the store.
+            return
         yield _replicas(servers, settings)
         yield _eviction(servers)
         yield _memory(servers)
@@ -90,6 +94,10 @@ def examine(url):
         yield Line("store", Status.WARNING,
                    "is in this process and ends with it: for tests only")
     yield from _database(store, url.database, settings)
+
+
+_WRONG_SCHEME = ("the server is a node of a Redis Cluster: write "
+                 "kvs+cluster:// in the URL")
 
 
 def _where(servers):
@@ -114,6 +122,9 @@ def _number(version):
 
 def _cluster(facts):
     cluster = facts.get("cluster")
+    if cluster is None and any(
+            server.get("cluster_enabled") for server in facts["servers"]):
+        return Line("cluster", Status.ERROR, _WRONG_SCHEME)
     if cluster is None:
         return Line("cluster", Status.OK, "not a cluster (%s)" % (
             facts["driver"]))
@@ -169,9 +180,9 @@ def _memory(servers):
         return Line("memory", Status.WARNING, "%s: more than %d %% of "
                     "maxmemory is used: raise it or add servers" % (
                         _where(full), 100 * FULL))
-    return Line("memory", Status.OK, "%.1f MB used on %d servers" % (
+    return Line("memory", Status.OK, "%.1f MB used on %d server%s" % (
         sum(server["used_memory"] for server in servers) / 1e6,
-        len(servers)))
+        len(servers), "" if len(servers) == 1 else "s"))
 
 
 def _persistence(servers):
@@ -214,15 +225,44 @@ def _permissions(store, name, servers):
         try:
             _try_all(store, key)
         except exceptions.KVSError as error:
-            return Line("permissions", Status.ERROR, "%s: %s: give the user "
-                        "all commands of the guide's ACL SETUSER" % (
-                            address, " ".join(str(error).split())))
+            return Line("permissions", Status.ERROR, "%s: %s%s" % (
+                address, " ".join(str(error).split()), _way_out(error)))
     try:
         next(store.scan(keyspace.database_pattern(name)), None)
     except exceptions.KVSError as error:
-        return Line("permissions", Status.ERROR, "SCAN: %s" % (
-            " ".join(str(error).split())))
+        return Line("permissions", Status.ERROR, "SCAN: %s%s" % (
+            " ".join(str(error).split()), _way_out(error)))
     return Line("permissions", Status.OK, "reads, writes and scripts")
+
+
+#: Text of a server's reply -> what to do about it; the first that is there.
+_WAYS_OUT = (
+    ("OOM", "memory is full, nothing can be written: raise maxmemory or add "
+     "servers"),
+    ("maxmemory", "memory is full, nothing can be written: raise maxmemory "
+     "or add servers"),
+    ("MISCONF", "the server cannot write to its disk and takes no writes: "
+     "free the disk, see the server's log"),
+    ("CLUSTERDOWN", "some slots have no server: see redis-cli --cluster "
+     "check and fix"),
+    ("Hash slot not served", "some slots have no server: see redis-cli "
+     "--cluster check and fix"),
+    ("kvs+cluster://", None),
+    ("permission", "give the user all commands of the guide's ACL SETUSER"),
+    ("NOPERM", "give the user all commands of the guide's ACL SETUSER"),
+    ("READONLY", "the server is a replica: name its master, or use "
+     "kvs+sentinel:// or kvs+cluster://"),
+)
+
+
+def _way_out(error):
+    """Return what to do about the error of a probe, with ": " before it.
+
+    Empty where the error's own text says it, or nothing is known.
+    """
+    found = str(error)
+    return next((": " + advice if advice else "" for reply, advice
+                 in _WAYS_OUT if reply in found), "")
 
 
 def _keys_on_each(store, name, addresses):

@@ -10,6 +10,7 @@ every script may run twice and plain commands are ones that may, too.
 
 import abc
 import random
+import socket
 import time
 
 from redis import exceptions as redis_exceptions
@@ -404,9 +405,27 @@ class RemoteStore(base.Store):
     def _unavailable(self, cause):
         error = exceptions.StoreUnavailableError(
             servers=" ".join("%s:%d" % node for node in self.url.nodes),
-            cause=cause)
+            cause=cause, **self._hint(cause))
         error.__cause__ = cause
         return error
+
+    def _hint(self, cause):
+        """Return the detail that tells why no server has ever answered.
+
+        A server that speaks no TLS waits for the rest of what it takes for
+        a command, one that speaks only TLS closes the connection.
+        """
+        if self._answered or not isinstance(cause, wire.LOST) or isinstance(
+                cause.__context__ or cause.__cause__,
+                (ConnectionRefusedError, socket.gaierror)):
+            return {}
+        if self.settings.tls:
+            return {"hint": "perhaps the port speaks no TLS: turn tls off or "
+                            "name the server's tls-port"}
+        if isinstance(cause, redis_exceptions.TimeoutError):
+            return {}
+        return {"hint": "perhaps the port speaks TLS only: set tls = true, "
+                        "or tls=true in the URL"}
 
     def _ask(self, node, *commands, deadline=None):
         """Return a node's replies to commands that concern no key.
@@ -464,6 +483,7 @@ class RemoteStore(base.Store):
             "address": "%s:%d" % node.address,
             "role": facts.get("role"),
             "version": facts.get("redis_version"),
+            "cluster_enabled": facts.get("cluster_enabled") == "1",
             "replicas": int(facts.get("connected_slaves", 0)),
             "used_memory": int(facts.get("used_memory", 0)),
             "maxmemory_policy": facts.get("maxmemory_policy"),

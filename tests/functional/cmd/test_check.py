@@ -10,6 +10,7 @@ from nova_kvs.cmd import main
 from nova_kvs.store.redis import remote
 from nova_kvs.store import url as store_url
 from tests import fixtures
+from tests.functional.store import certificates
 from tests.unit.record import databases
 
 GOOD = {"appendonly": "yes", "maxmemory": "200mb",
@@ -171,6 +172,27 @@ def test_no_server(capsys):
     assert status == 2
     assert out.startswith("ERROR   store: the key/value store does not ")
     assert out.count("\n") == 1
+
+
+def test_tls_on_one_side_only(server, capsys, tmp_path):
+    files = certificates.make(str(tmp_path))
+    with fixtures.RedisServerFixture(tls=files) as other:
+        host = other.url("x").partition("://")[2].partition("/")[0]
+        assert main.main(["check", "kvs+redis://%s/x" % host]) == 2
+        out = capsys.readouterr().out
+        assert "the port speaks TLS only" in out
+    assert main.main(["check", server.url(
+        "x", tls="true", request_timeout=1)]) == 2
+    assert "the port speaks no TLS" in capsys.readouterr().out
+
+
+def test_one_server_of_a_cluster(capsys):
+    with fixtures.RedisClusterFixture(masters=3, replicas=0) as cluster:
+        node = cluster.url("x").partition("://")[2].partition("/")[0]
+        status = main.main(["check", "kvs+redis://%s/x" % node])
+    assert status == 1
+    assert "ERROR   cluster: the server is a node of" in (
+        capsys.readouterr().out)
 
 
 def test_a_cluster_that_lost_a_master(capsys):

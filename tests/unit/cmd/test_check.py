@@ -223,3 +223,22 @@ def test_a_wrong_url_is_one_line(url, capsys):
     status, out, error = run(capsys, url)
     assert (status, out) == (2, "")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("reply, words", [
+    ("command not allowed when used memory > 'maxmemory'.", "memory is full"),
+    ("MISCONF Redis is configured to save RDB snapshots", "free the disk"),
+    ("Hash slot not served", "slots have no server"),
+    ("READONLY You can't write against a read only replica.", "its master"),
+    ("the Redis user lacks a permission", "ACL SETUSER")])
+def test_each_cause_has_its_own_way_out(reply, words):
+    found = condition._way_out(exceptions.StoreReplyError(reply=reply))
+    assert words in found
+    assert ("ACL" in found) == ("permission" in reply)
+
+
+def test_the_server_is_a_node_of_a_cluster(examine):
+    lines = examine({"cluster_enabled": True})
+    assert list(lines) == ["store", "version", "cluster"]
+    assert lines["cluster"].status.name == "ERROR"
+    assert "kvs+cluster://" in lines["cluster"].text
