@@ -71,7 +71,7 @@ def script(parser):
                     for option in action.option_strings)
         commands.append('%s) words="%s" ;;' % (name, " ".join(words)))
     return _SCRIPT % {
-        "first": " ".join([*sorted(choices), "-h", "--help"]),
+        "first": " ".join([*sorted(choices), "-h", "--help", "--version"]),
         "paths": " | \\\n            ".join(paths),
         "values": " | \\\n            ".join(values),
         "commands": "\n            ".join(commands)}

@@ -66,17 +66,42 @@ def command(run):
         # oslo.config looks at an option's value when it is asked for.
         except (exceptions.KVSError, cfg.Error, OSError,
                 UnicodeError) as error:
-            return fail(error)
+            return fail(error, getattr(args, "json", False))
     return guarded
 
 
-def fail(error):
+def fail(error, is_json=False):
     """Print an error.
 
+    :param is_json: whether to print a JSON document, too, for who reads the
+        output.
     :returns: the exit status of a command that found nothing out.
     """
+    if is_json:
+        print_json({"error": one_line(error)})
     print("nova-kvs: error: %s" % one_line(error), file=sys.stderr)
     return 2
+
+
+def number(count, thing, things=None):
+    """Return a number and what it counts: "1 key", "2 keys".
+
+    :param things: the plural, if it is not made with an "s".
+    """
+    return "%d %s" % (count, thing if count == 1 else things or thing + "s")
+
+
+def confirm(name, database):
+    """Let only those go on who have named what is about to be lost.
+
+    :param name: what was given with --yes; None without it.
+    :raises nova_kvs.exceptions.ConfigurationError: if it is not the
+        database's name.
+    """
+    if name != database:
+        raise exceptions.ConfigurationError(
+            "this removes what is in the database: say --yes %s to go on; "
+            "nothing was removed" % database)
 
 
 def one_line(error):
@@ -132,8 +157,9 @@ def copy(args, job):
     for name, count in sorted(counts.items()):
         if count:
             print("%-40s %12d rows" % (name, count))
-    print("%d rows of %d tables %s in %.1f s" % (
-        sum(counts.values()), len(counts), "counted, nothing copied"
+    print("%s of %s %s in %.1f s" % (
+        number(sum(counts.values()), "row"), number(len(counts), "table"),
+        "counted, nothing copied"
         if args.dry_run else "copied and verified", seconds))
     return 0
 

@@ -2,7 +2,6 @@
 """``nova-kvs drop``: remove one database."""
 
 from nova_kvs.cmd import console
-from nova_kvs import exceptions
 
 
 def add_parser(subparsers):
@@ -13,8 +12,9 @@ def add_parser(subparsers):
         "the same store are not touched.")
     console.add_url(parser)
     parser.add_argument(
-        "--name", required=True, metavar="NAME",
-        help="the database's name once more, to be sure")
+        "--yes", "--name", required=True, metavar="NAME",
+        help="the database's name once more, to be sure (--name in earlier "
+        "releases)")
     console.add_common(parser)
     return parser
 
@@ -25,10 +25,7 @@ def run(args):
     from nova_kvs.inspection import dropping
     from nova_kvs.store import registry
     url = registry.parse_url(args.url)
-    if args.name != url.database:
-        raise exceptions.ConfigurationError(
-            "--name is not the name of the database in the URL: nothing "
-            "was removed", name=args.name, database=url.database)
+    console.confirm(args.yes, url.database)
     progress = console.Progress()
     try:
         removed = dropping.drop(
@@ -38,6 +35,10 @@ def run(args):
         progress.close()
     if args.json:
         console.print_json({"database": url.database, "keys": removed})
+    elif not removed:
+        print("%s: the store has no database of this name, nothing was "
+              "removed" % url.database)
     else:
-        print("Dropped %s: %d keys" % (url.database, removed))
+        print("Dropped %s: %s" % (
+            url.database, console.number(removed, "key")))
     return 0

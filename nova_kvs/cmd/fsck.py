@@ -91,7 +91,8 @@ def _print(name, report, seconds, is_repairing, source):
         print("%s: %d found, %d repaired" % (
             kind, count, report.repaired[kind]))
     if report.pending:
-        print("%d things wait for housekeeping: no damage" % report.pending)
+        print("%s for housekeeping: no damage" % console.number(
+            report.pending, "thing waits", "things wait"))
     verdict = "clean" if report.is_clean else "not clean"
     if source is not None:
         # Repairing what is half there would help nobody.
@@ -100,5 +101,6 @@ def _print(name, report, seconds, is_repairing, source):
         verdict = "clean now"
     elif report.found and not is_repairing:
         verdict += ": run it with --repair"
-    print("%s: %d keys, %d records in %.1f s: %s" % (
-        name, report.keys, report.records, seconds, verdict))
+    print("%s: %s, %s in %.1f s: %s" % (
+        name, console.number(report.keys, "key"),
+        console.number(report.records, "record"), seconds, verdict))

@@ -22,6 +22,9 @@ def add_parser(subparsers):
         parser, "--to", dest="target", required=True,
         help="the database in the store, as "
         "kvs+cluster://10.0.0.1:7000/nova_cell1")
+    parser.add_argument(
+        "--yes", metavar="NAME",
+        help="the name of the target's database, which --replace asks for")
     console.add_copy(parser)
     return parser
 
@@ -33,7 +36,9 @@ def run(args):
     from nova_kvs.store import registry
     from nova_kvs.transfer import importing
     from nova_kvs.transfer import sql
-    registry.parse_url(args.target)
+    target = registry.parse_url(args.target)
+    if args.replace and not args.dry_run:
+        console.confirm(args.yes, target.database)
     progress = console.Progress()
     try:
         source = sql.Database(args.source)

@@ -21,6 +21,15 @@ from nova_kvs import cmd
 from nova_kvs.cmd import console
 
 
+class _Version(argparse.Action):
+    """Print the version and end."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from importlib import metadata
+        print("%s %s" % (parser.prog, metadata.version("nova-kvs")))
+        parser.exit()
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, without the usage before it."""
 
@@ -33,8 +42,11 @@ def build_parser():
     parser = _Parser(
         prog="nova-kvs",
         description="Keep the state of OpenStack Nova in Redis.")
-    subparsers = parser.add_subparsers(
-        title="commands", metavar="COMMAND", required=True)
+    parser.add_argument(
+        "--version", action=_Version, nargs=0,
+        help="print the version and exit")
+    parser.set_defaults(run=None)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for info in pkgutil.iter_modules(cmd.__path__):
         module = importlib.import_module(
             "%s.%s" % (cmd.__name__, info.name))
@@ -53,8 +65,13 @@ def main(argv=None):
         signal that stopped it.
     """
     try:
-        args = build_parser().parse_args(argv)
-        status = args.run(args)
+        parser = build_parser()
+        args = parser.parse_args(argv)
+        if args.run is None:
+            parser.print_help()
+            status = 2
+        else:
+            status = args.run(args)
         if sys.stdout is not None:
             sys.stdout.flush()
         return status

@@ -43,6 +43,11 @@ def run(args):
                     "%s: %d keys", name, count)))
     finally:
         progress.close()
+    missing = [found.database for found in results if not found.keys]
+    if missing:
+        raise exceptions.ConfigurationError(
+            "the store has no database of this name",
+            database=", ".join(missing))
     if args.json:
         console.print_json([found.document() for found in results])
     elif args.prometheus:
@@ -54,8 +59,9 @@ def run(args):
 
 
 def _print(found):
-    print("%s: %d records, %d keys" % (
-        found.database, found.records, sum(found.keys.values())))
+    print("%s: %s, %s" % (
+        found.database, console.number(found.records, "record"),
+        console.number(sum(found.keys.values()), "key")))
     for name, size in sorted(found.tables.items()):
         print("  table %-36s %10d records %12d bytes" % (
             name, size.count, size.size_bytes))

@@ -18,10 +18,10 @@ URL=kvs+redis://10.0.0.5
     is "$(calls map_cell0)" \
         "nova-manage cell_v2 map_cell0 --database_connection $URL/nova_cell0"
     is "$(calls 'nova-kvs drop' | sort)" \
-"nova-kvs drop $URL/nova_api --name nova_api
-nova-kvs drop $URL/nova_cell0 --name nova_cell0
-nova-kvs drop $URL/nova_cell1 --name nova_cell1
-nova-kvs drop $URL/nova_cell2 --name nova_cell2"
+"nova-kvs drop $URL/nova_api --yes nova_api
+nova-kvs drop $URL/nova_cell0 --yes nova_cell0
+nova-kvs drop $URL/nova_cell1 --yes nova_cell1
+nova-kvs drop $URL/nova_cell2 --yes nova_cell2"
     [[ -z "$(calls 'mysql.*nova')" ]] || fail "Nova has a database in MySQL"
 }
 

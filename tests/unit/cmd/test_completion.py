@@ -39,11 +39,11 @@ def test_the_file_is_made_of_the_parser_that_there_is():
 
 
 @pytest.mark.parametrize("words, offered", [
-    ([""], COMMANDS + ["-h", "--help"]),
+    ([""], COMMANDS + ["-h", "--help", "--version"]),
     (["s"], ["show", "stats"]),
     (["check", "--j"], ["--json"]),
     (["import", "--dry-run", "--"], [
-        "--help", "--from", "--to", "--replace", "--dry-run",
+        "--help", "--from", "--to", "--yes", "--replace", "--dry-run",
         "--config-file", "--json"]),
     # A value that nobody knows.
     (["drop", "--name", ""], []),

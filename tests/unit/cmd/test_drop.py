@@ -30,6 +30,20 @@ def test_a_database_is_gone_afterwards(capsys):
     assert keys(db.store, db.name) == []
 
 
+def test_what_is_not_there_is_said(capsys):
+    assert run(capsys, "kvs+memory:///nosuch", "--yes", "nosuch") == (
+        0, "nosuch: the store has no database of this name, nothing was "
+        "removed\n", "")
+
+
+def test_one_key_is_one_key(capsys):
+    name = base.database_name()
+    store = registry.get_store("kvs+memory:///" + name)
+    store.execute([base.command(b"SET", keyspace.counter_key(name, "t"), 1)])
+    assert run(capsys, "kvs+memory:///" + name, "--yes", name)[1] == (
+        "Dropped %s: 1 key\n" % name)
+
+
 def test_other_databases_stay(capsys):
     """Also one whose name begins like that of the database."""
     store = registry.get_store(base.memory_url())

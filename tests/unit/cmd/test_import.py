@@ -14,7 +14,9 @@ from nova_kvs import record
 from nova_kvs.record import access
 from nova_kvs.record import database
 from nova_kvs.record import importing
+from nova_kvs.record import importing
 from nova_kvs.record.indexes import directory
+from nova_kvs.store import registry
 from nova_kvs.transfer import sql
 from nova_kvs.transfer import target as transfer_target
 from tests import base
@@ -195,7 +197,8 @@ def test_killed_while_the_target_is_cleared(source, target, capsys, tmp_path,
             raise exceptions.StoreUnavailableError()
 
         patched.setattr(transfer_target.Target, "clear", fail)
-        refused(run(capsys, source, target, "--replace"))
+        refused(run(capsys, source, target, "--replace",
+                    "--yes", registry.parse_url(target).database))
     assert importing.source(db.coordinator, db.name) == source
     assert run(capsys, source, target)[0] == 0
     assert export(capsys, target, tmp_path / "back") == (
@@ -220,7 +223,8 @@ def test_another_copy_is_not_completed(source, target, tmp_path, capsys,
         assert "does not answer" in refused(run(capsys, source, target))
     other = copies.make_sqlite(str(tmp_path / "other"), 2)
     assert "--replace" in refused(run(capsys, other, target))
-    assert run(capsys, other, target, "--replace")[0] == 0
+    assert run(capsys, other, target, "--replace",
+               "--yes", registry.parse_url(target).database)[0] == 0
     assert export(capsys, target, tmp_path / "back") == (
         copies.dump_sqlite(other))
 
@@ -230,10 +234,21 @@ def test_a_target_that_is_not_empty(source, target, tmp_path, capsys):
         databases.open_again(target), "instances",
         {"uuid": "u", "host": "other"})
     assert "--replace" in refused(run(capsys, source, target))
-    assert run(capsys, source, target, "--replace")[0] == 0
+    assert run(capsys, source, target, "--replace",
+               "--yes", registry.parse_url(target).database)[0] == 0
     assert export(capsys, target, tmp_path / "back") == (
         copies.dump_sqlite(source))
     assert fsck.Fsck(databases.open_again(target), 1000).run().is_clean
+
+
+@pytest.mark.parametrize("name", [[], ["--yes", "other"]])
+def test_the_name_of_what_is_replaced_must_be_said(name, source, target,
+                                                   capsys):
+    db = databases.open_again(target)
+    databases.insert(db, "instances", {"uuid": "u", "host": "other"})
+    error = refused(run(capsys, source, target, "--replace", *name))
+    assert "--yes %s" % db.name in error
+    assert not transfer_target.Target(db).is_empty()
 
 
 def test_run_twice(source, target, capsys):
@@ -265,7 +280,8 @@ def test_a_row_that_changed_meanwhile(source, target, capsys, monkeypatch):
     assert "instances" in error and "key=(9,)" in error
     # What was copied is not right and cannot be completed.
     assert "not empty" in refused(run(capsys, source, target))
-    assert run(capsys, source, target, "--replace")[0] == 0
+    assert run(capsys, source, target, "--replace",
+               "--yes", registry.parse_url(target).database)[0] == 0
 
 
 def test_a_row_too_many_in_the_target(source, target, capsys, monkeypatch):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import argparse
+from importlib import metadata
+import json
 import subprocess
 import sys
 
@@ -24,7 +26,32 @@ def test_help_lists_the_commands(capsys):
     assert "boot servers" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["--nonsense"]])
+def test_without_a_command_the_help_is_shown(capsys):
+    assert main.main([]) == 2
+    assert "boot servers" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == "nova-kvs %s\n" % (
+        metadata.version("nova-kvs"))
+
+
+def test_errors_are_json_for_who_asks_for_it(capsys):
+    assert main.main(["check", "--json", "nonsense"]) == 2
+    out, error = capsys.readouterr()
+    assert json.loads(out)["error"] in one_line(error)
+
+
+@pytest.mark.parametrize("command", ["stats", "fsck"])
+def test_the_name_of_no_database_is_an_error(command, capsys):
+    assert main.main([command, "kvs+memory:///mistyped"]) == 2
+    assert "mistyped" in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"]])
 def test_wrong_usage_is_one_line(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main.main(arguments)
@@ -69,7 +96,7 @@ def test_configuration_that_is_no_text(content, tmp_path, capsys):
     (">/dev/full", 2), (">&-", 0)])
 def test_output_that_cannot_be_written(output, status):
     done = subprocess.run(
-        ["sh", "-c", '"$0" -m nova_kvs.cmd.main stats '
+        ["sh", "-c", '"$0" -m nova_kvs.cmd.main check '
          "kvs+memory:///x " + output,
          sys.executable], stderr=subprocess.PIPE, timeout=60)
     assert done.returncode == status
