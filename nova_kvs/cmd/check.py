@@ -10,10 +10,11 @@ def add_parser(subparsers):
         "check", help="tell whether a store is fit for a database",
         description="Print one line for each condition: OK, WARNING or "
         "ERROR, what was found and what to do. The conditions are: store "
-        "(it answers), version, cluster (its state), replicas, eviction, "
-        "memory, persistence, clock, permissions, format, import (only if "
-        "one is not complete), schema and functions. Exit status: 0 without "
-        "an ERROR, 1 with one, 2 if the store does not answer.")
+        "(it answers), version, cluster (its state), hosts (only if some of "
+        "the URL are of no use), replicas, eviction, memory, persistence, "
+        "clock, permissions, format, import (only if one is not complete), "
+        "schema and functions. Exit status: 0 without an ERROR, 1 with one, "
+        "2 if the store does not answer.")
     console.add_url(parser)
     console.add_common(parser)
     return parser

@@ -84,6 +84,7 @@ def examine(url):
         if line.text == _WRONG_SCHEME:
             # The rest would be about one node, not about the store.
             return
+        yield from _hosts(facts)
         yield _replicas(servers, settings)
         yield _eviction(servers)
         yield _memory(servers)
@@ -144,6 +145,16 @@ def _cluster(facts):
                     "failed one: use three or more" % masters)
     return Line("cluster", Status.OK, "%d masters, all slots are served" % (
         masters))
+
+
+def _hosts(facts):
+    """Yield a Line about hosts of the URL that would not help a start."""
+    for name, text in (("silent", "do not answer"),
+                       ("strangers", "are no members of this cluster")):
+        if facts.get(name):
+            yield Line("hosts", Status.WARNING, "of the URL %s: %s: name "
+                       "nodes of the cluster with node=host:port" % (
+                           text, ", ".join(facts[name])))
 
 
 def _replicas(servers, settings):

@@ -225,12 +225,27 @@ class ClusterStore(remote.RemoteStore):
     def check(self):
         facts = super().check()
         try:
-            facts["cluster"] = self._lines(
-                self._masters(time.monotonic()
-                              + self.settings.request_timeout)[0],
-                b"CLUSTER", b"INFO")
+            master = self._masters(
+                time.monotonic() + self.settings.request_timeout)[0]
+            facts["cluster"] = self._lines(master, b"CLUSTER", b"INFO")
+            nodes, = self._ask(master, (b"CLUSTER", b"NODES"))
         except repetition.NotSent as exc:
             raise self._unavailable(exc.cause) from exc.cause
+        members = {line.split()[0] for line in nodes.splitlines()}
+        facts["silent"], facts["strangers"] = [], []
+        for address in self.url.nodes:
+            try:
+                member, = self._ask(
+                    self._node(address), (b"CLUSTER", b"MYID"),
+                    deadline=time.monotonic()
+                    + self.settings.connect_timeout)
+            except repetition.NotSent:
+                facts["silent"].append("%s:%d" % address)
+            except exceptions.KVSError:
+                facts["strangers"].append("%s:%d" % address)
+            else:
+                if member not in members:
+                    facts["strangers"].append("%s:%d" % address)
         return facts
 
     def close(self):

@@ -195,6 +195,24 @@ def test_one_server_of_a_cluster(capsys):
         capsys.readouterr().out)
 
 
+def test_hosts_of_the_url_that_are_of_no_use(server, capsys):
+    port, = fixtures.free_ports(1)
+    other = server.url("x").partition("://")[2].partition("/")[0]
+    with fixtures.RedisClusterFixture(
+            masters=3, replicas=0, options=GOOD) as cluster:
+        url = cluster.url("x")
+        main.main(["check", url])
+        assert "hosts:" not in capsys.readouterr().out
+        url += "&" if "?" in url else "?"
+        main.main(["check", url + "node=127.0.0.1:%d&node=%s" % (
+            port, other)])
+        out = capsys.readouterr().out
+    assert "WARNING hosts: of the URL do not answer: 127.0.0.1:%d:" % (
+        port) in out
+    assert "WARNING hosts: of the URL are no members of this cluster: %s:" % (
+        other) in out
+
+
 def test_a_cluster_that_lost_a_master(capsys):
     with fixtures.RedisClusterFixture(
             masters=3, replicas=0, options=GOOD) as cluster:

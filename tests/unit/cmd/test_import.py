@@ -14,7 +14,6 @@ from nova_kvs import record
 from nova_kvs.record import access
 from nova_kvs.record import database
 from nova_kvs.record import importing
-from nova_kvs.record import importing
 from nova_kvs.record.indexes import directory
 from nova_kvs.store import registry
 from nova_kvs.transfer import sql
