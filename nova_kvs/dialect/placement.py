@@ -36,9 +36,9 @@ from oslo_db import exception as db_exception
 import sqlalchemy
 
 from nova_kvs.compatibility import private
-from nova_kvs.dialect import dbapi
 from nova_kvs import exceptions
 from nova_kvs.record import database as databases
+from nova_kvs import translation
 from nova_kvs.txn import retry
 
 LOG = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ def _keeping_traits(add):
             if len(found.all()) < len(trait_ids):
                 # Dispatched again, the request finds that out by itself.
                 raise db_exception.DBDeadlock(sqlalchemy.exc.OperationalError(
-                    "", {}, dbapi.translate(
+                    "", {}, translation.dbapi_error(
                         exceptions.ConflictError(table=_TRAITS.name))))
         return add(context, provider_id, trait_ids)
 

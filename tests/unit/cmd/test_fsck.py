@@ -16,7 +16,7 @@ from nova_kvs.record.indexes import directory
 from nova_kvs.record.indexes import global_index
 from nova_kvs.store import base as store_base
 from nova_kvs.txn import mutation
-from nova_kvs.txn import recovery
+from nova_kvs.txn import reading
 from tests import base
 from tests.unit.record import databases
 
@@ -411,7 +411,7 @@ def test_two_records_with_one_unique_key(db):
 def test_a_transaction_at_work_is_no_damage(db):
     damage = Damage(db)
     now, = db.store.run([
-        store_base.ScriptCall(recovery.CLOCK, (damage.server.key,), ())])
+        store_base.ScriptCall(reading.CLOCK, (damage.server.key,), ())])
     damage.run(b"HSET", damage.server.key,
                keyspace.intent_field(damage.instance),
                damage.intent(start=int(now) + 10 ** 6))
