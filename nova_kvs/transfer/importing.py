@@ -9,6 +9,7 @@ goes on with the page it was at, of which everything or nothing is there.
 from nova_kvs import exceptions
 from nova_kvs.transfer import agreement
 from nova_kvs.transfer import conversion
+from nova_kvs.transfer import sql
 from nova_kvs.transfer import state as transfer_state
 from nova_kvs.transfer import target as transfer_target
 
@@ -98,17 +99,17 @@ class Import:
 
     def _copy(self, name, state, count):
         after, done = state.table(name)
-        # What is behind the last note may be there or not.
-        is_resumed = state.is_resumed
+        # What is behind the last note may be there or not: a page of it.
+        unsure = sql.PAGE if state.is_resumed else 0
         table = self._database.schema.tables[name]
         key = self._source.key(name)
         for rows in self._source.pages(name, after):
             stored = [self._convert.stored(name, row) for row in rows]
-            if is_resumed:
+            if unsure > 0:
                 there = self._target.stored(name, stored)
                 stored = [row for row in stored
                           if table.record_key(row) not in there]
-                is_resumed = False
+                unsure -= len(rows)
             if stored:
                 self._target.insert(name, stored)
             after = tuple(rows[-1][column] for column in key)

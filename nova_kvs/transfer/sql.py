@@ -10,6 +10,11 @@ from nova_kvs import exceptions
 
 #: Rows read or written at once.
 PAGE = 500
+#: Bytes of text read at once, as far as the page before tells. A server's
+#: user data or topology can have hundreds of kilobytes.
+PAGE_BYTES = 4 << 20
+#: Rows of the first page, of which nothing is known.
+FIRST_PAGE = 20
 #: Marks, in the target, a copy that is not finished.
 STATE_TABLE = "nova_kvs_transfer"
 
@@ -128,12 +133,13 @@ class Database:
         """
         table = self.tables[name]
         columns = [table.c[column] for column in self.key(name)]
-        query = sqlalchemy.select(table).order_by(*columns).limit(PAGE)
+        query = sqlalchemy.select(table).order_by(*columns)
+        count = min(PAGE, FIRST_PAGE)
         with self.reading() as connection:
             while True:
-                page = query
+                page = query.limit(count)
                 if after is not None:
-                    page = query.where(_behind(columns, after))
+                    page = page.where(_behind(columns, after))
                 rows = [dict(row) for row
                         in connection.execute(page).mappings()]
                 # No snapshot is held open for hours.
@@ -141,6 +147,8 @@ class Database:
                 if not rows:
                     return
                 yield rows
+                size = 1 + sum(_size(row) for row in rows)
+                count = max(1, min(PAGE, PAGE_BYTES * len(rows) // size))
                 after = tuple(rows[-1][column.name] for column in columns)
 
     def find(self, connection, name, keys):
@@ -218,6 +226,11 @@ class Database:
                 STATE_TABLE, self._metadata,
                 sqlalchemy.Column("source", sqlalchemy.String(255)))
         return table
+
+
+def _size(row):
+    return sum(len(value) for value in row.values()
+               if isinstance(value, (str, bytes)))
 
 
 def _behind(columns, key):

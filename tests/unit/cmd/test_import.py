@@ -105,6 +105,23 @@ def test_json_and_dry_run(source, target, capsys):
     assert document["rows"] == 10 * SERVERS + 1
 
 
+def test_large_rows_come_in_small_pages(source, target, capsys, monkeypatch):
+    monkeypatch.setattr(sql, "PAGE", 500)
+    monkeypatch.setattr(sql, "FIRST_PAGE", 2)
+    monkeypatch.setattr(sql, "PAGE_BYTES", 10)
+    insert = transfer_target.Target.insert
+    sizes = []
+
+    def note(self, name, rows):
+        if name == "instances":
+            sizes.append(len(rows))
+        insert(self, name, rows)
+
+    monkeypatch.setattr(transfer_target.Target, "insert", note)
+    assert run(capsys, source, target)[0] == 0
+    assert sizes == [2, *(SERVERS - 2) * [1]]
+
+
 @pytest.mark.parametrize("pages", [0, 2, 12, 30, 48])
 @pytest.mark.parametrize("moment", ["before", "behind"])
 def test_killed_and_run_again(pages, moment, source, target, tmp_path,
