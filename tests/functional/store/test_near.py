@@ -175,7 +175,7 @@ def test_the_user_needs_role(servers, replicas_are_near):
                 "ACL", "SETUSER", "norole", "on", ">x", "~*", "+@all",
                 "-@dangerous", "+info")
         store = registry.get_store(
-            servers.url("x"), options={**OPTIONS, "user": "norole",
+            servers.url("x"), options={**OPTIONS, "username": "norole",
                                        "password": "x"})
         store._near._listed = _Listed(servers)
         with pytest.raises(exceptions.ConfigurationError, match="role"):

@@ -57,7 +57,7 @@ def test_user_and_password_from_the_configuration_file(server):
     host, port = server.nodes[0]
     store = registry.get_store(
         "kvs+redis://%s:%d/db" % (host, port),
-        options={"user": "nova", "password": PASSWORD})
+        options={"username": "nova", "password": PASSWORD})
     assert store.batch([GET, SET])[1] == b"OK"
 
 

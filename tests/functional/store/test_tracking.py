@@ -343,7 +343,7 @@ def test_the_user_needs_client_tracking(servers):
             "-client|tracking")
         client.close()
     store = registry.get_store(servers.url("x"), options={
-        **OPTIONS, "user": "deaf", "password": "x"})
+        **OPTIONS, "username": "deaf", "password": "x"})
     with pytest.raises(exceptions.ConfigurationError, match="tracking"):
         _read(store)
 
