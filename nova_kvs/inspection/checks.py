@@ -18,7 +18,6 @@ from nova_kvs.record import housekeeping
 from nova_kvs.record.indexes import global_index
 from nova_kvs.record.indexes import local_index
 from nova_kvs.record.indexes import unique_key
-from nova_kvs.store import base
 from nova_kvs.txn import coordinator
 from nova_kvs.txn import mutation
 from nova_kvs.txn import reading
@@ -35,12 +34,13 @@ class Fault(typing.NamedTuple):
 
 
 class RawRead(typing.NamedTuple):
-    """An item of a batch whose reply is taken as it is."""
+    """An operation whose reply is taken as it is."""
 
-    request: base.Command | base.ScriptCall
+    #: Of nova_kvs.store.operations.
+    request: tuple
 
     def item(self):
-        """Return the item of a batch."""
+        """Return the operation."""
         return self.request
 
     def result(self, reply, met):

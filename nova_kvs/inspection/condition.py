@@ -12,12 +12,7 @@ from nova_kvs.record import access
 from nova_kvs.record import database as record_database
 from nova_kvs.record import format as stored_format
 from nova_kvs.record import importing
-from nova_kvs.store import base
-from nova_kvs.store.redis import scripts
 from nova_kvs.store import registry
-from nova_kvs.txn import reading
-
-PROBE = scripts.load("nova_kvs.inspection", "probe")
 
 #: Read-only scripts are sent with EVALSHA_RO.
 OLDEST_VERSION = (7, 0)
@@ -30,15 +25,6 @@ SLOTS = 16384
 _NAMED = 10
 #: Keys tried to find one on each server.
 _PROBES = 2000
-
-#: Commands outside of scripts, each harmless on a key that does not exist.
-_COMMANDS = (
-    (b"EXISTS",), (b"GET",), (b"HDEL", b"f"), (b"HGET", b"f"), (b"HGETALL",),
-    (b"HKEYS",), (b"HMGET", b"f"), (b"HSCAN", b"0"), (b"PEXPIRE", 1),
-    (b"PTTL",), (b"UNLINK",), (b"ZRANGEBYLEX", b"-", b"+"),
-    (b"ZREM", b"m"), (b"ZREVRANGEBYLEX", b"+", b"-"), (b"ZSCAN", b"0"),
-    (b"ZSCORE", b"m"))
-_CREATING = ((b"SET", b"", b"PX", 1), (b"INCRBY", 1), (b"ZADD", 0, b"m"))
 
 
 class Status(enum.IntEnum):
@@ -234,14 +220,14 @@ def _permissions(store, name, servers):
         server["address"] for server in servers})
     for address, key in keys.items():
         try:
-            _try_all(store, key)
+            store.rehearse(key)
         except exceptions.KVSError as error:
             return Line("permissions", Status.ERROR, "%s: %s%s" % (
                 address, " ".join(str(error).split()), _way_out(error)))
     try:
         next(store.scan(keyspace.database_pattern(name)), None)
     except exceptions.KVSError as error:
-        return Line("permissions", Status.ERROR, "SCAN: %s%s" % (
+        return Line("permissions", Status.ERROR, "listing keys: %s%s" % (
             " ".join(str(error).split()), _way_out(error)))
     return Line("permissions", Status.OK, "reads, writes and scripts")
 
@@ -285,21 +271,6 @@ def _keys_on_each(store, name, addresses):
         if len(found) >= len(addresses):
             break
     return found
-
-
-def _try_all(store, key):
-    """Run one after the other, so that an error names the command."""
-    for name, *args in _COMMANDS:
-        store.execute([base.Command(key, (name, key, *args))])
-    # Sent by itself: another user may have loaded it.
-    store.execute([base.Command(key, (b"SCRIPT", b"LOAD", PROBE.source))])
-    store.run([base.ScriptCall(PROBE, (key, key + b"x", key + b"w"), ())])
-    store.run([base.ScriptCall(reading.CLOCK, (key,), ())])
-    for name, *args in _CREATING:
-        # In one round trip with what removes it again.
-        store.execute([
-            base.Command(key, (name, key, *args)),
-            base.Command(key, (b"UNLINK", key))])
 
 
 # The database ---------------------------------------------------------------

@@ -5,12 +5,12 @@ from nova_kvs import exceptions
 from nova_kvs.inspection import checks
 from nova_kvs import keyspace
 from nova_kvs.record.indexes import covering_index
-from nova_kvs.store import base
+from nova_kvs.store import operations
 
 
 def _score(place):
     key = keyspace.marks_key(place.bucket)
-    return checks.RawRead(base.Command(key, (b"ZSCORE", key, place.member)))
+    return checks.RawRead(operations.GetScore(key, place.member))
 
 
 def _needed(context, place, partition, field, cell):
@@ -56,7 +56,7 @@ class MinimumNeeded(_Check):
     def repair(self, context, fault):
         """Raise it to the version that was read: no later one was known."""
         context.store.batch(
-            [covering_index.raising(self._place, fault.state).item()])
+            [covering_index.raising(self._place, fault.state)])
         return True
 
 
@@ -88,8 +88,8 @@ class MinimumHeld(_Check):
 
     def repair(self, context, fault):
         """Do what housekeeping does, unless it was raised meanwhile."""
-        context.store.run([covering_index.dropping(
-            self._place, int(float(fault.state[0])))])
+        context.store.batch([covering_index.dropping(
+            self._place, int(fault.state[0]))])
         return True
 
 
@@ -106,8 +106,8 @@ class IncludedHeld(_Check):
     def reads(self, context):
         key = keyspace.covers_key(self._place.bucket)
         return [_score(self._place),
-                checks.RawRead(base.Command(
-                    key, (b"HGET", key, self._place.member))),
+                checks.RawRead(operations.GetField(
+                    key, self._place.member)),
                 checks.CellsRead(self._partition, (self._field,))]
 
     def verdict(self, context, results):
@@ -126,7 +126,7 @@ class IncludedHeld(_Check):
             version, checksum = covering_index.head_of(
                 cover, self._place.member)
             included = table.included
-            if version < float(score) or checksum != included.checksum or (
+            if version < score or checksum != included.checksum or (
                     included.decode(cover, self._place.member)
                     == included.of(row)):
                 return None
@@ -147,6 +147,6 @@ class IncludedHeld(_Check):
     def repair(self, context, fault):
         """Remove them: whoever needs them next reads the row."""
         key = keyspace.covers_key(self._place.bucket)
-        context.store.execute([base.Command(
-            key, (b"HDEL", key, self._place.member))])
+        context.store.batch([
+            operations.RemoveField(key, self._place.member)])
         return True

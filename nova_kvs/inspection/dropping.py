@@ -6,7 +6,7 @@ import itertools
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import format as stored_format
-from nova_kvs.store import base
+from nova_kvs.store import operations
 
 #: Keys removed in one round trip.
 CHUNK = 500
@@ -38,7 +38,7 @@ def drop(store, name, report=None):
             removed += _unlink(store, chunk)
             if report is not None:
                 report(removed)
-        # SCAN may miss a key whose slot moves to another server meanwhile.
+        # A scan may miss a key whose slot moves to another server meanwhile.
         if not found:
             return removed
     raise exceptions.KVSError(
@@ -48,4 +48,4 @@ def drop(store, name, report=None):
 
 def _unlink(store, keys):
     return sum(store.batch(
-        [base.Command(key, (b"UNLINK", key)) for key in keys]))
+        [operations.Delete(key) for key in keys]))

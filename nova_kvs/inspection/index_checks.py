@@ -10,8 +10,7 @@ from nova_kvs.record import housekeeping
 from nova_kvs.record.indexes import base as index_base
 from nova_kvs.record.indexes import directory
 from nova_kvs.record.indexes import global_index
-from nova_kvs.store import base
-from nova_kvs.txn import entry
+from nova_kvs.store import operations
 from nova_kvs.txn import reading
 
 #: Members with one prefix that are looked at; more have a longer prefix.
@@ -28,7 +27,7 @@ def _beginning(key, prefix):
 
 
 def _add(context, entries):
-    context.store.batch([added.item() for added in entries])
+    context.store.batch(entries)
 
 
 class GlobalEntryNeeded(checks.Check):
@@ -66,7 +65,7 @@ class GlobalEntryNeeded(checks.Check):
             self._entry, fault.state, os.urandom(index_base.NONCE_BYTES))
         table = context.table_of(self._field)
         _add(context, [
-            entry.Entry(self._entry.key, stored),
+            operations.Add(self._entry.key, stored),
             *housekeeping.entries(context.database, [
                 (table.name, self._partition.key, self._field,
                  [(*self._entry, stored)])], {})])
@@ -138,8 +137,8 @@ class Malformed(checks.Check):
         self._kind = kind
 
     def reads(self, context):
-        return [checks.RawRead(base.Command(
-            self._key, (b"ZSCORE", self._key, self._member)))]
+        return [checks.RawRead(operations.GetScore(
+            self._key, self._member))]
 
     def verdict(self, context, results):
         return None if results[0] is None else checks.Fault(self._kind)
@@ -149,8 +148,7 @@ class Malformed(checks.Check):
                 "member": checks.text(self._member)}
 
     def repair(self, context, fault):
-        context.store.execute([base.Command(
-            self._key, (b"ZREM", self._key, self._member))])
+        context.store.batch([operations.Remove(self._key, self._member)])
         return True
 
 
@@ -185,7 +183,7 @@ class DirectoryNeeded(checks.Check):
         """List it, and check later whether it is empty by then."""
         key = self._key(context)
         _add(context, [
-            entry.Entry(key, directory.member(
+            operations.Add(key, directory.member(
                 self._partition, os.urandom(index_base.NONCE_BYTES))),
             *housekeeping.entries(
                 context.database, [], {self._partition: self._kind})])
@@ -212,7 +210,7 @@ class DirectoryHeld(checks.Check):
     def reads(self, context):
         key = self._partition.key
         return [_exactly(self._key, self._member),
-                _ContentRead(base.Command(key, (b"HKEYS", key)))]
+                _ContentRead(operations.ListFields(key))]
 
     def verdict(self, context, results):
         members, has_content = results

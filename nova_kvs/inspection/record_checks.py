@@ -8,12 +8,8 @@ from nova_kvs.inspection import checks
 from nova_kvs.inspection import keys
 from nova_kvs import keyspace
 from nova_kvs.record import codec
-from nova_kvs.store import base
-from nova_kvs.store.redis import scripts
+from nova_kvs.store import operations
 from nova_kvs.txn import mutation
-
-DISCARD = scripts.load("nova_kvs.inspection", "discard")
-CORRECT_INDEX = scripts.load("nova_kvs.inspection", "correct_index")
 
 
 def _where(partition, field):
@@ -34,8 +30,7 @@ class Undecodable(checks.Check):
 
     def reads(self, context):
         key = self._partition.key
-        return [checks.RawRead(base.Command(
-            key, (b"HGET", key, self._field)))]
+        return [checks.RawRead(operations.GetField(key, self._field))]
 
     def verdict(self, context, results):
         if results[0] == self._value:
@@ -50,9 +45,9 @@ class Undecodable(checks.Check):
         context.quarantine({
             **self.describe(),
             "value": base64.b64encode(self._value).decode()})
-        done, = context.store.run([base.ScriptCall(
-            DISCARD, (self._partition.key,), (self._field, self._value))])
-        return bool(done)
+        done, = context.store.batch([operations.DiscardField(
+            self._partition.key, self._field, self._value)])
+        return done
 
 
 class UndecodableRecord(Undecodable):
@@ -254,12 +249,10 @@ class _Entry(checks.Check):
         partition = self._partition
         intent = keyspace.intent_field(self._field)
         return [
-            checks.RawRead(base.Command(
-                partition.index_key,
-                (b"ZSCORE", partition.index_key, self._entry))),
+            checks.RawRead(operations.GetScore(
+                partition.index_key, self._entry)),
             checks.CellsRead(partition, (self._field,)),
-            checks.RawRead(base.Command(
-                partition.key, (b"HEXISTS", partition.key, intent)))]
+            checks.RawRead(operations.HasField(partition.key, intent))]
 
     def _look(self, context, results):
         """Return whether the entry is there, is needed, and the version.
@@ -282,13 +275,11 @@ class _Entry(checks.Check):
         return {**_where(self._partition, self._field),
                 "entry": checks.text(self._entry)}
 
-    def _correct(self, context, command, version):
-        done, = context.store.run([base.ScriptCall(
-            CORRECT_INDEX,
-            (self._partition.key, self._partition.index_key),
-            (self._field, checks.VERSION.pack(version) if version else b"",
-             command, self._entry))])
-        return bool(done)
+    def _correct(self, context, wanted, version):
+        done, = context.store.batch([operations.CorrectIndex(
+            self._partition.key, self._partition.index_key, self._field,
+            version, self._entry, wanted)])
+        return done
 
 
 class EntryNeeded(_Entry):
@@ -301,7 +292,7 @@ class EntryNeeded(_Entry):
         return checks.Fault("index-missing", found[2])
 
     def repair(self, context, fault):
-        return self._correct(context, b"ZADD", fault.state)
+        return self._correct(context, True, fault.state)
 
 
 class EntryHeld(_Entry):
@@ -314,4 +305,4 @@ class EntryHeld(_Entry):
         return checks.Fault("index-stale", found[2])
 
     def repair(self, context, fault):
-        return self._correct(context, b"ZREM", fault.state)
+        return self._correct(context, False, fault.state)

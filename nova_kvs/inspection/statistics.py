@@ -12,9 +12,8 @@ from nova_kvs.inspection import keys
 from nova_kvs.inspection import walk
 from nova_kvs import keyspace
 from nova_kvs.record import importing
-from nova_kvs.store import base
+from nova_kvs.store import operations
 from nova_kvs.txn import coordinator
-from nova_kvs.txn import reading
 from nova_kvs.txn import recovery
 
 #: Name given to the table of records whose field names none.
@@ -142,15 +141,14 @@ def collect(store, database, report=None):
 
 
 def _now_ms(store, database):
-    now_ms, = store.run([base.ScriptCall(
-        reading.CLOCK, (keyspace.gc_key(database, 0),), ())])
-    return int(now_ms)
+    now_ms, = store.batch([
+        operations.ReadClock(keyspace.gc_key(database, 0))])
+    return now_ms
 
 
 def _count_outcomes(store, chunk, committed, refused):
     outcomes = [key for key in chunk if key.type is keys.KeyType.OUTCOME]
-    replies = store.execute([
-        base.Command(key.name, (b"GET", key.name)) for key in outcomes])
+    replies = store.batch([operations.Get(key.name) for key in outcomes])
     for key, reply in zip(outcomes, replies):
         if reply is not None:
             txn_id = key.name[len(key.partition):]

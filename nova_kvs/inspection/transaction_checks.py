@@ -3,9 +3,8 @@
 
 from nova_kvs.inspection import checks
 from nova_kvs import keyspace
-from nova_kvs.store import base
+from nova_kvs.store import operations
 from nova_kvs.txn import mutation
-from nova_kvs.txn import reading
 from nova_kvs.txn import recovery
 
 
@@ -28,14 +27,14 @@ class Intent(checks.Check):
     def reads(self, context):
         key = self._partition.key
         return [
-            checks.RawRead(base.Command(key, (
-                b"HGET", key, keyspace.intent_field(self._field)))),
-            checks.RawRead(base.ScriptCall(reading.CLOCK, (key,), ()))]
+            checks.RawRead(operations.GetField(
+                key, keyspace.intent_field(self._field))),
+            checks.RawRead(operations.ReadClock(key))]
 
     def verdict(self, context, results):
         data, now_ms = results
         if data != self._data or (
-                int(now_ms) - self.head.start_ms < context.lifetime_ms):
+                now_ms - self.head.start_ms < context.lifetime_ms):
             return None
         return checks.Fault("intent-abandoned", self.head.txn_id)
 
@@ -61,11 +60,10 @@ class Outcome(checks.Check):
         self.txn_id = txn_id
 
     def reads(self, context):
-        return [checks.RawRead(base.Command(
-            self._key, (b"PTTL", self._key)))]
+        return [checks.RawRead(operations.LivesForEver(self._key))]
 
     def verdict(self, context, results):
-        return checks.Fault("outcome-abandoned") if results[0] == -1 else None
+        return checks.Fault("outcome-abandoned") if results[0] else None
 
     def describe(self):
         return {"key": checks.text(self._key)}
@@ -79,8 +77,8 @@ class Outcome(checks.Check):
         Called only when a walk over the whole database met no intent of the
         transaction.
         """
-        context.store.execute([base.Command(self._key, (
-            b"PEXPIRE", self._key, recovery.ABORT_LIFE_MS))])
+        context.store.batch([
+            operations.SetLife(self._key, recovery.ABORT_LIFE_MS)])
         return True
 
 
@@ -95,12 +93,11 @@ class Counter(checks.Check):
         self._highest = highest
 
     def reads(self, context):
-        return [checks.RawRead(base.Command(
-            self._key, (b"GET", self._key)))]
+        return [checks.RawRead(operations.Get(self._key))]
 
     def verdict(self, context, results):
         try:
-            # An empty one is no number either, nor does INCRBY take it.
+            # An empty one is no number either, nor can it be incremented.
             behind = self._highest - (
                 0 if results[0] is None else int(results[0]))
         except ValueError:
@@ -115,8 +112,8 @@ class Counter(checks.Check):
         if fault.state is None:
             # Nobody can tell how far it was.
             return False
-        context.store.execute([base.Command(
-            self._key, (b"INCRBY", self._key, fault.state))])
+        context.store.batch([
+            operations.Increment(self._key, fault.state)])
         return True
 
 
@@ -132,8 +129,7 @@ class UnknownKey(checks.Check):
         self._key = key
 
     def reads(self, context):
-        return [checks.RawRead(base.Command(
-            self._key, (b"EXISTS", self._key)))]
+        return [checks.RawRead(operations.Exists(self._key))]
 
     def verdict(self, context, results):
         return checks.Fault("key-unknown") if results[0] else None

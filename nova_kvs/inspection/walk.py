@@ -13,7 +13,7 @@ from nova_kvs.inspection import keys as key_types
 from nova_kvs import keyspace
 from nova_kvs.record.indexes import directory
 from nova_kvs.record import partition_rules
-from nova_kvs.store import base
+from nova_kvs.store import operations
 from nova_kvs.txn import reading
 
 #: Keys that are read in one round trip.
@@ -21,14 +21,14 @@ CHUNK = 200
 #: Fields or members of one key that are read in one round trip.
 PIECE = 1000
 
-_COMMANDS = {
-    key_types.KeyType.PARTITION: b"HSCAN",
-    key_types.KeyType.INDEX: b"ZSCAN",
-    key_types.KeyType.HINTS: b"ZSCAN",
-    key_types.KeyType.MARKS: b"ZSCAN",
-    key_types.KeyType.COVERS: b"HSCAN",
-    key_types.KeyType.DIRECTORY: b"ZSCAN",
-    key_types.KeyType.QUEUE: b"ZSCAN",
+_PAGES = {
+    key_types.KeyType.PARTITION: operations.PageFields,
+    key_types.KeyType.INDEX: operations.PageMembers,
+    key_types.KeyType.HINTS: operations.PageMembers,
+    key_types.KeyType.MARKS: operations.PageMembers,
+    key_types.KeyType.COVERS: operations.PageFields,
+    key_types.KeyType.DIRECTORY: operations.PageMembers,
+    key_types.KeyType.QUEUE: operations.PageMembers,
 }
 
 
@@ -54,22 +54,21 @@ def pieces(store, wanted):
 
     :param wanted: list of Keys.
     """
-    cursors = [(key, b"0") for key in wanted if key.type in _COMMANDS]
+    cursors = [(key, None) for key in wanted if key.type in _PAGES]
     while cursors:
         replies = store.batch([
-            base.Command(key.name, (
-                _COMMANDS[key.type], key.name, cursor, b"COUNT", PIECE))
+            _PAGES[key.type](key.name, cursor, PIECE)
             for key, cursor in cursors])
-        yield [Piece(key, list(zip(flat[::2], flat[1::2])))
-               for (key, _), (_, flat) in zip(cursors, replies)]
+        yield [Piece(key, pairs)
+               for (key, _), (_, pairs) in zip(cursors, replies)]
         cursors = [(key, cursor) for (key, _), (cursor, _) in zip(
-            cursors, replies) if cursor != b"0"]
+            cursors, replies) if cursor is not None]
 
 
 def partitions(store, database, tables):
     """Yield lists of the partitions that hold records, each one once.
 
-    As a scan of a table finds them: SCAN itself may give a key twice.
+    As a scan of a table finds them: the store itself may give a key twice.
 
     :param tables: names of the tables of the schema.
     """
@@ -79,9 +78,8 @@ def partitions(store, database, tables):
         for bucket in directory.bucket_keys(database, kind):
             low = b"-"
             while True:
-                members, = store.execute([base.Command(bucket, (
-                    b"ZRANGEBYLEX", bucket, low, b"+",
-                    b"LIMIT", 0, PIECE))])
+                members, = store.batch([operations.ReadMembers(
+                    bucket, low, b"+", PIECE)])
                 if not members:
                     break
                 low = b"(" + members[-1]
@@ -108,9 +106,8 @@ def counts(database, tables, report=None):
     seen = 0
     for chunk in partitions(database.store, database.name, tables):
         unsettled = []
-        for partition, fields in zip(chunk, database.store.execute([
-                base.Command(partition.key, (b"HKEYS", partition.key))
-                for partition in chunk])):
+        for partition, fields in zip(chunk, database.store.batch([
+                operations.ListFields(partition.key) for partition in chunk])):
             records, intents = _records_of(fields)
             found.update(map(key_types.table_of, records))
             if intents:

@@ -18,7 +18,7 @@ from nova_kvs.record.indexes import directory
 from nova_kvs.record.indexes import global_index
 from nova_kvs.record.indexes import local_index
 from nova_kvs.record import partition_rules
-from nova_kvs.txn import entry
+from nova_kvs.store import operations
 from nova_kvs.txn import mutation
 
 
@@ -171,7 +171,7 @@ class Changes:
         """Put a partition into the directory of its kind."""
         if self.partition_checks.get(partition) is None:
             self.partition_checks[partition] = kind
-            self.entries.append(entry.Entry(
+            self.entries.append(operations.Add(
                 directory.key_of(self._database, kind, partition),
                 directory.member(partition, self._nonce)))
 
@@ -306,7 +306,7 @@ class Changes:
         check = []
         for added_entry in added:
             stored = global_index.member(added_entry, version, self._nonce)
-            self.entries.append(entry.Entry(added_entry.key, stored))
+            self.entries.append(operations.Add(added_entry.key, stored))
             check.append((*added_entry, stored))
         for removed_entry in removed:
             check.append((*removed_entry, b""))

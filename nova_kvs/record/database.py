@@ -23,6 +23,7 @@ from nova_kvs.record.indexes import global_index
 from nova_kvs.record import record_store
 from nova_kvs.record import schema as record_schema
 from nova_kvs.store import base
+from nova_kvs.store import operations
 from nova_kvs.store import registry
 from nova_kvs.txn import coordinator
 from nova_kvs.txn import reading
@@ -347,7 +348,7 @@ class Database:
         size = max(size, count)
         key = keyspace.counter_key(self.name, table_name)
         top, = self._count(
-            [base.Command(key, (b"INCRBY", key, size))])
+            [operations.Increment(key, size)])
         with self._ids_lock:
             # Of two threads that came here, the later block stays.
             self._ids[table_name] = [top - size + 1, top + 1]
@@ -366,7 +367,7 @@ class Database:
         keys = {name: keyspace.counter_key(self.name, name)
                 for name in wanted}
         values = self.store.batch(
-            [base.Command(key, (b"GET", key)) for key in keys.values()])
+            [operations.Get(key) for key in keys.values()])
         tops = {name: int(value or 0) for name, value in zip(keys, values)}
         # Adding the difference is safe when another process does it too:
         # the counter is at least as high as either needs.
@@ -374,7 +375,7 @@ class Database:
                   if tops[name] < wanted[name]}
         if behind:
             self._count([
-                base.Command(keys[name], (b"INCRBY", keys[name], difference))
+                operations.Increment(keys[name], difference)
                 for name, difference in behind.items()])
         with self._ids_lock:
             for name, number in wanted.items():

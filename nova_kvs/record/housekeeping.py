@@ -16,12 +16,9 @@ from nova_kvs.record.indexes import base as index_base
 from nova_kvs.record.indexes import covering_index
 from nova_kvs.record.indexes import directory
 from nova_kvs.record.indexes import global_index
-from nova_kvs.store import base
-from nova_kvs.store.redis import scripts
+from nova_kvs.store import operations
 from nova_kvs.txn import mutation
 from nova_kvs.txn import reading
-
-DROP_FLOOR = scripts.load("nova_kvs.record", "drop_floor")
 
 LOG = logging.getLogger(__name__)
 
@@ -108,8 +105,8 @@ class Housekeeper:
                 removed, later = global_index.sort_out(
                     listed[bucket, prefix], version, is_needed, own)
                 for member in removed:
-                    commands[bucket, member] = base.Command(
-                        bucket, (b"ZREM", bucket, member))
+                    commands[bucket, member] = operations.Remove(
+                        bucket, member)
                 for member in later:
                     again.setdefault((table_name, partition, field), {})[
                         bucket, prefix, member] = None
@@ -117,7 +114,7 @@ class Housekeeper:
         if again:
             calls.append(self._owner.coordinator.queue.entry(INDEXES, [
                 (*where, list(buckets)) for where, buckets in again.items()],
-                self._owner.grace_ms).item())
+                self._owner.grace_ms))
         if calls:
             self._owner.store.batch(calls)
 
@@ -206,22 +203,21 @@ class Housekeeper:
                 if floor and floor == snapshot.floor:
                     # A record may have come since, and the floor risen
                     # again: the script looks once more.
-                    commands.append(base.ScriptCall(
-                        DROP_FLOOR, (key,), (mutation.VERSION.pack(floor),)))
+                    commands.append(operations.DropFloor(
+                        key, mutation.VERSION.pack(floor)))
             elif len(members) < 2:
                 continue
             elif set(listed) <= set(members):
                 entry = directory.member(
                     keyspace.Partition(key),
                     os.urandom(index_base.NONCE_BYTES))
-                commands.append(base.Command(
-                    bucket, (b"ZADD", bucket, 0, entry)))
+                commands.append(operations.Add(bucket, entry))
                 listed.append(entry)
-            commands += [base.Command(bucket, (b"ZREM", bucket, member))
+            commands += [operations.Remove(bucket, member)
                          for member in members]
         if again:
             commands.append(self._owner.coordinator.queue.entry(
                 PARTITIONS, list(again.values()),
-                self._owner.grace_ms).item())
+                self._owner.grace_ms))
         if commands:
             self._owner.store.batch(commands)

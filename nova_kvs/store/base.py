@@ -47,6 +47,11 @@ class ScriptCall(typing.NamedTuple):
     keys: tuple
     args: tuple
 
+    @property
+    def key(self):
+        """The key that says where it belongs."""
+        return self.keys[0]
+
 
 #: Commands that change nothing: they may go to a replica, and a lost reply
 #: to one leaves nothing undetermined.
@@ -134,7 +139,7 @@ class Store(abc.ABC):
         items. After a lost connection, in a failover and while a slot
         moves, an item may be sent, and so run, more than once.
 
-        :param items: sequence of Command and ScriptCall.
+        :param items: sequence of nova_kvs.store.operations.
         :param replicas: when not 0, every server that got a write is asked,
             behind the writes on the same connection (WAIT counts only
             there), to wait for this many of its replicas.
@@ -143,8 +148,8 @@ class Store(abc.ABC):
             where the option ``read_from`` allows it: all items read then.
             They are never behind what this process has written or read, of
             the same key. A list among them is not to be changed.
-        :returns: list of replies (bytes, int, None or lists of them), in
-            the order of the items. With ``replicas``, one more element: the
+        :returns: list of replies, as the operations say, in the order of
+            the items. With ``replicas``, one more element: the
             number of replicas that acknowledged, on the server with the
             fewest (``replicas`` itself if nothing in the batch writes).
         :raises nova_kvs.exceptions.UndeterminedError: if a reply was lost
@@ -190,6 +195,14 @@ class Store(abc.ABC):
             In a cluster ``cluster``, too: the lines of CLUSTER INFO.
         :raises nova_kvs.exceptions.StoreUnavailableError: if no server
             answers.
+        """
+
+    @abc.abstractmethod
+    def rehearse(self, key):
+        """Do all that operations need to be allowed, and leave nothing.
+
+        :param key: bytes; there must be nothing under it.
+        :raises nova_kvs.exceptions.KVSError: naming what is not allowed.
         """
 
     @abc.abstractmethod

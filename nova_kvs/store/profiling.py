@@ -10,7 +10,6 @@ import functools
 
 from nova_kvs import conf
 from nova_kvs import keyspace
-from nova_kvs.store import base
 
 NAME = "kvs"
 
@@ -46,12 +45,6 @@ def _description(items):
     """Return what a trace tells of a batch: nothing that is stored."""
     operations = collections.Counter()
     for item in items:
-        if type(item) is base.ScriptCall:
-            key = item.keys[0]
-            operations[item.script.name] += 1
-        else:
-            key = item.key
-            name = item.args[0]
-            operations[name if type(name) is str else name.decode()] += 1
-    return {"database": keyspace.database_of(key),
+        operations[type(item).__name__] += 1
+    return {"database": keyspace.database_of(items[0].key),
             "commands": len(items), "operations": dict(operations)}

@@ -13,7 +13,7 @@ from nova_kvs.record import access
 from nova_kvs.record import codec
 from nova_kvs.record.indexes import directory
 from nova_kvs.record import partition_rules
-from nova_kvs.store import base
+from nova_kvs.store import operations
 from nova_kvs.transfer import agreement
 from nova_kvs.txn import reading
 from nova_kvs.txn import retry
@@ -24,11 +24,6 @@ PATIENCE_S = 60
 PAUSE_S = 0.5
 #: Keys removed in one round trip.
 CHUNK = 500
-
-
-def _asking(name, partition, *args):
-    return checks.RawRead(base.Command(
-        partition.key, (name, partition.key, *args)))
 
 
 class Target:
@@ -88,8 +83,9 @@ class Target:
                            for row in rows} - {home: None}.keys())
         results = iter(self._database.coordinator.read([
             read for partition in partitions for read in (
-                _asking(b"HLEN", partition),
-                _asking(b"HEXISTS", partition, keyspace.FLOOR_FIELD),
+                checks.RawRead(operations.CountFields(partition.key)),
+                checks.RawRead(operations.HasField(
+                    partition.key, keyspace.FLOOR_FIELD)),
                 reading.HintRead(
                     directory.key_of(tx.database, table.kind, partition),
                     *directory.range_of(partition), 1))]))
@@ -142,8 +138,8 @@ class Target:
 
     def _fields(self, chunk):
         """Return lists of the fields of the partitions among Keys."""
-        return self._database.store.execute([
-            base.Command(key.name, (b"HKEYS", key.name)) for key in chunk
+        return self._database.store.batch([
+            operations.ListFields(key.name) for key in chunk
             if key.type is keys.KeyType.PARTITION
             and key.kind != partition_rules.META])
 
@@ -154,8 +150,8 @@ class Target:
             name, partition_rules.TABLE, agreement.REVISION_TABLE).key
         found = store.scan(keyspace.database_pattern(name))
         while chunk := list(itertools.islice(found, CHUNK)):
-            store.execute([
-                base.Command(key, (b"UNLINK", key)) for key in chunk
+            store.batch([
+                operations.Delete(key) for key in chunk
                 if not self._stays(key, kept)])
         self._database.locators.clear()
 

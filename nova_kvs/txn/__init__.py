@@ -2,7 +2,6 @@
 """Transactions over cells of partitions; knows keys, not tables."""
 
 from nova_kvs.txn.coordinator import Coordinator
-from nova_kvs.txn.entry import Entry
 from nova_kvs.txn.mutation import DELETE
 from nova_kvs.txn.mutation import LOCK
 from nova_kvs.txn.mutation import Mutation
@@ -14,6 +13,6 @@ from nova_kvs.txn.reading import IndexRead
 from nova_kvs.txn.reading import PartitionRead
 from nova_kvs.txn.reading import Snapshot
 
-__all__ = ["Cell", "Coordinator", "DELETE", "Entry", "FieldsRead",
-           "HintRead", "IndexRead", "LOCK", "Mutation", "PartitionRead",
+__all__ = ["Cell", "Coordinator", "DELETE", "FieldsRead", "HintRead",
+           "IndexRead", "LOCK", "Mutation", "PartitionRead",
            "Queue", "Snapshot"]

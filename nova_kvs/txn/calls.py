@@ -3,12 +3,13 @@
 
 from nova_kvs import exceptions
 from nova_kvs.store import base
+from nova_kvs.store.redis import commands
 from nova_kvs.store.redis import scripts
 from nova_kvs.txn import mutation
 from nova_kvs.txn import recovery
 
-COMMIT = scripts.load("nova_kvs.txn", "commit")
-PREWRITE = scripts.load("nova_kvs.txn", "prewrite")
+COMMIT = scripts.load("nova_kvs.store.redis", "commit")
+PREWRITE = scripts.load("nova_kvs.store.redis", "prewrite")
 
 COMMITTED = b"c"
 STAGED = b"s"
@@ -60,7 +61,7 @@ def commit_call(partition, mutations, txn_id, life_ms, versions, entries=(),
     if adds or removes or entries:
         keys += (partition.index_key, *[entry.key for entry in entries])
         for entry in entries:
-            args += (entry.how(), entry.member)
+            args += commands.side_write(entry)
         args[3] = len(adds)
         args += adds
         args += removes

@@ -40,8 +40,8 @@ LOG = logging.getLogger(__name__)
 
 
 def _items(entries, reads):
-    """Return the items of a batch for Entries and reads."""
-    return [source.item() for source in (*entries, *reads)]
+    """Return the operations of a batch for side writes and reads."""
+    return [*entries, *[read.item() for read in reads]]
 
 
 def _check_fields(versions, count):
@@ -203,7 +203,7 @@ class Committer:
             txn_id, primary.key, [partition.key for partition in others]])
         extras = [reading.ClockRead(primary).item(), *_items(entries, reads)]
         extras.append(
-            self._queue.add(entry, 2 * self._options.lifetime_ms).item())
+            self._queue.add(entry, 2 * self._options.lifetime_ms))
         extras += self._take_leftovers()
         self._reach("before_prewrite")
         try:

@@ -176,8 +176,9 @@ class Coordinator:
         """Apply every mutation, or none, and read in the same round trips.
 
         :param mutations: sequence of Mutation, not two for one field.
-        :param entries: of Entry, hints and entries of the queue: they are
-            added, and replicated if the commit is, at the commit point or
+        :param entries: of Add, Raise and PutField of
+            nova_kvs.store.operations: global index entries and tasks. They
+            are added, and replicated if the commit is, at the commit point or
             before it. Then they may stay when the commit fails.
         :param reads: as for ``read``, of other partitions. They see what is
             committed shortly before or after this transaction.
@@ -229,7 +230,7 @@ class Coordinator:
                     groups, entries, reads, verified)
             else:
                 if entries:
-                    self.store.batch([entry.item() for entry in entries])
+                    self.store.batch(entries)
                 return {}, self.read(reads) if reads else []
         except exceptions.StaleError:
             stats.wrong_guesses += 1

@@ -16,11 +16,7 @@ import msgpack
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.store import base
-from nova_kvs.store.redis import scripts
-from nova_kvs.txn import entry
-
-TAKE = scripts.load("nova_kvs.txn", "take")
+from nova_kvs.store import operations
 
 #: How long a taken item belongs to who took it.
 LEASE_MS = 60000
@@ -75,19 +71,19 @@ class Queue:
         return Item(kind, value, self._keys[bucket], member)
 
     def add(self, item, due_in_ms):
-        """Return the Entry that puts an item into the queue.
+        """Return the operation that puts an item into the queue.
 
         :param due_in_ms: when it is due, from when the store adds it.
         """
-        return entry.Entry(item.key, item.member, due_in_ms)
+        return operations.Add(item.key, item.member, due_in_ms)
 
     def entry(self, kind, value, due_in_ms):
-        """Return the Entry that queues a value, as ``add``."""
+        """Return the operation that queues a value, as ``add``."""
         return self.add(self.item(kind, value), due_in_ms)
 
     def done(self, item):
-        """Return the command that removes an item."""
-        return base.Command(item.key, (b"ZREM", item.key, item.member))
+        """Return the operation that removes an item."""
+        return operations.Remove(item.key, item.member)
 
     def take(self, bucket, limit, lease_ms=LEASE_MS):
         """Return items of a bucket that are due; they are leased.
@@ -97,7 +93,7 @@ class Queue:
         """
         key = self._keys[bucket]
         members, = self._store.batch(
-            (base.ScriptCall(TAKE, (key,), (limit, lease_ms)),))
+            (operations.LeaseTasks(key, limit, lease_ms),))
         items = []
         for member in members:
             kind, value, _ = msgpack.unpackb(member)

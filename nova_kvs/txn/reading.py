@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be read, and how the store's answers become snapshots.
 
-Each kind of read makes one item of a batch and turns the reply into its
+Each kind of read makes one operation of a batch and turns the reply into its
 result; the intents that it meets are left to the coordinator. A result
 ``is_missing`` if a record that the read names is not there: of a replica
 that may be behind this is not to be believed. Lists may lack what is new.
@@ -12,13 +12,8 @@ import typing
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.store import base
-from nova_kvs.store.redis import scripts
+from nova_kvs.store import operations
 from nova_kvs.txn import mutation
-
-READ_PREFIXES = scripts.load("nova_kvs.txn", "read_prefixes")
-READ_INDEX = scripts.load("nova_kvs.txn", "read_index")
-CLOCK = scripts.load("nova_kvs.txn", "clock")
 
 _INTENT = keyspace.INTENT
 _AFTER_INTENTS = bytes([_INTENT[0] + 1])
@@ -157,11 +152,8 @@ class PartitionRead(typing.NamedTuple):
     point: bool = False
 
     def item(self):
-        """Return the item of a batch that asks for it."""
-        key = self.partition.key
-        if self.prefixes:
-            return base.ScriptCall(READ_PREFIXES, (key,), self.prefixes)
-        return base.Command(key, (b"HGETALL", key))
+        """Return the operation that asks for it."""
+        return operations.ReadPartition(self.partition.key, self.prefixes)
 
     def result(self, reply, met):
         """Return the result; appends to ``met`` the intents there."""
@@ -182,12 +174,8 @@ class FieldsRead(typing.NamedTuple):
     fields: tuple
 
     def item(self):
-        """Return the item of a batch that asks for it."""
-        key = self.partition.key
-        fields = self.fields
-        return base.Command(
-            key, (b"HMGET", key, b"f", *fields,
-                  *[b"i" + field for field in fields]))
+        """Return the operation that asks for it."""
+        return operations.ReadFields(self.partition.key, self.fields)
 
     def result(self, reply, met):
         """Return the result; appends to ``met`` the intents there."""
@@ -243,7 +231,7 @@ class IndexRead(typing.NamedTuple):
     """Members of a partition's own index, and a Snapshot of their records.
 
     The result is ``(members, snapshot)``. ``ranges`` are pairs of the
-    lowest and highest member, written as ZRANGEBYLEX wants them
+    lowest and highest member, written as nova_kvs.store.operations says
     (``b"[x"``, ``b"(x"``, ``b"-"``, ``b"+"``). ``limit`` bounds the number
     of members over all ranges; ``reverse`` turns the order within each.
     ``point``: the range names one record, by a unique key.
@@ -256,14 +244,11 @@ class IndexRead(typing.NamedTuple):
     point: bool = False
 
     def item(self):
-        """Return the item of a batch that asks for it."""
+        """Return the operation that asks for it."""
         partition = self.partition
-        args = [-1 if self.limit is None else self.limit,
-                b"ZREVRANGEBYLEX" if self.reverse else b"ZRANGEBYLEX"]
-        for low, high in self.ranges:
-            args += (high, low) if self.reverse else (low, high)
-        return base.ScriptCall(
-            READ_INDEX, (partition.key, partition.index_key), tuple(args))
+        return operations.ReadIndex(
+            partition.key, partition.index_key, self.ranges, self.limit,
+            self.reverse)
 
     def result(self, reply, met):
         """Return the result; appends to ``met`` the intents there."""
@@ -281,12 +266,12 @@ class ClockRead(typing.NamedTuple):
     partition: keyspace.Partition
 
     def item(self):
-        """Return the item of a batch that asks for it."""
-        return base.ScriptCall(CLOCK, (self.partition.key,), ())
+        """Return the operation that asks for it."""
+        return operations.ReadClock(self.partition.key)
 
     def result(self, reply, met):
         """Return the result."""
-        return int(reply)
+        return reply
 
     def is_missing(self, result):
         """Return False: there is always one."""
@@ -306,14 +291,8 @@ class HintRead(typing.NamedTuple):
     reverse: bool = False
 
     def item(self):
-        """Return the item of a batch that asks for it."""
-        if self.reverse:
-            args = (b"ZREVRANGEBYLEX", self.key, self.high, self.low)
-        else:
-            args = (b"ZRANGEBYLEX", self.key, self.low, self.high)
-        if self.limit is not None:
-            args += (b"LIMIT", 0, self.limit)
-        return base.Command(self.key, args)
+        """Return the operation that asks for it."""
+        return operations.ReadMembers(*self)
 
     def result(self, reply, met):
         """Return the result."""
@@ -330,7 +309,7 @@ class SideRead(typing.NamedTuple):
     read: FieldsRead
 
     def item(self):
-        """Return the item of a batch that asks for it."""
+        """Return the operation that asks for it."""
         return self.read.item()
 
     def result(self, reply, met):
@@ -348,13 +327,12 @@ class MarksRead(typing.NamedTuple):
     key: bytes
 
     def item(self):
-        """Return the item of a batch that asks for it."""
-        return base.Command(
-            self.key, (b"ZRANGE", self.key, 0, -1, b"WITHSCORES"))
+        """Return the operation that asks for it."""
+        return operations.ReadScores(self.key)
 
     def result(self, reply, met):
         """Return the result."""
-        return dict(zip(reply[::2], map(float, reply[1::2])))
+        return reply
 
     def is_missing(self, result):
         """Return False: it is a list."""
@@ -367,12 +345,12 @@ class CoversRead(typing.NamedTuple):
     key: bytes
 
     def item(self):
-        """Return the item of a batch that asks for it."""
-        return base.Command(self.key, (b"HGETALL", self.key))
+        """Return the operation that asks for it."""
+        return operations.ReadAll(self.key)
 
     def result(self, reply, met):
         """Return the result."""
-        return dict(zip(reply[::2], reply[1::2]))
+        return reply
 
     def is_missing(self, result):
         """Return False: it is a list."""

@@ -12,12 +12,12 @@ import logging
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import base
+from nova_kvs.store import operations
 from nova_kvs.store.redis import scripts
 from nova_kvs.txn import mutation
-from nova_kvs.txn import reading
 
-DECIDE = scripts.load("nova_kvs.txn", "decide")
-RESOLVE = scripts.load("nova_kvs.txn", "resolve")
+DECIDE = scripts.load("nova_kvs.store.redis", "abort_if_undecided")
+RESOLVE = scripts.load("nova_kvs.store.redis", "resolve")
 
 #: Life of the outcome of a transaction that has left nothing behind: longer
 #: than any store repeats a script whose reply was lost.
@@ -48,9 +48,8 @@ def resolve_call(partition, txn_id, outcome, fields=()):
 
 
 def expire_command(outcome_key):
-    """Return the command that lets an outcome go, once all is resolved."""
-    return base.Command(
-        outcome_key, (b"PEXPIRE", outcome_key, OUTCOME_LIFE_MS))
+    """Return the operation that lets an outcome go, once all is resolved."""
+    return operations.SetLife(outcome_key, OUTCOME_LIFE_MS)
 
 
 def _fence_command(key):
@@ -102,12 +101,12 @@ class Recovery:
                 starts.get((txn_id, partition), head.start_ms))
         partitions = list({partition for _, partition in starts})
         replies = self._store.batch(
-            [base.Command(key, (b"GET", key)) for key in keys.values()]
-            + [reading.ClockRead(partition).item()
+            [operations.Get(key) for key in keys.values()]
+            + [operations.ReadClock(partition.key)
                for partition in partitions])
         outcomes = {txn_id: reply[:1] if reply else None
                     for txn_id, reply in zip(keys, replies)}
-        now_ms = dict(zip(partitions, map(int, replies[len(keys):])))
+        now_ms = dict(zip(partitions, replies[len(keys):]))
         old = {txn_id: keys[txn_id]
                for (txn_id, partition), start_ms in starts.items()
                if now_ms[partition] - start_ms >= self._lifetime_ms}

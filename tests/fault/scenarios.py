@@ -11,6 +11,7 @@ import uuid
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import base
+from nova_kvs.store import operations
 from nova_kvs import txn
 from nova_kvs.txn import coordinator
 
@@ -85,7 +86,7 @@ class Scenario:
         self.fields = [keyspace.record_field("t", (row,))
                        for row in range(ROWS)]
         self.unique = keyspace.unique_field("t", "name", ("taken",))
-        self.hint = txn.Entry(
+        self.hint = operations.Add(
             keyspace.hint_key(self.database, "t.name", "0"), b"hint")
         self.old = {}
         if operation in ("update", "delete"):

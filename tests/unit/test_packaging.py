@@ -55,7 +55,7 @@ def test_the_wheel_holds_every_module_and_no_other(wheel):
 
 
 def test_the_wheel_holds_all_files_of_data(wheel):
-    assert "nova_kvs/txn/lua/commit.lua" in packed(wheel, ".lua")
+    assert "nova_kvs/store/redis/lua/commit.lua" in packed(wheel, ".lua")
     assert packed(wheel, ".lua") == on_disk(".lua")
     assert packed(wheel, ".json") == on_disk(".json") != set()
 

@@ -27,12 +27,8 @@ from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record import codec
 from nova_kvs.record.indexes import global_index
-from nova_kvs.store import base
-from nova_kvs.store.redis import scripts
-from nova_kvs.txn import entry
+from nova_kvs.store import operations
 from nova_kvs.txn import reading
-
-DROP = scripts.load("nova_kvs.record", "drop_mark")
 
 #: Version above that of any row: the one of a row that is gone.
 HIGHEST = 2 ** 53
@@ -196,24 +192,24 @@ def where(member):
 
 def raising(place, version):
     """Return the side write that raises the minimum version."""
-    return entry.Raised(keyspace.marks_key(place.bucket), place.member,
-                        version)
+    return operations.Raise(
+        keyspace.marks_key(place.bucket), place.member, version)
 
 
 def including(place, stored):
     """Return the side write of included columns."""
-    return entry.Field(keyspace.covers_key(place.bucket), place.member,
-                       stored)
+    return operations.PutField(
+        keyspace.covers_key(place.bucket), place.member, stored)
 
 
 def dropping(place, version):
-    """Return the call that removes what there is of a row that has left.
+    """Return the operation that removes what there is of a row that has left.
 
     :param version: a minimum version above it stays.
     """
-    return base.ScriptCall(DROP, (
-        keyspace.marks_key(place.bucket), keyspace.covers_key(place.bucket)),
-        (place.member, version))
+    return operations.DropIncluded(
+        keyspace.marks_key(place.bucket), keyspace.covers_key(place.bucket),
+        place.member, version)
 
 
 # Reading --------------------------------------------------------------------

@@ -17,10 +17,12 @@ from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
 from nova_kvs.store import base
+from nova_kvs.store.redis import commands
 from nova_kvs.store.redis import connection as wire
 from nova_kvs.store.redis import fence as fences
 from nova_kvs.store.redis import near as nearness
 from nova_kvs.store.redis import nothing
+from nova_kvs.store.redis import rehearsal
 from nova_kvs.store.redis import repetition
 from nova_kvs.store.redis import tracking
 
@@ -102,6 +104,12 @@ class RemoteStore(base.Store):
     def batch(self, items, replicas=0, replicas_timeout_ms=0, near=False):
         if not items:
             return [replicas] if replicas else []
+        replies = self._answer(
+            commands.encode(items), replicas, replicas_timeout_ms, near)
+        commands.parse(items, replies)
+        return replies
+
+    def _answer(self, items, replicas, replicas_timeout_ms, near):
         deadline = time.monotonic() + self.settings.request_timeout
         if self._tracking is not None:
             if near:
@@ -500,6 +508,9 @@ class RemoteStore(base.Store):
         reply, = self._ask(node, command)
         return dict(line.split(":", 1) for line
                     in reply.decode().splitlines() if ":" in line)
+
+    def rehearse(self, key):
+        rehearsal.run(self, key)
 
     def address_of(self, key):
         deadline = time.monotonic() + self.settings.request_timeout

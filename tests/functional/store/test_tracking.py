@@ -11,8 +11,8 @@ import pytest
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import base as store_base
+from nova_kvs.store.redis import commands
 from nova_kvs.store.redis import connection as wire
-from nova_kvs.store.redis import scripts
 from nova_kvs.store.redis import tracking
 from nova_kvs.store import registry
 from nova_kvs import txn
@@ -22,7 +22,6 @@ from tests import fixtures
 
 KEYS = [b"kvs:{db:s:%d}" % number for number in range(30)]
 OPTIONS = {"read_from": "memory", "request_timeout": 30.0}
-READ_INDEX = scripts.load("nova_kvs.txn", "read_index")
 
 
 @pytest.fixture(scope="module", params=["cluster", "server", "sentinel"])
@@ -97,7 +96,7 @@ def test_replies_are_those_of_protocol_2(store, other):
         base.command(b"HGETALL", key + b"none"),
         base.command(b"ZRANGEBYLEX", key + b"x", b"-", b"+"),
         base.command(b"GET", key + b"none"),
-        store_base.ScriptCall(READ_INDEX, (key, key + b"x"), (
+        store_base.ScriptCall(commands.READ_INDEX, (key, key + b"x"), (
             -1, b"ZRANGEBYLEX", b"-", b"+")),
     ]
     expected = other.batch(items)

@@ -14,9 +14,8 @@ from nova_kvs.record import access
 from nova_kvs.record.indexes import covering_index
 from nova_kvs.record.indexes import directory
 from nova_kvs.record.indexes import global_index
-from nova_kvs.store import base as store_base
+from nova_kvs.store import operations
 from nova_kvs.txn import mutation
-from nova_kvs.txn import reading
 from tests import base
 from tests.unit.record import databases
 
@@ -89,7 +88,7 @@ class Damage:
         included = self.table("instances").included
         row = {"id": 1, "host": "a", "deleted": 0, **values}
         self.db.store.batch([covering_index.including(
-            self.mark(host), included.encode(row, version)).item()])
+            self.mark(host), included.encode(row, version))])
 
     # One method each for a kind of damage -----------------------------------
 
@@ -186,11 +185,11 @@ class Damage:
 
     def mark_stale(self):
         self.db.store.batch([covering_index.raising(
-            self.mark("b"), 3).item()])
+            self.mark("b"), 3)])
 
     def mark_of_nothing(self):
         self.db.store.batch([covering_index.raising(
-            self.mark("a", 77), 3).item()])
+            self.mark("a", 77), 3)])
 
     def mark_undecodable(self):
         self.run(b"ZADD", keyspace.marks_key(self.mark("a").bucket), 1, b"x")
@@ -203,7 +202,7 @@ class Damage:
 
     def cover_undecodable(self):
         self.db.store.batch([covering_index.including(
-            self.mark("a"), b"x").item()])
+            self.mark("a"), b"x")])
 
     def directory_missing(self):
         for key in self.keys(b":h:.s:"):
@@ -410,8 +409,8 @@ def test_two_records_with_one_unique_key(db):
 
 def test_a_transaction_at_work_is_no_damage(db):
     damage = Damage(db)
-    now, = db.store.run([
-        store_base.ScriptCall(reading.CLOCK, (damage.server.key,), ())])
+    now, = db.store.batch([
+        operations.ReadClock(damage.server.key)])
     damage.run(b"HSET", damage.server.key,
                keyspace.intent_field(damage.instance),
                damage.intent(start=int(now) + 10 ** 6))
@@ -444,7 +443,7 @@ def test_a_cover_that_comes_late_is_no_damage_yet():
     assert db.housekeep()
     late = reader.take_included()
     assert late
-    reader.store.batch([entry.item() for entry in late])
+    reader.store.batch(late)
     report = check(db)
     assert report.found == {}
     assert report.pending

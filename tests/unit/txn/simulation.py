@@ -15,6 +15,7 @@ import greenlet
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import base
+from nova_kvs.store.redis import commands
 from nova_kvs import txn
 from nova_kvs.txn import mutation
 from tests.fault import scenarios
@@ -62,9 +63,7 @@ class SteppedStore:
         replies = [None] * len(items)
         waiting = collections.defaultdict(collections.deque)
         for number, item in enumerate(items):
-            key = (item.keys[0] if type(item) is base.ScriptCall
-                   else item.key)
-            waiting[key].append(number)
+            waiting[item.key].append(number)
         # What a lost connection leaves out.
         lost_after = (simulation.random.randrange(len(items) + 1)
                       if fault == "lost" else len(items))
@@ -76,7 +75,7 @@ class SteppedStore:
             simulation.give_turn()
             replies[number] = simulation.execute(items[number])
         if fault == "lost":
-            if any(base.is_write(item) for item in items):
+            if any(map(base.is_write, commands.encode(items))):
                 raise exceptions.UndeterminedError()
             raise exceptions.StoreUnavailableError()
         return replies
@@ -124,7 +123,7 @@ class Simulation:
     def execute(self, item):
         """Run one item, sometimes twice, and remember it if it writes."""
         reply, = self.store.batch((item,))
-        if base.is_write(item):
+        if base.is_write(*commands.encode([item])):
             self.written.append(item)
             if self.faults and self.random.random() < 0.05:
                 reply, = self.store.batch((item,))

@@ -2,10 +2,11 @@
 """Stores that misbehave on demand, around a real one."""
 
 from nova_kvs import exceptions
+from nova_kvs.store.redis import commands
 
 
 class Wrapper:
-    """Passes batches on; records the items of each."""
+    """Passes batches on; records what Redis gets of each."""
 
     def __init__(self, store):
         self.store = store
@@ -14,7 +15,7 @@ class Wrapper:
 
     def batch(self, items, *args, **kwargs):
         items = list(items)
-        self.batches.append(items)
+        self.batches.append(commands.encode(items))
         return self.store.batch(items, *args, **kwargs)
 
     def scan(self, pattern, count=1000):
@@ -47,7 +48,8 @@ class Faulty(Wrapper):
     def batch(self, items, *args):
         items = list(items)
         hit = self.times > 0 and self.script in [
-            item.script.name for item in items if hasattr(item, "script")]
+            item.script.name for item in commands.encode(items)
+            if hasattr(item, "script")]
         if not hit:
             return super().batch(items, *args)
         self.times -= 1

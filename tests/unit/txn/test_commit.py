@@ -3,6 +3,7 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
+from nova_kvs.store import operations
 from nova_kvs import txn
 from nova_kvs.txn import coordinator as coordinator_module
 from tests.fault import scenarios
@@ -60,7 +61,7 @@ def test_insert_update_delete(coordinator, some):
 def test_nothing_to_do(coordinator, partitions):
     key = partitions[0].index_key
     assert coordinator.commit([]) == {}
-    assert coordinator.commit([], [txn.Entry(key, b"x")]) == {}
+    assert coordinator.commit([], [operations.Add(key, b"x")]) == {}
     assert scenarios.send(
         coordinator.store, key, b"ZRANGE", key, 0, -1) == [b"x"]
 
@@ -292,7 +293,7 @@ def test_two_mutations_of_one_field(coordinator, some):
 def test_round_trips(store, database, partitions):
     wrapper = stores.Wrapper(store)
     coordinator = txn.Coordinator(wrapper, database)
-    hint = txn.Entry(b"h", b"m")
+    hint = operations.Add(b"h", b"m")
 
     coordinator.commit([txn.Mutation(partitions[0], FIELD, 0, b"x")])
     assert wrapper.names() == [["commit"]]
@@ -326,7 +327,7 @@ def test_one_server_takes_all_in_one_round_trip(
     partition, other = partitions[:2]
     coordinator.commit([txn.Mutation(other, FIELD, 0, b"other")])
     entries = [
-        txn.Entry(partition.index_key + b"h", b"hint"),
+        operations.Add(partition.index_key + b"h", b"hint"),
         coordinator.queue.entry(b"k", "later", 60000),
         coordinator.queue.entry(b"k", "due", 0)]
     changes = [txn.Mutation(
@@ -355,7 +356,7 @@ def test_one_server_takes_all_in_one_round_trip(
 def test_what_is_refused_on_one_server_adds_no_entry(
         store, database, partitions):
     coordinator = txn.Coordinator(store, database, one_server=True)
-    hint = txn.Entry(partitions[0].index_key + b"h", b"hint")
+    hint = operations.Add(partitions[0].index_key + b"h", b"hint")
     with pytest.raises(exceptions.ConflictError):
         coordinator.commit(
             [txn.Mutation(partitions[0], FIELD, 7, b"x")], [hint])
@@ -366,7 +367,7 @@ def test_what_is_refused_on_one_server_adds_no_entry(
 def test_entry_that_cannot_be_added(store, database, partitions):
     """The script has applied nothing when it fails."""
     coordinator = txn.Coordinator(store, database, one_server=True)
-    hint = txn.Entry(partitions[0].index_key + b"h", b"hint")
+    hint = operations.Add(partitions[0].index_key + b"h", b"hint")
     scenarios.send(store, hint.key, b"SET", hint.key, b"no sorted set")
     with pytest.raises(exceptions.StoreReplyError):
         coordinator.commit(
@@ -383,7 +384,7 @@ def test_reads_along_with_a_commit(store, database, some, one_server):
     wrapper.batches.clear()
     versions, (found, nothing) = coordinator.commit_and_read(
         [txn.Mutation(partition, FIELD, 0, b"x") for partition in some],
-        [txn.Entry(other.index_key, b"hint")],
+        [operations.Add(other.index_key, b"hint")],
         [txn.PartitionRead(other), txn.FieldsRead(other, (OTHER,))])
     assert len(versions) == len(some)
     assert found.cell(FIELD).payload == b"other"

@@ -7,6 +7,7 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
+from nova_kvs.store import operations
 from nova_kvs import txn
 from nova_kvs.txn import recovery
 from tests.fault import scenarios
@@ -105,7 +106,7 @@ def test_nothing_is_committed_when_its_index_entries_may_be_gone(
         store, database, failpoint=once("after_prewrite", stand_still))
     with pytest.raises(exceptions.ConflictError, match="too long"):
         coordinator.commit([txn.Mutation(partition, FIELD, 0, b"x")],
-                           [txn.Entry(key, b"entry")])
+                           [operations.Add(key, b"entry")])
     assert payload(store, database, partition) is None
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
+from nova_kvs.store import operations
+from nova_kvs.store.redis import commands
 from nova_kvs import txn
 from nova_kvs.txn import commit
 from tests.fault import scenarios
@@ -66,7 +68,7 @@ def test_lost_reply_of_a_commit_with_reads(store, database, some):
     other = some[0]._replace(key=some[0].key + b"other")
     txn.Coordinator(store, database).commit(mutations([other], b"y"))
     _, (found,) = coordinator.commit_and_read(
-        mutations(some), [txn.Entry(other.key + b"h", b"hint")],
+        mutations(some), [operations.Add(other.key + b"h", b"hint")],
         [txn.PartitionRead(other)])
     assert found.cell(FIELD).payload == b"y"
     assert state(store, database, some) == [{FIELD: b"x"}] * len(some)
@@ -100,7 +102,7 @@ def test_commit_that_did_not_arrive(store, database, some):
 def test_outcome_that_cannot_be_read(
         store, database, some, fault, expected):
     faulty = stores.Faulty(
-        stores.Faulty(store, "commit", fault), "decide", "refused")
+        stores.Faulty(store, "commit", fault), "abort_if_undecided", "refused")
     with pytest.raises(exceptions.UndeterminedError):
         txn.Coordinator(faulty, database).commit(mutations(some))
     assert state(store, database, some) == [expected] * len(some)
@@ -125,7 +127,7 @@ def test_outcome_that_it_is_too_late_to_read(
     faulty = Slow(store, "commit", "lost")
     with pytest.raises(exceptions.UndeterminedError):
         txn.Coordinator(faulty, database).commit(mutations(some))
-    assert "decide" not in sum(faulty.names(), [])
+    assert "abort_if_undecided" not in sum(faulty.names(), [])
     assert state(store, database, some) == [{FIELD: b"x"}] * len(some)
 
 
@@ -180,7 +182,7 @@ def test_help_that_fails(store, database, partitions, size):
     changes += mutations(partitions[2:1 + size])
     with pytest.raises(exceptions.ConflictError):
         txn.Coordinator(faulty, database).commit(changes)
-    assert "decide" in sum(faulty.names(), [])
+    assert "abort_if_undecided" in sum(faulty.names(), [])
     check_settled(store, database)
     for items in list(faulty.batches):
         store.batch(items)
@@ -206,7 +208,8 @@ class Refusing(stores.Wrapper):
 
     def batch(self, items, *args):
         if any(getattr(item, "script", None)
-               and item.script.name == "commit" for item in items):
+               and item.script.name == "commit"
+               for item in commands.encode(items)):
             raise exceptions.StoreReplyError(reply="OOM")
         return super().batch(items, *args)
 

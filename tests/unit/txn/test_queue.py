@@ -22,9 +22,9 @@ def values(items):
 
 
 def test_items_are_taken_when_due(store, queue):
-    store.batch([queue.entry(b"k", number, 0).item()
+    store.batch([queue.entry(b"k", number, 0)
                  for number in range(40)]
-                + [queue.entry(b"k", 99, 60000).item()])
+                + [queue.entry(b"k", 99, 60000)])
     items = take_all(queue)
     assert values(items) == list(range(40))
     assert {item.kind for item in items} == {b"k"}
@@ -33,7 +33,7 @@ def test_items_are_taken_when_due(store, queue):
 
 
 def test_items_are_leased(store, database, queue):
-    store.batch([queue.entry(b"k", [1, b"\xff", "x"], 0).item()])
+    store.batch([queue.entry(b"k", [1, b"\xff", "x"], 0)])
     item, = take_all(queue)
     assert item.value == [1, b"\xff", "x"]
     assert take_all(queue) == []
@@ -47,21 +47,21 @@ def test_items_are_leased(store, database, queue):
 
 
 def test_done_leaves_an_equal_item(store, database, queue):
-    store.batch([queue.entry(b"k", 1, 0).item()])
+    store.batch([queue.entry(b"k", 1, 0)])
     item, = take_all(queue)
-    store.batch([queue.entry(b"k", 1, 0).item()])
+    store.batch([queue.entry(b"k", 1, 0)])
     store.batch([queue.done(item)])
     assert values(take_all(queue)) == [1]
 
 
 def test_entry_that_is_sent_twice(store, database, queue):
-    entry = queue.entry(b"k", 1, 0).item()
+    entry = queue.entry(b"k", 1, 0)
     store.batch([entry, entry])
     assert values(take_all(queue)) == [1]
 
 
 def test_limit(store, queue):
-    store.batch([queue.entry(b"k", number, 0).item()
+    store.batch([queue.entry(b"k", number, 0)
                  for number in range(400)])
     assert len(queue.take(0, 3)) == 3
 
@@ -74,10 +74,10 @@ def test_handlers(store, database, queue):
         raise exceptions.StoreUnavailableError()
 
     queue.register(b"fails", fail)
-    store.batch([queue.entry(b"k", number, 0).item()
+    store.batch([queue.entry(b"k", number, 0)
                  for number in range(50)])
-    store.batch([queue.entry(b"fails", 1, 0).item(),
-                 queue.entry(b"newer", 2, 0).item()])
+    store.batch([queue.entry(b"fails", 1, 0),
+                 queue.entry(b"newer", 2, 0)])
     assert queue.run_all(limit=2) == 50
     assert sorted(done) == list(range(50))
     assert queue.run_all() == 0
@@ -88,6 +88,6 @@ def test_handlers(store, database, queue):
 def test_run_goes_round_the_buckets(store, queue):
     done = []
     queue.register(b"k", done.extend)
-    store.batch([queue.entry(b"k", number, 0).item()
+    store.batch([queue.entry(b"k", number, 0)
                  for number in range(50)])
     assert sum(queue.run(100) for _ in range(keyspace.GC_BUCKETS)) == 50

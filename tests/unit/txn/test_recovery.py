@@ -5,6 +5,8 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
+from nova_kvs.store import operations
+from nova_kvs.store.redis import commands
 from nova_kvs import txn
 from nova_kvs.txn import commit
 from nova_kvs.txn import retry
@@ -141,7 +143,7 @@ def test_a_reader_does_not_mind_that_it_cannot_settle(
     client.stop_at("before_commit")
     client.make_old()
     coordinator = txn.Coordinator(
-        stores.Faulty(store, "decide", "refused"), database)
+        stores.Faulty(store, "abort_if_undecided", "refused"), database)
     assert payload(coordinator, client.other) is None
 
 
@@ -220,7 +222,8 @@ class Replicas(stores.Wrapper):
         if not replicas:
             return replies
         # Every other server's replicas are there.
-        fenced = any(self.fence in item.args for item in items)
+        fenced = any(self.fence in item.args
+                     for item in commands.encode(items))
         return replies + [self.acknowledged if fenced else 1]
 
 
@@ -337,7 +340,7 @@ def test_hints_may_take_longer_than_a_transaction_lives(
         store, database, failpoint=slow_at("after_prewrite"))
     coordinator.commit(
         [txn.Mutation(partitions[0], FIELD, 0, b"ours")],
-        [txn.Entry(partitions[1].index_key, b"hint")])
+        [operations.Add(partitions[1].index_key, b"hint")])
     assert payload(coordinator, partitions[0]) == b"ours"
 
 

@@ -46,7 +46,7 @@ def flush(db):
 
 
 def send(db, entries):
-    db.store.batch([entry.item() for entry in entries])
+    db.store.batch(entries)
 
 
 def wanted(column, *values):

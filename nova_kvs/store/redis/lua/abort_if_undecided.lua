@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- decide.lua: abort a transaction unless its outcome is decided.
+-- abort_if_undecided.lua: abort a transaction unless its outcome is decided.
 -- Writes.
 -- KEYS[1] outcome; ARGV[1] life of outcome "a" in ms.
 -- Returns the outcome that holds: "c...", or "a...". Idempotent. O(1).

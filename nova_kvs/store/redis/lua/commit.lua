@@ -19,7 +19,8 @@
 -- raises the floor, "l" only validate. Versions are 8 bytes, big-endian.
 -- Returns the outcome: "c"; "a" aborted by another; "av" and the numbers of
 -- the mutations (from 0) whose version differs; "af" and the floor; "al"
--- and the time: it came too late. Or a list, number of a mutation, intent in its way, ...: nothing was decided.
+-- and the time: it came too late. Or a list, number of a mutation, intent
+-- in its way, ...: nothing was decided.
 -- Or "as": the partition is not as it was taken to be; the first time a
 -- list, "as" and what HGETALL says instead.
 -- Idempotent: what was decided first is returned again. O(mutations, index

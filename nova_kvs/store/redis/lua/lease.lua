@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- take.lua: lease due members of the housekeeping queue.
+-- lease.lua: lease due members of the housekeeping queue.
 -- Writes.
 -- KEYS[1] bucket; ARGV[1] greatest number of members, ARGV[2] ms until they
 -- are due again if nobody removes them.
