@@ -39,8 +39,8 @@ nova-kvs drop $URL/nova_cell2 --yes nova_cell2"
     succeeds
     is "$(connection placement/placement.conf placement_database)" \
         $URL/placement
-    is "$(calls '--name placement')" \
-        "nova-kvs drop $URL/placement --name placement"
+    is "$(calls '--yes placement')" \
+        "nova-kvs drop $URL/placement --yes placement"
     [[ "$(calls mysql)" != *placement* ]] || fail "placement is in MySQL too"
 }
 
@@ -48,10 +48,10 @@ nova-kvs drop $URL/nova_cell2 --yes nova_cell2"
     devstack stack NOVA_KVS_URL=$URL NOVA_KVS_PLACEMENT=True
     succeeds
     local first
-    first=$(calls 'name nova_cell1\|nova_cell1.conf db sync' | head -n 1)
-    is "$first" "nova-kvs drop $URL/nova_cell1 --name nova_cell1"
-    first=$(calls 'name placement\|placement-manage' | head -n 1)
-    is "$first" "nova-kvs drop $URL/placement --name placement"
+    first=$(calls 'yes nova_cell1\|nova_cell1.conf db sync' | head -n 1)
+    is "$first" "nova-kvs drop $URL/nova_cell1 --yes nova_cell1"
+    first=$(calls 'yes placement\|placement-manage' | head -n 1)
+    is "$first" "nova-kvs drop $URL/placement --yes placement"
 }
 
 @test "a single conductor uses cell1 in nova.conf" {
