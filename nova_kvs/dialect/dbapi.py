@@ -78,6 +78,20 @@ def _reads(sql):
         sqltext.parse(sql).kind == "read")
 
 
+def _plan(planner, compiled):
+    """Return the Plan of a compiled statement, or None.
+
+    A construct of a service's own may have rendered an INSERT, UPDATE or
+    DELETE as a part of something else: then only its text tells what it does.
+    """
+    dml = compiled.kvs_dml
+    if dml is not None:
+        target = sqltext.target_of(sqltext.parse(compiled.string))
+        if target is None or target.lower() != dml.table.name.lower():
+            return None
+    return planner.plan(compiled)
+
+
 def connect(url, **options):
     """Return a Connection.
 
@@ -296,8 +310,10 @@ class Connection:
                 return None, None
             if compiled.kvs_plan is None or (
                     compiled.kvs_plan[0] is not planner):
-                compiled.kvs_plan = (planner, planner.plan(compiled))
+                compiled.kvs_plan = (planner, _plan(planner, compiled))
             plan = compiled.kvs_plan[1]
+            if plan is None:
+                return None, None
             values = plans.Parameters(
                 context.compiled_parameters,
                 _dictionary_of(compiled, private.BIND_PROCESSORS),

@@ -22,6 +22,7 @@ _TOKEN = re.compile(
 
 _READS = frozenset(("SELECT", "VALUES", "EXPLAIN"))
 _WRITES = frozenset(("INSERT", "UPDATE", "DELETE", "REPLACE"))
+_VERBS = _WRITES | {"SELECT", "VALUES"}
 _SCHEMA = frozenset(("CREATE", "ALTER", "DROP", "REINDEX"))
 
 _GENERATED_ID = re.compile(
@@ -91,7 +92,8 @@ def parse(sql):
     keywords = [token.keyword for token in found if token.keyword]
     kind = keywords[0] if keywords else ""
     if kind == "WITH":
-        kind = next((word for word in keywords if word in _WRITES), "SELECT")
+        verb = _verb_at(found)
+        kind = "SELECT" if verb is None else found[verb].keyword
     if kind in _READS:
         kind = "read"
     elif kind in _WRITES:
@@ -107,6 +109,19 @@ def parse(sql):
         found)
 
 
+def _verb_at(found):
+    """Return the index of the first verb outside of parentheses, or None.
+
+    SQLite has no INSERT, UPDATE or DELETE in a common table expression.
+    """
+    depth = 0
+    for at, token in enumerate(found):
+        depth += (token.text == "(") - (token.text == ")")
+        if not depth and token.keyword in _VERBS:
+            return at
+    return None
+
+
 def table_of(statement):
     """Return the name of the table that a CREATE or ALTER TABLE names.
 
@@ -114,6 +129,27 @@ def table_of(statement):
     :returns: the name, or None if it is about something else.
     """
     return _object_of(statement, "TABLE")
+
+
+def target_of(statement):
+    """Return the name of the table that a statement writes to, or None.
+
+    :param statement: a Statement; one of another kind than ``write`` has
+        none.
+    """
+    verb = _verb_at(statement.tokens)
+    if statement.kind != "write" or verb is None:
+        return None
+    rest = iter(statement.tokens[verb + 1:])
+    for token in rest:
+        if token.keyword == "OR":
+            # How a conflict is resolved.
+            next(rest, None)
+        elif token.keyword not in ("FROM", "INTO"):
+            if next(rest, token).text == ".":
+                token = next(rest, token)
+            return token.name
+    return None
 
 
 def view_of(statement):
