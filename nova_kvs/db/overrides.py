@@ -29,6 +29,11 @@ def is_own(value):
     return True
 
 
+def _is_watched(value):
+    return inspect.isfunction(value) and (
+        value.__module__.partition(".")[0] in _WATCHED)
+
+
 def watch(release, target):
     """Return the helpers whose replacement is to be noticed.
 
@@ -41,9 +46,15 @@ def watch(release, target):
         if module in sys.modules:
             space = vars(sys.modules[module])
             value = space.get(name)
-            if inspect.isfunction(value) and (
-                    value.__module__.partition(".")[0] in _WATCHED):
+            if _is_watched(value):
                 found.append((space.get, name, value))
+            elif isinstance(value, type) and issubclass(value, Exception):
+                # Who catches what a helper raises may reach the helper by a
+                # method, such as Query.update_on_match of oslo.db.
+                found.extend(
+                    (space.get, other, helper)
+                    for other, helper in space.items()
+                    if _is_watched(helper) and helper.__module__ == module)
     return tuple(found)
 
 

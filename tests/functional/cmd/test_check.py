@@ -43,7 +43,7 @@ def test_nothing_is_broken(server, capsys):
     assert set(lines.values()) == {"OK"}
     assert list(lines) == [
         "store", "version", "cluster", "replicas", "eviction", "memory",
-        "persistence", "clock", "permissions", "format"]
+        "persistence", "clock", "permissions", "format", "functions"]
 
 
 def broken(lines):

@@ -73,9 +73,12 @@ BLOCKS = {
         "store <- txn": "explanation",
         "kvs:{<db>": "explanation",
         "r<table>": "explanation",
-        "Command = ": "signatures",
+        "store.batch(": "signatures",
         "Mutation(": "signatures",
         "ByPartition(": "signatures",
+    },
+    "doc/source/contributor/native.rst": {
+        "python -m nova_kvs.db.fingerprint": "programs",
     },
     "doc/source/contributor/experiments.rst": {
         "tox -e experiment": "tox",

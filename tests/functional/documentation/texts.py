@@ -16,11 +16,11 @@ from tests.nova import report
 #: What is behind the names in front of a parenthesis in the design.
 _CALLABLES = {
     "Mutation": mutation.Mutation,
-    **{"store." + name: getattr(store_base.Store, name)
-       for name in ("batch", "execute", "run")},
+    "store.batch": store_base.Store.batch,
     **{cls.__name__: cls for cls in (
         access.ByPartition, access.ByKey, access.ByIndex, access.ByRange,
-        access.FullScan)},
+        access.FullScan, access.PartitionsOf, access.InPartitions,
+        access.Page)},
 }
 
 
