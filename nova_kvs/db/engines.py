@@ -57,7 +57,8 @@ def can_tell():
 
 def _sees_transactions():
     manager = enginefacade.transaction_context()
-    manager.configure(connection="sqlite://")
+    # Not "sqlite://", in the place of which tests put other databases.
+    manager.configure(connection="sqlite:///:memory:")
     context = enginefacade.transaction_context_provider(
         type("Context", (), {}))()
     factory = getattr(manager, private.FACTORY)
