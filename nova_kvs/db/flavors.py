@@ -116,7 +116,10 @@ def _get_projects_from_db(s, context, flavorid):
     flavor = s.first(FLAVORS, flavorid=flavorid)
     if flavor is None:
         raise exception.FlavorNotFound(flavor_id=flavorid)
-    return [row.project_id for row in s.all(PROJECTS, flavor_id=flavor.id)]
+    # SQL answers from the unique key, so in its order. The order of the ids is
+    # that of a set, in which Nova adds them.
+    return sorted(
+        row.project_id for row in s.all(PROJECTS, flavor_id=flavor.id))
 
 
 @native.api_writer(_MODULE + "_flavor_add_project")
