@@ -68,16 +68,24 @@ def commit_call(partition, mutations, txn_id, life_ms, versions, entries=(),
     return base.ScriptCall(COMMIT, keys, tuple(args))
 
 
-def not_after(call, server_ms):
-    """Return a call of commit.lua that does nothing after a moment.
+def valid_for(call, now_ms, valid_ms):
+    """Return a call of commit.lua that does nothing after a time.
 
-    :param server_ms: by the clock of the partition's server; None: never
-        mind.
+    The outcome that it writes lives for longer, so that a copy of the call
+    finds one of the two.
+
+    :param now_ms: what the clock of the partition's server shows; None: if
+        that is not known, the call is returned as it is.
+    :param valid_ms: the time.
     """
-    if server_ms is None:
+    if now_ms is None:
         return call
-    args = call.args
-    return call._replace(args=(*args[:5], server_ms, *args[6:]))
+    committed_ms, aborted_ms, *args = call.args
+    if committed_ms != FOR_EVER:
+        committed_ms = max(committed_ms, valid_ms)
+    args[3] = now_ms + valid_ms
+    return call._replace(
+        args=(committed_ms, max(aborted_ms, valid_ms), *args))
 
 
 def prewrite_call(partition, mutations, txn_id, primary, versions):

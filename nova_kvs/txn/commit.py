@@ -80,12 +80,11 @@ class ServerClock:
         self._offset_ms = server_ms - 1000 * time.monotonic()
         return server_ms
 
-    def after(self, life_ms):
-        """Return the time some ms from now, or None if nobody told it yet.
-        """
+    def now(self):
+        """Return the time in ms, or None if nobody told it yet."""
         if self._offset_ms is None:
             return None
-        return int(self._offset_ms + 1000 * time.monotonic()) + life_ms
+        return int(self._offset_ms + 1000 * time.monotonic())
 
 
 class Committer:
@@ -163,11 +162,11 @@ class Committer:
             # There are no intents by whose age others would take it for
             # abandoned, and a failover may have kept the entries waiting.
             # But not when a check of them may have taken them away again.
-            call = calls.not_after(
-                call, self.clock.learn(now_ms) + self._options.entry_life_ms)
+            call = calls.valid_for(
+                call, self.clock.learn(now_ms), self._options.entry_life_ms)
         else:
-            call = calls.not_after(
-                call, self.clock.after(self._options.lifetime_ms))
+            call = calls.valid_for(
+                call, self.clock.now(), self._options.lifetime_ms)
         deadline = min(
             time.monotonic() + self._options.lifetime_ms / 1000,
             started + self._options.entry_life_ms / 1000)
@@ -210,8 +209,8 @@ class Committer:
             now_ms, *replies = self._stage(
                 prewrites, others, txn_id, verified, extras, deadline)
             self._reach("after_prewrite")
-            commit = calls.not_after(
-                commit, self.clock.learn(now_ms) + self._options.lifetime_ms)
+            commit = calls.valid_for(
+                commit, self.clock.learn(now_ms), self._options.lifetime_ms)
             outcome, replicated, _ = self._decide(
                 primary, groups[primary], txn_id, commit, deadline,
                 holds=True)
@@ -394,7 +393,7 @@ class Committer:
             # somebody to settle them.
             return
         self._leftovers.append(
-            recovery.expire_command(primary.outcome_key(txn_id)))
+            self._settler.expiry(primary.outcome_key(txn_id)))
         self._leftovers.append(self._queue.done(entry))
 
     def _roll_back(self, others, txn_id, entry, deadline, cause):

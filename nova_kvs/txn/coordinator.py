@@ -86,7 +86,7 @@ class Coordinator:
         self.queue = housekeeping.Queue(store, database)
         self.recovery = recovery.Recovery(
             store, lifetime_ms, self.stats, commit_replicas,
-            replica_timeout_ms)
+            replica_timeout_ms, max(lifetime_ms, entry_life_ms))
         self.queue.register(commit.SETTLE, self.recovery.settle)
         self._committer = commit.Committer(
             store, self.recovery, self.queue, Options(

@@ -30,11 +30,6 @@ ABORT_LIFE_MS = 600000
 LOG = logging.getLogger(__name__)
 
 
-def decide_call(outcome_key):
-    """Return the call that aborts a transaction unless it is decided."""
-    return base.ScriptCall(DECIDE, (outcome_key,), (ABORT_LIFE_MS,))
-
-
 def resolve_call(partition, txn_id, outcome, fields=()):
     """Return the call that applies or removes intents of a partition.
 
@@ -45,11 +40,6 @@ def resolve_call(partition, txn_id, outcome, fields=()):
         RESOLVE,
         (partition.key, partition.outcome_key(txn_id), partition.index_key),
         (txn_id, outcome, OUTCOME_LIFE_MS, *fields))
-
-
-def expire_command(outcome_key):
-    """Return the operation that lets an outcome go, once all is resolved."""
-    return operations.SetLife(outcome_key, OUTCOME_LIFE_MS)
 
 
 def _fence_command(key):
@@ -69,15 +59,24 @@ class Recovery:
     :param replicas: replicas that must have what was settled before the
         outcome may go.
     :param replica_timeout_ms: how long to wait for them.
+    :param valid_ms: the longest time for which a commit is valid: outcomes
+        live for longer.
     """
 
     def __init__(self, store, lifetime_ms, stats, replicas=0,
-                 replica_timeout_ms=0):
+                 replica_timeout_ms=0, valid_ms=0):
         self._store = store
         self._lifetime_ms = lifetime_ms
         self._stats = stats
         self._replicas = replicas
         self._replica_timeout_ms = replica_timeout_ms
+        self._outcome_life_ms = max(OUTCOME_LIFE_MS, valid_ms)
+        self._abort_life_ms = max(ABORT_LIFE_MS, valid_ms)
+
+    def expiry(self, outcome_key):
+        """Return the operation that lets an outcome go, once all is resolved.
+        """
+        return operations.SetLife(outcome_key, self._outcome_life_ms)
 
     def ask(self, found):
         """Return what holds for the transactions of some intents.
@@ -170,7 +169,8 @@ class Recovery:
             were decided before.
         :raises nova_kvs.exceptions.KVSError: as ``Store.batch``.
         """
-        calls = [decide_call(key) for key in outcome_keys]
+        calls = [base.ScriptCall(DECIDE, (key,), (self._abort_life_ms,))
+                 for key in outcome_keys]
         if self._replicas:
             # WAIT counts from the connection's last write, and a script that
             # finds an outcome writes nothing.
@@ -240,7 +240,7 @@ class Recovery:
             raise exceptions.StoreUnavailableError(
                 "too few replicas acknowledged what was settled")
         # An outcome may only go when no intent needs it any more.
-        self._store.batch([expire_command(key) for key in keys])
+        self._store.batch([self.expiry(key) for key in keys])
         self._stats.recovered += len(items)
 
     def _write(self, calls):
