@@ -45,7 +45,7 @@ class FloorError(ConflictError):
 
 
 class StaleError(ConflictError):
-    """What a transaction took to be stored is not: rerun it.
+    """A transaction assumed what is not stored: rerun it.
 
     :ivar read: what the transaction has not asked.
     :ivar reply: how the store answers it; None if it did not tell.

@@ -82,7 +82,7 @@ def quote(part):
 
 
 class Partition(typing.NamedTuple):
-    """What is read and written atomically: one Redis hash."""
+    """The unit that is read and written atomically: one Redis hash."""
 
     key: bytes
 

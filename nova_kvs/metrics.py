@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this process has done, in a file for Prometheus, now and then.
+"""Writes this process's counters to a file for Prometheus.
 
 Off without the option ``metrics_directory``. A file for each process, since
 services fork and a WSGI server's workers have no port of their own; a

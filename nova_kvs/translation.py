@@ -44,7 +44,7 @@ class DuplicateIntegrityError(_KVSMixin, sqlite3.IntegrityError):
 
 
 class KVSInternalError(_KVSMixin, sqlite3.InternalError):
-    """What is stored is not what it should be."""
+    """The stored data is not as it should be."""
 
 
 class KVSNotSupportedError(_KVSMixin, sqlite3.NotSupportedError):
@@ -64,7 +64,7 @@ def _made_of(kind):
 
 
 class Row(typing.NamedTuple):
-    """What one internal error becomes."""
+    """The errors that one internal error becomes."""
 
     #: PEP 249 class, made of the text.
     dbapi: type

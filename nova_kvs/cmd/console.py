@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the operators' commands share: options, errors, progress."""
+"""Options, errors and progress of the operators' commands."""
 
 import functools
 import json
@@ -165,7 +165,7 @@ def copy(args, job):
 
 
 class Progress:
-    """How far a long command is, on stderr.
+    """The progress of a long command, on stderr.
 
     One line that is written over on a terminal, else one now and then.
     """

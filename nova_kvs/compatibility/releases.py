@@ -26,7 +26,7 @@ _installed = {}
 
 
 class Names(typing.NamedTuple):
-    """What a function and all that it reaches look up."""
+    """The names that a function, and all that it reaches, look up."""
 
     #: Modules whose source the fingerprint covers.
     modules: tuple
@@ -64,7 +64,7 @@ def unpacked(text, module):
 
 
 class Release:
-    """What is known of an installed package.
+    """The knowledge of an installed package.
 
     :param known: the package's part of the data file.
     :param root: directory that the package's own one is in.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was done to a server: actions and their events.
+"""The actions on a server and their events.
 
 :source: nova.db.main.api, "action_*" and "actions_get"
 """

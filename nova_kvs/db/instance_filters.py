@@ -26,7 +26,7 @@ _EXACT = ("project_id", "user_id", "image_ref", "vm_state",
 
 @dataclasses.dataclass
 class Related:
-    """What tests of tags and metadata look at, of one server."""
+    """The values of one server that tests of tags and metadata use."""
 
     tags: set = dataclasses.field(default_factory=set)
     metadata: list = dataclasses.field(default_factory=list)
@@ -35,7 +35,7 @@ class Related:
 
 @dataclasses.dataclass
 class Query:
-    """What a list of servers must satisfy."""
+    """The conditions that the servers of a list satisfy."""
 
     #: column -> value, None, In or Not.
     equal: dict = dataclasses.field(default_factory=dict)

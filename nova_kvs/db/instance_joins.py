@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What hangs off a server, read in the same batch as the server.
+"""The rows that belong to a server, read in the server's batch.
 
 Almost all of it lives in the server's own partition. Services are found by
 the server's host: the host that this process last saw is asked for in the

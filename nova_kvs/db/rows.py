@@ -100,7 +100,7 @@ def _is_immutable(column_type):
 
 
 class Table:
-    """What the native functions know about one of Nova's tables."""
+    """One of Nova's tables, as the native functions know it."""
 
     def __init__(self, model):
         mapper = sa.inspect(model)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo's servers cost: stored records and round trips."""
+"""The cost of the demo's servers: records and round trips."""
 
 import typing
 

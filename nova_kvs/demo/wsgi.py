@@ -22,7 +22,7 @@ REQUESTS = 16
 
 
 class _LogStream(io.TextIOBase):
-    """What an application and wsgiref write about errors, as log lines."""
+    """Log lines of what an application and wsgiref write about errors."""
 
     def writable(self):
         return True

@@ -52,7 +52,7 @@ class WorkspacePool(pool.QueuePool):
 
 
 class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
-    """What all drivers share."""
+    """The part of the dialect that all drivers share."""
 
     name = "kvs"
     supports_statement_cache = True

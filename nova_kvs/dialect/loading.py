@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a transaction has loaded, and what it is about to."""
+"""Rows that a transaction has loaded, and those that it will load."""
 
 import logging
 
@@ -9,7 +9,7 @@ LOG = logging.getLogger(__name__)
 
 
 class State:
-    """What a transaction knows of one table.
+    """The rows of one table that a transaction knows.
 
     :ivar rows: primary key -> (row as tuple, Record), as loaded.
     :ivar complete: every stored row is loaded.

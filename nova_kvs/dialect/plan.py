@@ -112,7 +112,7 @@ class Parameters:
 
 
 class Path(typing.NamedTuple):
-    """How the rows of a source are reached."""
+    """The way to the rows of a source."""
 
     #: nova_kvs.record.planner.Path.
     chosen: planner.Path
@@ -290,7 +290,7 @@ class Check:
 
 
 class Plan(typing.NamedTuple):
-    """What a statement needs."""
+    """The rows that a statement needs, and the ways to them."""
 
     #: Tuple of levels, each a tuple of Step and Check.
     levels: tuple

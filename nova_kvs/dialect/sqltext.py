@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What raw SQL text says, without parsing more of it than is needed.
+"""Reads raw SQL text, and parses no more of it than is needed.
 
 Text is never planned: it only tells which tables a statement names, what
 kind of statement it is, and how a table's key is declared.
@@ -72,7 +72,7 @@ def without_comments(sql):
 
 
 class Statement(typing.NamedTuple):
-    """What is known of a statement of which only the text is known."""
+    """A statement of which only the text is known."""
 
     #: ``read``, ``write``, ``schema`` or the first keyword.
     kind: str

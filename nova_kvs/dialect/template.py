@@ -26,7 +26,7 @@ def quote(name):
 
 
 class TableInfo:
-    """How the rows of one table are put into a workspace and read back.
+    """Puts rows of one table into a workspace and reads them back.
 
     :ivar columns: names, without generated columns, as tuple.
     :ivar key_of: function from such a row to its primary key.

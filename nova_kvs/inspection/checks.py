@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What fsck doubts: the interface of checks, and what they share.
+"""The interface of fsck's checks, and what they share.
 
 A check knows what to read and whether that is wrong. It is made of what a
 walk has seen, which may be of different moments, and is asked again later:
@@ -76,7 +76,7 @@ def is_intent(data):
 
 
 class Context:
-    """What checks work with.
+    """The database and the findings that checks work with.
 
     :param database: nova_kvs.record.database.Database.
     :param lifetime_ms: age from which a transaction counts as abandoned.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a store is fit for a database: what ``nova-kvs check`` prints."""
+"""Examines if a store is fit for a database: ``nova-kvs check``."""
 
 import enum
 import typing
@@ -28,7 +28,7 @@ _PROBES = 2000
 
 
 class Status(enum.IntEnum):
-    """How good it is."""
+    """The verdict of one examination."""
 
     OK = 0
     WARNING = 1

@@ -40,7 +40,7 @@ _MARGIN_MS = 200
 
 
 class Report:
-    """What was found.
+    """The result of a run of fsck.
 
     :ivar keys: :ivar records: number of those looked at, in one round.
     :ivar found: kind -> number. :ivar repaired: kind -> number.

@@ -191,7 +191,7 @@ class DirectoryNeeded(checks.Check):
 
 
 class _ContentRead(checks.RawRead):
-    """Whether a partition holds records, or intents that may become some."""
+    """Read if a partition holds records, or intents of records."""
 
     def result(self, reply, met):
         return any(field[:1] in (keyspace.RECORD, keyspace.INTENT)

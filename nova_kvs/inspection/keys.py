@@ -25,7 +25,7 @@ _KINDS = RECORD_KINDS | {partition_rules.UNIQUE.encode(),
 
 
 class KeyType(enum.Enum):
-    """What a key holds."""
+    """The kinds of keys, by what they hold."""
 
     PARTITION = "partition"
     INDEX = "index"

@@ -22,7 +22,7 @@ UNKNOWN = "?"
 
 @dataclasses.dataclass
 class Size:
-    """How much of something there is."""
+    """The amount of one kind of thing."""
 
     count: int = 0
     size_bytes: int = 0
@@ -35,7 +35,7 @@ class Size:
 
 @dataclasses.dataclass
 class Statistics:
-    """What was counted.
+    """The counts of a database.
 
     :ivar tables: name -> Size of its records.
     :ivar indexes: Size of all index entries, hints and unique keys.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``nova-kvs-status upgrade check`` looks at, for oslo.upgradecheck.
+"""The checks of ``nova-kvs-status upgrade check``.
 
 Nothing of Nova is imported: it has to run between two releases of it.
 """

@@ -23,7 +23,7 @@ from nova_kvs.txn import mutation
 
 
 class Write:
-    """What a transaction does to one row.
+    """A transaction's change of one row.
 
     :ivar table: Table by which it was stored, and (``new_table``) will be.
     :ivar original: the Record that was read, or None.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a process remembers of the partitions that it read last.
+"""A process's memory of the partitions that it read last.
 
 Servers are read again and again, mostly unchanged; so their records stay
 decoded. Nothing here is an answer: it is used if what the store has just
@@ -31,7 +31,7 @@ MOST_FIELDS = 256
 
 
 class Content:
-    """What a partition held when it was last read whole.
+    """The content of a partition when it was last read whole.
 
     Several transactions may use one: none changes it, but that records, and
     what is made of them, are added as they are asked for.

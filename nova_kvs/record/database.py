@@ -116,7 +116,7 @@ def open_database(url, **options):
 
 @dataclasses.dataclass
 class Stats:
-    """What a process has done with a database's records."""
+    """Counters of a process's work with a database's records."""
 
     full_scans: int = 0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How likely it is that what a process remembers of a partition is current.
+"""Learns if a process's memory of a partition is likely to be current.
 
 A wrong guess costs no round trip, but the time to run a call twice. Where
 many processes write the same servers in turn most guesses would be wrong. A

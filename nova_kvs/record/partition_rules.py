@@ -55,7 +55,7 @@ class Hint(typing.NamedTuple):
 
 
 class Covered(typing.NamedTuple):
-    """What marked indexes tell of rows, see ``nova_kvs.record.indexes``.
+    """The columns that marked indexes include, see ``record.indexes``.
 
     Each column costs those who write it a round trip, if nothing else does.
     Whoever adds one makes a new format: older writers do not mark it.
@@ -70,7 +70,7 @@ class Covered(typing.NamedTuple):
 
 
 class Rule(typing.NamedTuple):
-    """How a table is spread."""
+    """A table's partition column and its indexes."""
 
     kind: str
     column: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How each access is answered: which reads, in how many batches.
+"""Answers each access: by which reads, in how many batches.
 
 Every path is a generator: it yields a list of reads (of
 ``nova_kvs.txn.reading``), is sent the list of their results, and returns

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a transaction reads: tables, views of partitions, loads."""
+"""The reading half of a transaction: tables, views, loads."""
 
 import time
 

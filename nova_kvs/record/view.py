@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a transaction has read of one partition.
+"""A transaction's view of one partition: all that it has read.
 
 Invariant: a cell once seen keeps its value, whatever is read later.
 """

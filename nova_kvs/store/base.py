@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a key/value store must do: bytes in, bytes out, one batch a trip."""
+"""The interface of a store: operations in, replies out, a batch a trip."""
 
 import abc
 import dataclasses
@@ -8,7 +8,7 @@ import typing
 
 
 class Characteristics(enum.Enum):
-    """What a driver promises beyond the interface."""
+    """Promises of a driver beyond the interface."""
 
     #: Data outlives the process.
     PERSISTENT = "persistent"
@@ -88,7 +88,7 @@ def is_write(item):
 
 @dataclasses.dataclass
 class Stats:
-    """What a store has done since it was opened."""
+    """Counters of a store since it was opened."""
 
     round_trips: int = 0
     commands: int = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be asked of a store: one class for each operation.
+"""The operations of a store: one class for each.
 
 An operation is a NamedTuple, names the key that it concerns, and is sent with
 :meth:`nova_kvs.store.base.Store.batch`, whose list of replies has one Python

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether two databases have one schema, and in which order to copy it.
+"""Compares the schemas of two databases, and orders their tables.
 
 The target's schema is always the one that Nova's own migrations have made
 there: they know the types, defaults and indexes of each kind of database.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far an import is: kept in its target, so that it can go on.
+"""The progress of an import, kept in its target so that it can go on.
 
 One record for each table in a partition of its own, beside the schema. It is
 written behind each page of rows, so after a kill at most one page is there

@@ -65,7 +65,7 @@ def _verify(verified, replies):
 
 
 class ServerClock:
-    """What the clock of a store's servers is assumed to show."""
+    """The clock of a store's servers, as last told."""
 
     def __init__(self):
         self._offset_ms = None

@@ -22,7 +22,7 @@ _MISSED = 1000
 
 @dataclasses.dataclass(slots=True)
 class Stats:
-    """What a coordinator has done."""
+    """Counters of a coordinator."""
 
     commits: int = 0
     #: Commits refused because others were first, unique keys included.
@@ -44,7 +44,7 @@ class Stats:
 
 
 class Options(typing.NamedTuple):
-    """How to commit."""
+    """The options of commits."""
 
     lifetime_ms: int
     entry_life_ms: int

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a transaction wants changed, and its stored form while in flight."""
+"""Changes of a transaction, and their stored form while in flight."""
 
 import struct
 import time

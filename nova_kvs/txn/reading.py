@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be read, and how the store's answers become snapshots.
+"""The kinds of reads; each makes a snapshot of the store's answer.
 
 Each kind of read makes one operation of a batch and turns the reply into its
 result; the intents that it meets are left to the coordinator. A result
@@ -23,7 +23,7 @@ _unpack_version = mutation.VERSION.unpack_from
 
 
 class Cell(typing.NamedTuple):
-    """What a field of a partition holds."""
+    """The content of a field of a partition."""
 
     version: int
     payload: bytes
@@ -72,7 +72,7 @@ class Snapshot:
 
 
 class Known(typing.Protocol):
-    """What remembers an earlier read of a partition. Hashable."""
+    """The memory of an earlier read of a partition. Hashable."""
 
     snapshot: Snapshot
 
@@ -205,7 +205,7 @@ class FieldsRead(typing.NamedTuple):
 
 
 class Guess(typing.NamedTuple):
-    """What a transaction takes a partition to hold, without having asked.
+    """The content of a partition that a transaction assumes unread.
 
     Its commit proves it: the script compares every byte.
     """

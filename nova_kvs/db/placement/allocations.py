@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is allocated of whom by whom.
+"""Allocations: of which provider, by which consumer.
 
 An allocation is found by its consumer through hints, and names its provider;
 the consumer names its project and user. So that one round trip is enough,

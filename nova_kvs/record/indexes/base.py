@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What index kinds have in common."""
+"""The base class of the kinds of indexes."""
 
 import abc
 

@@ -66,7 +66,7 @@ _changes = 0
 
 
 class Near:
-    """What a process knows of the distance and the age of servers.
+    """The distance and the age of servers, as a process knows them.
 
     Safe for threads: what two of them do at once at worst costs a trip.
     """

@@ -21,7 +21,7 @@ class Unsure(Exception):
 
 
 class Nothing:
-    """What masters said "nothing" to, just now. Safe for threads."""
+    """Items that masters just said "nothing" to. Safe for threads."""
 
     def __init__(self):
         #: Item -> when its master said so, by the monotonic clock.

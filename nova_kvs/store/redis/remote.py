@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the drivers that talk to servers have in common: the round trip.
+"""The round trip, which all drivers that talk to servers share.
 
 A batch is sent to every node concerned before the first reply is read.
 What a server did not run (its slot moved, it is loading, it became a

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has failed of a batch, and what of it must be sent again."""
+"""The failed items of a batch, and those that must be sent again."""
 
 from redis import exceptions as redis_exceptions
 

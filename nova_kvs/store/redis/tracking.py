@@ -144,7 +144,7 @@ class _LinkNode(wire.Node):
 
 
 class Tracking:
-    """What a process remembers of the replies of a store. Safe for threads.
+    """A process's memory of a store's replies. Safe for threads.
 
     :param settings: nova_kvs.store.url.Settings.
     :param connection_options: of nova_kvs.store.redis.connection.options.
