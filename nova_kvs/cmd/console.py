@@ -43,7 +43,8 @@ def add_copy(parser):
         help="remove the rows that the target has")
     parser.add_argument(
         "--dry-run", action="store_true",
-        help="compare the schemas and count the rows, write nothing")
+        help="compare the schemas, count the rows and look for those that the "
+        "target would refuse; change nothing")
     add_common(parser)
 
 
@@ -144,7 +145,7 @@ def copy(args, job):
     """
     started = time.monotonic()
     if args.dry_run:
-        counts = job.counts()
+        counts = job.try_out()
     else:
         counts = job.run(args.replace)
     seconds = time.monotonic() - started
@@ -159,7 +160,7 @@ def copy(args, job):
             print("%-40s %12d rows" % (name, count))
     print("%s of %s %s in %.1f s" % (
         number(sum(counts.values()), "row"), number(len(counts), "table"),
-        "counted, nothing copied"
+        "tried, nothing copied"
         if args.dry_run else "copied and verified", seconds))
     return 0
 

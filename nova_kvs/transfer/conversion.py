@@ -15,6 +15,8 @@ from sqlalchemy.dialects import sqlite
 from nova_kvs import exceptions
 
 _DIALECT = sqlite.dialect()
+#: Types of moments. SQLite has them as text, and any text in their place.
+MOMENTS = (sqlalchemy.DateTime, sqlalchemy.Date, sqlalchemy.Time)
 
 
 class Conversion:
@@ -33,12 +35,15 @@ class Conversion:
         inspector = sqlalchemy.inspect(engine)
         self._bind = {}
         self._result = {}
+        self._moments = set()
         for name in schema.tables:
             for column in inspector.get_columns(name):
                 kind = column["type"].dialect_impl(_DIALECT)
                 where = name, column["name"]
                 self._bind[where] = kind.bind_processor(_DIALECT)
                 self._result[where] = kind.result_processor(_DIALECT, None)
+                if isinstance(kind, MOMENTS):
+                    self._moments.add(where)
         engine.dispose()
 
     def stored(self, name, row):
@@ -54,9 +59,8 @@ class Conversion:
         for column, value in row.items():
             if value is None:
                 continue
-            process = self._bind[name, column]
             try:
-                value = _plain(process(value) if process else value)
+                value = self._bound((name, column), value)
                 value = table.normalise(column, value)
             except (TypeError, ValueError, OverflowError,
                     sqlalchemy.exc.StatementError) as error:
@@ -64,6 +68,17 @@ class Conversion:
             if value is not None:
                 values[column] = value
         return values
+
+    def _bound(self, where, value):
+        """Return a value as SQLAlchemy binds it on SQLite.
+
+        :param where: names of table and column.
+        """
+        if isinstance(value, str) and where in self._moments:
+            # Of SQLite, and zero dates of MySQL.
+            value = self._result[where](value)
+        process = self._bind[where]
+        return _plain(process(value) if process else value)
 
     def loaded(self, name, values, columns):
         """Return a stored row as SQLAlchemy takes it, with Nones.

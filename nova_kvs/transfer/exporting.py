@@ -46,6 +46,29 @@ class Export:
             lambda seen: self._progress("counting: %d partitions" % seen))
         return {name: found[name] for name in self.tables}
 
+    def try_out(self):
+        """Look for rows that the target would refuse, and leave it as it is.
+
+        Writes all of them into temporary tables.
+
+        :returns: table's name -> number of rows in the source.
+        :raises nova_kvs.exceptions.KVSError: naming the rows, if there are
+            any.
+        """
+        counts = self.counts()
+        total = sum(counts.values())
+        done = 0
+        with self._target.rehearsing(self.tables) as connection:
+            for rows in self._rows():
+                for name, values in rows.items():
+                    self._write(connection, name, values)
+                    done += len(values)
+                connection.commit()
+                self._progress("trying %d of %d rows" % (
+                    min(done, total), total))
+        self._target.refused.check()
+        return counts
+
     def run(self, replace=False):
         """Copy what is not copied yet, and verify all of it.
 
@@ -55,7 +78,8 @@ class Export:
         :raises nova_kvs.exceptions.ConfigurationError: if the target holds
             something else.
         :raises nova_kvs.exceptions.KVSError: if source and target differ
-            in the end.
+            in the end, or if the target refuses rows; it names them. The
+            copy is not complete then.
         """
         mark = self._target.mark()
         if mark is None or replace and mark != self._name:
@@ -79,6 +103,7 @@ class Export:
                     self._write(connection, name, values)
                     done += len(values)
             self._progress("%d of %d rows" % (min(done, total), total))
+        self._target.refused.check()
         difference = self._difference(counts, total)
         if difference is None:
             # Before the mark goes, so that a copy killed here is completed.
@@ -147,8 +172,14 @@ class Export:
         columns = self._target.tables[name].columns
         new = {}
         for row in rows:
-            row = self._convert.loaded(name, row, columns)
-            new[self._key(name, row)] = row
+            try:
+                row = self._convert.loaded(name, row, columns)
+            except exceptions.ConfigurationError as error:
+                self._target.refused.add(
+                    name, error.key, error.column, error.args[0])
+                continue
+            if self._target.takes(name, row):
+                new[self._key(name, row)] = row
         for row in self._target.find(connection, name, list(new)):
             new.pop(self._key(name, row), None)
         if new:

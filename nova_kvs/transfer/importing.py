@@ -9,6 +9,7 @@ goes on with the page it was at, of which everything or nothing is there.
 from nova_kvs import exceptions
 from nova_kvs.transfer import agreement
 from nova_kvs.transfer import conversion
+from nova_kvs.transfer import refusals
 from nova_kvs.transfer import sql
 from nova_kvs.transfer import state as transfer_state
 from nova_kvs.transfer import target as transfer_target
@@ -37,12 +38,31 @@ class Import:
             database.schema, source, sql_is_source=True)
         self._target = transfer_target.Target(database)
         self._convert = conversion.Conversion(database.schema)
+        self._refusals = refusals.Refusals()
 
     def counts(self):
         """Return table's name -> number of rows in the source."""
         with self._source.reading() as connection:
             return {name: self._source.count(connection, name)
                     for name in self.tables}
+
+    def try_out(self):
+        """Look for rows that the target would refuse, and write nothing.
+
+        :returns: table's name -> number of rows in the source.
+        :raises nova_kvs.exceptions.KVSError: naming the rows, if there are
+            any.
+        """
+        counts = self.counts()
+        for name in self.tables:
+            done = 0
+            for rows in self._source.pages(name):
+                self._stored(name, rows)
+                done += len(rows)
+                self._progress("trying %s: %d of %d rows" % (
+                    name, done, counts[name]))
+        self._refusals.check()
+        return counts
 
     def run(self, replace=False):
         """Copy what is not copied yet, and verify all of it.
@@ -53,11 +73,12 @@ class Import:
         :raises nova_kvs.exceptions.ConfigurationError: if the target holds
             something else.
         :raises nova_kvs.exceptions.KVSError: if source and target differ
-            in the end.
+            in the end, or if the target refuses rows; it names them. The
+            copy is not complete then.
         """
         state = transfer_state.State(self._database)
         if state.source is None or state.is_clearing or replace and (
-                state.source != self._source.name):
+                state.source != self._source.name or state.differs):
             replace = replace or (
                 state.is_clearing and state.source == self._source.name)
             is_empty = self._target.is_empty()
@@ -75,14 +96,21 @@ class Import:
             raise exceptions.ConfigurationError(
                 "the target holds a part of a copy from another source: "
                 "complete that, or say --replace", source=state.source)
+        elif state.differs:
+            raise exceptions.ConfigurationError(
+                "the copy is not what the source was: say --replace to begin "
+                "again")
         counts = self.counts()
         for name in self.tables:
             self._copy(name, state, counts[name])
+        self._refusals.check()
         difference = self._difference(counts)
-        # Also if they differ: going on would not help.
-        state.end()
         if difference is not None:
+            # It stays an import that is not complete, for services and
+            # checks, but going on would not help.
+            state.set_differs()
             raise difference
+        state.end()
         return counts
 
     def _finished(self):
@@ -104,7 +132,11 @@ class Import:
         table = self._database.schema.tables[name]
         key = self._source.key(name)
         for rows in self._source.pages(name, after):
-            stored = [self._convert.stored(name, row) for row in rows]
+            stored = self._stored(name, rows)
+            if self._refusals:
+                # Nothing behind a row that is left out may be noted. What
+                # else is refused is found in the same run.
+                continue
             if unsure > 0:
                 there = self._target.stored(name, stored)
                 stored = [row for row in stored
@@ -116,6 +148,17 @@ class Import:
             done += len(rows)
             state.set_table(name, after, done)
             self._progress("%s: %d of %d rows" % (name, done, count))
+
+    def _stored(self, name, rows):
+        """Return rows as they are stored, without those that are refused."""
+        stored = []
+        for row in rows:
+            try:
+                stored.append(self._convert.stored(name, row))
+            except exceptions.ConfigurationError as error:
+                self._refusals.add(
+                    name, error.key, error.column, error.args[0])
+        return stored
 
     def _difference(self, counts):
         """Compare every row.

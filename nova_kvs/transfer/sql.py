@@ -2,11 +2,14 @@
 """The SQL side of a copy: tables as they are, pages of rows, writes."""
 
 import contextlib
+import re
 
 import sqlalchemy
 from sqlalchemy import exc
 
 from nova_kvs import exceptions
+from nova_kvs.transfer import conversion
+from nova_kvs.transfer import refusals
 
 #: Rows read or written at once.
 PAGE = 500
@@ -15,8 +18,13 @@ PAGE = 500
 PAGE_BYTES = 4 << 20
 #: Rows of the first page, of which nothing is known.
 FIRST_PAGE = 20
-#: Marks, in the target, a copy that is not finished.
-STATE_TABLE = "nova_kvs_transfer"
+#: Marks, in the target, a copy that is not finished. A view, for Nova's
+#: archive wants to know every table; older nova-kvs made a table.
+STATE_VIEW = "nova_kvs_transfer"
+#: What an SQL database or its driver says of a value that it does not take.
+_REFUSED = (exc.DataError, exc.IntegrityError, ValueError, OverflowError)
+_NAMED_COLUMN = re.compile(
+    r"column (?:`[^`]*`\.)*[`'\"]([^`'\"]+)[`'\"]", re.ASCII)
 
 
 @contextlib.contextmanager
@@ -58,10 +66,13 @@ class Database:
             raise exceptions.ConfigurationError(
                 "the SQL side must be MySQL, PostgreSQL or SQLite",
                 scheme=parsed.drivername)
+        #: Rows that were not taken.
+        self.refused = refusals.Refusals()
         #: The URL without its password.
         self.name = parsed.render_as_string(hide_password=True)
         self._is_mysql = backend in ("mysql", "mariadb")
         self._is_postgresql = backend == "postgresql"
+        self._is_sqlite = backend == "sqlite"
         with translated():
             self._engine = sqlalchemy.create_engine(
                 # Connecting with TLS costs more than reading a small table;
@@ -72,7 +83,7 @@ class Database:
         #: name -> sqlalchemy.Table, without our own mark.
         self.tables = {
             name: table for name, table in self._metadata.tables.items()
-            if name != STATE_TABLE}
+            if name != STATE_VIEW}
 
     @contextlib.contextmanager
     def reading(self):
@@ -90,15 +101,57 @@ class Database:
             foreign keys off.
         """
         with translated(), self._engine.begin() as connection:
-            if self._is_mysql:
-                connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS = 0")
-                connection.exec_driver_sql(
-                    "SET SESSION sql_mode = "
-                    "CONCAT(@@sql_mode, ',NO_AUTO_VALUE_ON_ZERO')")
-            elif self._is_postgresql:
-                connection.exec_driver_sql(
-                    "SET LOCAL session_replication_role = replica")
+            self._prepare(connection)
             yield connection
+
+    def _prepare(self, connection):
+        """Let a transaction write rows in any order."""
+        if self._is_mysql:
+            connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS = 0")
+            connection.exec_driver_sql(
+                "SET SESSION sql_mode = "
+                "CONCAT(@@sql_mode, ',NO_AUTO_VALUE_ON_ZERO')")
+        elif self._is_postgresql:
+            connection.exec_driver_sql(
+                "SET LOCAL session_replication_role = replica")
+
+    @contextlib.contextmanager
+    def rehearsing(self, names):
+        """Give a connection on which tables are empty, temporary copies.
+
+        So the target itself tells what it would refuse, unique keys
+        included. Nothing is left of what is written.
+
+        :param names: of the tables.
+        :raises nova_kvs.exceptions.KVSError: as ``writing`` does, or if the
+            user may not make temporary tables.
+        """
+        with translated(), self._engine.connect() as connection:
+            # They go with the connection.
+            connection.detach()
+            self._prepare(connection)
+            for name in names:
+                for text in self._temporary(connection, name):
+                    connection.exec_driver_sql(text)
+            connection.commit()
+            yield connection
+
+    def _temporary(self, connection, name):
+        """Return the statements that make a temporary table of a name."""
+        if self._is_mysql:
+            # MySQL has no table made like another one of the same name.
+            return ["CREATE TEMPORARY TABLE nova_kvs_trial LIKE %s" % name,
+                    "ALTER TABLE nova_kvs_trial RENAME TO %s" % name]
+        if self._is_postgresql:
+            return ["CREATE TEMPORARY TABLE %s (LIKE %s INCLUDING ALL)" % (
+                name, name)]
+        return [re.sub(
+            r"^CREATE( UNIQUE)? (TABLE|INDEX) ",
+            lambda match: "CREATE TEMP TABLE " if match[2] == "TABLE" else
+            "CREATE%s INDEX temp." % (match[1] or ""), text)
+            for text in connection.exec_driver_sql(
+                "SELECT sql FROM main.sqlite_master WHERE sql IS NOT NULL "
+                "AND tbl_name = ? ORDER BY type DESC", (name,)).scalars()]
 
     def count(self, connection, name):
         """Return the number of rows of a table."""
@@ -133,7 +186,8 @@ class Database:
         """
         table = self.tables[name]
         columns = [table.c[column] for column in self.key(name)]
-        query = sqlalchemy.select(table).order_by(*columns)
+        query = sqlalchemy.select(*map(self._plain, table.c)).order_by(
+            *columns)
         count = min(PAGE, FIRST_PAGE)
         with self.reading() as connection:
             while True:
@@ -151,6 +205,14 @@ class Database:
                 count = max(1, min(PAGE, PAGE_BYTES * len(rows) // size))
                 after = tuple(rows[-1][column.name] for column in columns)
 
+    def _plain(self, column):
+        """Return what to select so that no value of a column fails."""
+        if not (self._is_sqlite
+                and isinstance(column.type, conversion.MOMENTS)):
+            return column
+        return sqlalchemy.type_coerce(
+            column, sqlalchemy.String).label(column.name)
+
     def find(self, connection, name, keys):
         """Yield the rows (dicts) that have one of some primary keys."""
         table = self.tables[name]
@@ -165,11 +227,46 @@ class Database:
                     sqlalchemy.select(table).where(condition)).mappings():
                 yield dict(row)
 
+    def takes(self, name, row):
+        """Tell whether a row can be looked up and sent at all.
+
+        One that cannot is added to ``refused``.
+
+        :param row: dict of all columns.
+        """
+        if self._is_postgresql:
+            for column, value in row.items():
+                if isinstance(value, str) and "\0" in value:
+                    self.refused.add(
+                        name, [row[key] for key in self.key(name)], column,
+                        "PostgreSQL has no text with a NUL character")
+                    return False
+        return True
+
     def insert(self, connection, name, rows):
-        """Insert rows (dicts of all columns)."""
-        table = self.tables[name]
+        """Insert rows (dicts of all columns); add to ``refused`` those that
+        the database does not take.
+        """
         for first in range(0, len(rows), PAGE):
-            connection.execute(table.insert(), rows[first:first + PAGE])
+            self._insert(connection, name, rows[first:first + PAGE])
+
+    def _insert(self, connection, name, rows):
+        table = self.tables[name]
+        try:
+            with connection.begin_nested():
+                connection.execute(table.insert(), rows)
+        except _REFUSED as error:
+            if len(rows) > 1:
+                # By halves, for most of them are taken.
+                middle = len(rows) // 2
+                self._insert(connection, name, rows[:middle])
+                self._insert(connection, name, rows[middle:])
+                return
+            row, = rows
+            reason = _text(getattr(error, "orig", error))
+            self.refused.add(
+                name, [row[column] for column in self.key(name)],
+                _column_at_fault(table, row, reason), reason)
 
     def clear(self, names):
         """Remove all rows of tables."""
@@ -199,33 +296,61 @@ class Database:
 
     def mark(self):
         """Return what ``set_mark`` has written, None without a mark."""
-        if STATE_TABLE not in self._metadata.tables:
-            return None
         with self.reading() as connection:
-            return connection.execute(sqlalchemy.select(
-                self._state_table().c.source)).scalar()
+            if STATE_VIEW in sqlalchemy.inspect(connection).get_view_names():
+                # In hexadecimal, which no dialect has to quote.
+                return bytes.fromhex(connection.exec_driver_sql(
+                    "SELECT source FROM %s" % STATE_VIEW).scalar()).decode()
+            if STATE_VIEW in self._metadata.tables:
+                return connection.exec_driver_sql(
+                    "SELECT source FROM %s" % STATE_VIEW).scalar()
+        return None
 
     def set_mark(self, source):
         """Mark the database as the target of a copy from ``source``."""
-        with translated():
-            table = self._state_table()
-            table.create(self._engine, checkfirst=True)
+        self.remove_mark()
         with self.writing() as connection:
-            connection.execute(table.delete())
-            connection.execute(table.insert(), {"source": source})
+            connection.exec_driver_sql("CREATE VIEW %s AS SELECT '%s' AS "
+                                       "source" % (STATE_VIEW,
+                                                   source.encode().hex()))
 
     def remove_mark(self):
         """Take the mark away."""
-        with translated():
-            self._state_table().drop(self._engine, checkfirst=True)
+        with self.writing() as connection:
+            if STATE_VIEW in sqlalchemy.inspect(connection).get_view_names():
+                connection.exec_driver_sql("DROP VIEW %s" % STATE_VIEW)
+            elif STATE_VIEW in self._metadata.tables:
+                connection.exec_driver_sql(
+                    "DROP TABLE IF EXISTS %s" % STATE_VIEW)
 
-    def _state_table(self):
-        table = self._metadata.tables.get(STATE_TABLE)
-        if table is None:
-            table = sqlalchemy.Table(
-                STATE_TABLE, self._metadata,
-                sqlalchemy.Column("source", sqlalchemy.String(255)))
-        return table
+
+def _column_at_fault(table, row, reason):
+    """Return the name of the column that an error is about, or None.
+
+    :param reason: its text. PostgreSQL and drivers do not always name it.
+    """
+    named = _NAMED_COLUMN.search(reason)
+    if named and named[1] in table.columns:
+        return named[1]
+    for column in table.columns:
+        value = row[column.name]
+        if isinstance(value, str):
+            length = getattr(column.type, "length", None)
+            if length and len(value) > length:
+                return column.name
+        elif isinstance(value, int) and not _fits(value, column.type):
+            return column.name
+        elif value is None and not column.nullable:
+            return column.name
+    return None
+
+
+def _fits(value, kind):
+    """Tell whether an integer is in the range of a column's type."""
+    size = (63 if isinstance(kind, sqlalchemy.BigInteger) else
+            15 if isinstance(kind, sqlalchemy.SmallInteger) else 31)
+    return (not isinstance(kind, sqlalchemy.Integer)
+            or -1 << size <= value < 1 << size)
 
 
 def _size(row):

@@ -52,6 +52,16 @@ class State:
                    if is_clearing else {"name": source})
         self.is_resumed = False
 
+    @property
+    def differs(self):
+        """Tell whether the copy was compared and is not like its source."""
+        found = self._load(_SOURCE)
+        return bool(found and found.get("differs"))
+
+    def set_differs(self):
+        """Note that the copy is not like its source."""
+        self._save(_SOURCE, {"name": self.source, "differs": True})
+
     def table(self, name):
         """Return how far a table is.
 

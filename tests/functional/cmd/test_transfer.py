@@ -9,6 +9,8 @@ import time
 import pytest
 import sqlalchemy
 
+from nova_kvs.record import access
+from nova_kvs.record import database
 from tests.cloud import backends
 from tests.cloud import commands
 from tests.cloud import processes
@@ -124,6 +126,74 @@ def test_postgresql_there_and_back(kind, cluster, postgresql, tmp_path):
               if " is deprecated: " not in line]
     assert "permission denied" in error
     assert clouds.dump(back) == before
+
+
+def refused(store, back, *arguments):
+    """Run an export that is refused; return the error."""
+    done = subprocess.run(
+        commands.command("export", "--from", store, "--to", back, *arguments),
+        capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    return done.stderr
+
+
+def tables(url):
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
+    names = set(sqlalchemy.inspect(engine).get_table_names())
+    engine.dispose()
+    return names
+
+
+@pytest.mark.parametrize("server, odd", [
+    ("mariadb", {"\N{GRINNING FACE}": ", column=tag: (1366, ",
+                 "WEB": "Duplicate entry"}),
+    ("postgresql", {"x" * 61: ", column=tag: value too long",
+                    "a\0b": ", column=tag: PostgreSQL has no text"})])
+def test_rows_that_the_target_refuses(server, odd, cluster, request):
+    name = "refused_" + server
+    server = request.getfixturevalue(server)
+    if server.__class__ is backends.PostgreSQL:
+        server.execute(
+            "GRANT SET ON PARAMETER session_replication_role TO nova")
+    back = server.create(name)
+    store = cluster.url(name)
+    ddl = ("CREATE TABLE alembic_version (version_num VARCHAR(32), "
+           "PRIMARY KEY (version_num))",
+           "CREATE TABLE tags (resource_id VARCHAR(36) NOT NULL, tag "
+           "VARCHAR(60) NOT NULL, PRIMARY KEY (resource_id, tag))")
+    engine = sqlalchemy.create_engine(back, poolclass=sqlalchemy.pool.NullPool)
+    with engine.begin() as connection:
+        for text in ddl:
+            connection.exec_driver_sql(text)
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('r')")
+    db = database.open_database(store)
+    tx = db.begin()
+    tx.set_schema(ddl)
+    tx.commit()
+    tx = db.begin()
+    tx.insert("alembic_version", {"version_num": "r"})
+    for value in ("web", *odd):
+        tx.insert("tags", {"resource_id": "u", "tag": value})
+    tx.commit()
+    before = clouds.dump(back)
+    for arguments in (["--dry-run"], []):
+        error = refused(store, back, *arguments)
+        assert error.count("table=tags, key=('u', ") == len(odd)
+        assert [text for text in odd.values() if text not in error] == []
+        if arguments:
+            assert clouds.dump(back) == before
+    # For Nova's archive wants to know each table.
+    assert tables(back) == {"tags", "alembic_version"}
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM tags")
+    tx = db.begin()
+    found, = tx.load([access.ByKey("tags", tuple(
+        ("u", tag) for tag in odd))])
+    for row in found:
+        tx.delete(row)
+    tx.commit()
+    commands.copy("export", store, back)
+    assert clouds.dump(back)["tags"] == [("u", "web")]
 
 
 def kill_again_and_again(arguments, chance):

@@ -297,7 +297,9 @@ def test_a_row_that_changed_meanwhile(source, target, capsys, monkeypatch):
         error = refused(run(capsys, source, target))
     assert "instances" in error and "key=(9,)" in error
     # What was copied is not right and cannot be completed.
-    assert "not empty" in refused(run(capsys, source, target))
+    db = databases.open_again(target)
+    assert importing.source(db.coordinator, db.name) == source
+    assert "begin again" in refused(run(capsys, source, target))
     assert run(capsys, source, target, "--replace",
                "--yes", registry.parse_url(target).database)[0] == 0
 
@@ -358,6 +360,34 @@ def test_a_value_that_does_not_fit(source, target, capsys):
     connection.close()
     # SQLite keeps a text in a column of integers, as does the store.
     assert run(capsys, source, target)[0] == 0
+
+
+def execute(url, text):
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+    connection.execute(text)
+    connection.commit()
+    connection.close()
+
+
+def test_every_row_that_does_not_fit_is_named(source, target, capsys,
+                                              tmp_path):
+    execute(source, "UPDATE instances SET created_at = 'never' "
+            "WHERE id IN (9, 3)")
+    execute(source, "UPDATE instance_actions SET start_time = '' "
+            "WHERE id > 1")
+    for again in (["--dry-run"], [], []):
+        error = refused(run(capsys, source, target, *again))
+        assert "refuses 24 rows" in error
+        assert "table=instances, key=(3,), column=created_at: " in error
+        assert "table=instances, key=(9,), column=created_at: " in error
+        assert error.count("column=start_time") == 5
+        assert "and 17 more" in error
+    execute(source, "UPDATE instances SET created_at = NULL "
+            "WHERE id IN (9, 3)")
+    execute(source, "UPDATE instance_actions SET start_time = NULL")
+    assert run(capsys, source, target)[0] == 0
+    assert export(capsys, target, tmp_path / "back") == (
+        copies.dump_sqlite(source))
 
 
 @pytest.mark.parametrize("url", [
