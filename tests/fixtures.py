@@ -233,7 +233,10 @@ class _Servers(abc.ABC):
                 "%s is not installed: these tests need it" % command[0])
         self.processes[node] = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL)
+            stderr=subprocess.DEVNULL,
+            # A file that reaches a limit is an error, as on a full disk, and
+            # no signal.
+            restore_signals=False)
 
     def _wait_started(self, node):
         client = self.client(node)
@@ -367,6 +370,19 @@ class RedisClusterFixture(_Servers):
         for node in self.nodes:
             self._wait_started(node)
         self.wait_healthy()
+
+    def launch_stranger(self):
+        """Start a further server, which is in no cluster yet.
+
+        :returns: its address.
+        """
+        port, bus_port = free_ports(2)
+        node = self._launch(port, **{
+            "cluster-enabled": "yes", "cluster-port": bus_port,
+            "cluster-node-timeout": self.node_timeout_ms})
+        self.nodes.append(node)
+        self._wait_started(node)
+        return node
 
     def _view(self, number, viewer, ids, ports, bus_ports):
         """Return a node's line in the nodes.conf of another, or its own."""

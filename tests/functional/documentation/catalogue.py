@@ -37,6 +37,14 @@ BLOCKS = {
         "redis-cli --cluster create": "cluster",
         "ACL SETUSER": "cluster",
     },
+    "doc/source/admin/runbooks.rst": {
+        "ACL SETUSER nova": "password",
+        "nova-manage --config-file cell1.conf": "password",
+        "nova-kvs-status upgrade check": "password",
+        "redis-cli -h": "servers",
+        "redis-cli --cluster call": "servers",
+        "aof_last_write_status": "full_disk",
+    },
     "doc/source/admin/sites.rst": {
         "[api_database]": "configuration",
         "[nova_kvs]": "configuration",

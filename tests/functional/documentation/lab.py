@@ -37,13 +37,8 @@ class _Strangers(fixtures.RedisClusterFixture):
     """Servers that are to be a cluster and do not know each other yet."""
 
     def start(self):
-        count = self.masters * (1 + self.replicas)
-        ports = fixtures.free_ports(2 * count)
-        for port, bus_port in zip(ports[:count], ports[count:]):
-            self.nodes.append(self._launch(
-                port, **{"cluster-enabled": "yes", "cluster-port": bus_port}))
-        for node in self.nodes:
-            self._wait_started(node)
+        for _ in range(self.masters * (1 + self.replicas)):
+            self.launch_stranger()
 
 
 class Lab(contextlib.ExitStack):
