@@ -13,8 +13,8 @@ def add_parser(subparsers):
         "(it answers), version, cluster (its state), hosts (only if some of "
         "the URL are of no use), replicas, eviction, memory, persistence, "
         "clock, permissions, format, import (only if one is not complete), "
-        "schema and functions. Exit status: 0 without an ERROR, 1 with one, "
-        "2 if the store does not answer.")
+        "schema and functions. Exit status: 0 if all are OK, 1 with a "
+        "WARNING, 2 with an ERROR or if nothing was found out.")
     console.add_url(parser)
     console.add_common(parser)
     return parser
@@ -36,6 +36,4 @@ def run(args):
             "status": worst.name,
             "checks": [{"name": line.name, "status": line.status.name,
                         "text": line.text} for line in lines]})
-    if worst < condition.Status.ERROR:
-        return 0
-    return 2 if lines[0].status is condition.Status.ERROR else 1
+    return int(worst)

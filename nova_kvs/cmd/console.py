@@ -8,6 +8,7 @@ import sys
 import time
 
 from nova_kvs import exceptions
+from nova_kvs import wording
 
 #: Where progress is written to a file: seconds between its lines.
 SPARSE_S = 10
@@ -84,14 +85,6 @@ def fail(error, is_json=False):
     return 2
 
 
-def number(count, thing, things=None):
-    """Return a number and what it counts: "1 key", "2 keys".
-
-    :param things: the plural, if it is not made with an "s".
-    """
-    return "%d %s" % (count, thing if count == 1 else things or thing + "s")
-
-
 def confirm(name, database):
     """Let only those go on who have named what is about to be lost.
 
@@ -103,6 +96,21 @@ def confirm(name, database):
         raise exceptions.ConfigurationError(
             "this removes what is in the database: say --yes %s to go on; "
             "nothing was removed" % database)
+
+
+def open_database(url):
+    """Return the Database that a URL names.
+
+    :raises nova_kvs.exceptions.ConfigurationError: if the store has none of
+        this name: it is mistyped, or was never made.
+    """
+    from nova_kvs import record
+    database = record.open_database(url)
+    if not database.schema.version:
+        raise exceptions.ConfigurationError(
+            "the store has no database of this name",
+            database=database.name)
+    return database
 
 
 def one_line(error):
@@ -157,9 +165,11 @@ def copy(args, job):
         return 0
     for name, count in sorted(counts.items()):
         if count:
-            print("%-40s %12d rows" % (name, count))
+            print("%-40s %12d %s" % (
+                name, count, "row" if count == 1 else "rows"))
     print("%s of %s %s in %.1f s" % (
-        number(sum(counts.values()), "row"), number(len(counts), "table"),
+        wording.number(sum(counts.values()), "row"),
+        wording.number(len(counts), "table"),
         "tried, nothing copied"
         if args.dry_run else "copied and verified", seconds))
     return 0

@@ -2,6 +2,7 @@
 """``nova-kvs drop``: remove one database."""
 
 from nova_kvs.cmd import console
+from nova_kvs import wording
 
 
 def add_parser(subparsers):
@@ -30,7 +31,8 @@ def run(args):
     try:
         removed = dropping.drop(
             registry.get_store(url), url.database,
-            lambda count: progress.count("%d keys removed", count))
+            lambda count: progress.count("%s removed", wording.number(
+                count, "key")))
     finally:
         progress.close()
     if args.json:
@@ -40,5 +42,5 @@ def run(args):
               "removed" % url.database)
     else:
         print("Dropped %s: %s" % (
-            url.database, console.number(removed, "key")))
+            url.database, wording.number(removed, "key")))
     return 0

@@ -30,7 +30,6 @@ def add_parser(subparsers):
 @console.command
 def run(args):
     """Export a database; return the exit status."""
-    from nova_kvs import record
     from nova_kvs.store import registry
     from nova_kvs.transfer import exporting
     from nova_kvs.transfer import sql
@@ -38,7 +37,7 @@ def run(args):
     progress = console.Progress()
     try:
         target = sql.Database(args.target)
-        database = record.open_database(args.source)
+        database = console.open_database(args.source)
         database.check_import()
         return console.copy(args, exporting.Export(
             database, target, name, progress.count))

@@ -5,6 +5,7 @@ import time
 
 from nova_kvs.cmd import console
 from nova_kvs import exceptions
+from nova_kvs import wording
 
 
 def add_parser(subparsers):
@@ -14,8 +15,9 @@ def add_parser(subparsers):
         description="Look through a database, also while it is in use, for "
         "records that do not decode, indexes and unique keys that do not "
         "fit the records, transactions that nobody ends and ids below "
-        "their counter. Exit status: 0 clean, 1 something was found (also "
-        "if it was repaired), 2 not looked through.")
+        "their counter. Exit status: 0 clean, 1 what was found was "
+        "repaired, 2 the database is damaged, holds a part of an import or "
+        "was not looked through.")
     console.add_url(parser)
     parser.add_argument(
         "--repair", action="store_true",
@@ -73,7 +75,9 @@ def run(args):
         })
     else:
         _print(url.database, report, seconds, args.repair, source)
-    return 1 if report.found or source is not None else 0
+    if source is not None or not report.is_clean:
+        return 2
+    return 1 if report.found else 0
 
 
 def _print(name, report, seconds, is_repairing, source):
@@ -91,7 +95,7 @@ def _print(name, report, seconds, is_repairing, source):
         print("%s: %d found, %d repaired" % (
             kind, count, report.repaired[kind]))
     if report.pending:
-        print("%s for housekeeping: no damage" % console.number(
+        print("%s for housekeeping: no damage" % wording.number(
             report.pending, "thing waits", "things wait"))
     verdict = "clean" if report.is_clean else "not clean"
     if source is not None:
@@ -102,5 +106,5 @@ def _print(name, report, seconds, is_repairing, source):
     elif report.found and not is_repairing:
         verdict += ": run it with --repair"
     print("%s: %s, %s in %.1f s: %s" % (
-        name, console.number(report.keys, "key"),
-        console.number(report.records, "record"), seconds, verdict))
+        name, wording.number(report.keys, "key"),
+        wording.number(report.records, "record"), seconds, verdict))

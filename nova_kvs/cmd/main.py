@@ -34,7 +34,16 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, without the usage before it."""
 
     def error(self, message):
-        self.exit(2, "%s: error: %s\n" % (self.prog, message))
+        print("%s: error: %s" % (self.prog, message), file=sys.stderr)
+        raise _WrongUsage(message)
+
+
+class _WrongUsage(SystemExit):
+    """The arguments are wrong."""
+
+    def __init__(self, message):
+        super().__init__(2)
+        self.message = message
 
 
 def build_parser():
@@ -60,10 +69,11 @@ def main(argv=None):
 
     :param argv: arguments without the program's name; None for those of
         the process.
-    :returns: the exit status: 0 success, 1 something is wrong with what was
-        looked at, 2 nothing was found out, 128 plus the number of the
-        signal that stopped it.
+    :returns: the exit status: 0 success, 1 a warning about what was looked
+        at, 2 an error in it, or nothing was found out, 128 plus the number
+        of the signal that stopped it.
     """
+    argv = sys.argv[1:] if argv is None else argv
     try:
         parser = build_parser()
         args = parser.parse_args(argv)
@@ -75,6 +85,10 @@ def main(argv=None):
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
+    except _WrongUsage as error:
+        if "--json" in argv:
+            console.print_json({"error": error.message})
+        raise
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:

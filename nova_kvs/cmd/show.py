@@ -35,8 +35,7 @@ def add_parser(subparsers):
 def run(args):
     """Show a server; return the exit status."""
     from nova_kvs.inspection import showing
-    from nova_kvs import record
-    found = showing.show(record.open_database(args.url), args.uuid)
+    found = showing.show(console.open_database(args.url), args.uuid)
     if args.json:
         console.print_json(found)
         return 0

@@ -2,6 +2,7 @@
 """``nova-kvs stats``: what databases hold."""
 
 from nova_kvs.cmd import console
+from nova_kvs import wording
 
 
 def add_parser(subparsers):
@@ -40,7 +41,7 @@ def run(args):
             results.append(statistics.collect(
                 registry.get_store(url), url.database,
                 lambda count, name=url.database: progress.count(
-                    "%s: %d keys", name, count)))
+                    "%s: %s", name, wording.number(count, "key"))))
     finally:
         progress.close()
     missing = [found.database for found in results if not found.keys]
@@ -60,23 +61,25 @@ def run(args):
 
 def _print(found):
     print("%s: %s, %s" % (
-        found.database, console.number(found.records, "record"),
-        console.number(sum(found.keys.values()), "key")))
+        found.database, wording.number(found.records, "record"),
+        wording.number(sum(found.keys.values()), "key")))
     for name, size in sorted(found.tables.items()):
-        print("  table %-36s %10d records %12d bytes" % (
-            name, size.count, size.size_bytes))
-    print("  %-42s %10d entries %12d bytes" % (
-        "indexes and unique keys", found.indexes.count,
-        found.indexes.size_bytes))
+        _print_size("table " + name, size, "record")
+    _print_size("indexes and unique keys", found.indexes, "entry", "entries")
     for address, size in sorted(found.servers.items()):
-        print("  server %-35s %10d keys    %12d bytes" % (
-            address, size.count, size.size_bytes))
+        _print_size("server " + address, size, "key")
     print("  the fullest server has %.2f times the mean" % found.balance)
     print("  transactions of the last %d s: %d committed, %d refused; "
-          "intents: %d" % (found.window_s, found.committed, found.refused,
-                           found.intents))
+          "%s" % (found.window_s, found.committed, found.refused,
+                  wording.number(found.intents, "intent")))
     print("  housekeeping: %d queued, %d overdue" % (
         found.queued, found.overdue))
     if found.import_source is not None:
         from nova_kvs.inspection import condition
         print("  " + condition.INCOMPLETE % found.import_source)
+
+
+def _print_size(name, size, thing, things=None):
+    count, _, unit = wording.number(size.count, thing, things).partition(" ")
+    print("  %-42s %10s %-7s %12s" % (
+        name, count, unit, wording.number(size.size_bytes, "byte")))

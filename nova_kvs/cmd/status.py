@@ -4,8 +4,8 @@
 import sys
 
 PROJECT = "nova"
-#: Of oslo.upgradecheck: the checks could not be made.
-FAILED = 255
+#: The checks could not be made.
+FAILED = 2
 
 
 def main(argv=None):
@@ -13,7 +13,7 @@ def main(argv=None):
 
     :param argv: arguments without the program's name; None for those of
         the process.
-    :returns: the exit status: 0 all is well, 1 a warning, 2 a failure, 255
+    :returns: the exit status: 0 all is well, 1 a warning, 2 a failure, or
         the checks could not be made.
     """
     from nova_kvs.inspection import upgrade
@@ -21,9 +21,11 @@ def main(argv=None):
     from oslo_upgradecheck import upgradecheck
     options = upgrade.configuration()
     try:
-        return upgradecheck.main(
+        # oslo.upgradecheck has statuses of its own for what it did not
+        # expect (255), which monitoring takes for none.
+        return min(FAILED, upgradecheck.main(
             options, PROJECT, upgrade.Commands(options),
-            sys.argv[1:] if argv is None else argv)
+            sys.argv[1:] if argv is None else argv))
     except cfg.Error as error:
         print("nova-kvs-status: error: %s" % " ".join(str(error).split()),
               file=sys.stderr)

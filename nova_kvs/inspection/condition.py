@@ -13,6 +13,7 @@ from nova_kvs.record import database as record_database
 from nova_kvs.record import format as stored_format
 from nova_kvs.record import importing
 from nova_kvs.store import registry
+from nova_kvs import wording
 
 #: Read-only scripts are sent with EVALSHA_RO.
 OLDEST_VERSION = (7, 0)
@@ -127,8 +128,9 @@ def _cluster(facts):
         return Line("cluster", Status.ERROR, "some slots are not served: "
                     "see redis-cli --cluster check")
     if masters < 3:
-        return Line("cluster", Status.WARNING, "%d masters cannot outvote a "
-                    "failed one: use three or more" % masters)
+        return Line("cluster", Status.WARNING, "%s cannot outvote a failed "
+                    "one: use three or more" % wording.number(
+                        masters, "master"))
     return Line("cluster", Status.OK, "%d masters, all slots are served" % (
         masters))
 
@@ -177,9 +179,9 @@ def _memory(servers):
         return Line("memory", Status.WARNING, "%s: more than %d %% of "
                     "maxmemory is used: raise it or add servers" % (
                         _where(full), 100 * FULL))
-    return Line("memory", Status.OK, "%.1f MB used on %d server%s" % (
+    return Line("memory", Status.OK, "%.1f MB used on %s" % (
         sum(server["used_memory"] for server in servers) / 1e6,
-        len(servers), "" if len(servers) == 1 else "s"))
+        wording.number(len(servers), "server")))
 
 
 def _persistence(servers):
@@ -288,9 +290,9 @@ def _database(store, name, settings):
             " ".join(str(error).split())))
         return
     if not schema.version:
-        yield Line("format", Status.WARNING, "the database is empty: run "
-                   "nova-manage api_db sync, db sync or placement-manage "
-                   "db sync")
+        yield Line("format", Status.ERROR, "the store has no database of "
+                   "this name: correct the name, or run nova-manage api_db "
+                   "sync, db sync or placement-manage db sync")
         return
     yield Line("format", Status.OK, "version %d" % stored_format.CURRENT)
     source = importing.source(database.coordinator, name)

@@ -120,7 +120,7 @@ class Fsck:
             for pieces in walk.pieces(context.store, chunk):
                 for piece in pieces:
                     self._look(examiner.of_piece(piece))
-            self._progress("%d keys, %d records, %d suspects" % (
+            self._progress("keys: %d, records: %d, suspects: %d" % (
                 self.report.keys, examiner.records, len(self._suspects)))
             if len(self._suspects) >= SUSPECTS:
                 self._settle()
@@ -189,7 +189,7 @@ class Fsck:
             self._context.database.grace_ms + _MARGIN_MS) / 1000
         while (left := deadline - time.monotonic()) > 0:
             self._progress(
-                "%d suspects: looking again in %d s" % (count, left + 1))
+                "suspects: %d, looking again in %d s" % (count, left + 1))
             time.sleep(min(left, 1))
 
     def _repair(self, check, fault):

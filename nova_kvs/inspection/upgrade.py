@@ -78,7 +78,7 @@ class Commands(upgradecheck.UpgradeCommands):
                           group == PLACEMENT_GROUP)
         self._add_cells(self._options[API_GROUP].connection)
         if not self._places and not self._faults:
-            self._note("Databases", Code.WARNING, "no kvs+...:// URL in the "
+            self._note("Databases", Code.FAILURE, "no kvs+...:// URL in the "
                        "groups %s of %s: nothing was checked" % (
                            ", ".join(GROUPS), ", ".join(
                                self._options.config_file) or "any file"))

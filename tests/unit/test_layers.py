@@ -30,7 +30,7 @@ BELOW = {
 }
 #: Modules at the top, which every layer may use.
 COMMON = {"conf", "exceptions", "keyspace", "metrics", "regexp",
-          "translation"}
+          "translation", "wording"}
 #: Modules of ``db`` that put the native functions and the dialect together.
 JOINTS = {"db/api.py", "db/dispatch.py"}
 

@@ -19,7 +19,8 @@ def check_cloud(lab, literals):
                 output = lab.run(lab.fill_in(command), statuses=(0, 1))
                 assert "Upgrade Check Results" in output
             else:
-                lab.run(lab.fill_in(command))
+                lab.run(lab.fill_in(command), statuses=(
+                    (0, 1) if command.startswith("nova-kvs check") else (0,)))
 
 
 def check_cluster(lab, literals):
@@ -81,7 +82,9 @@ def check_session(lab, literals):
     for literal in literals:
         for part in re.split(r"^\$ ", literal.text, flags=re.M)[1:]:
             command, _, shown = lab.fill_in(part).partition("\n")
-            printed = lab.run(command)
+            # It warns that this server has no replica.
+            printed = lab.run(command, statuses=(
+                (0, 1) if command.startswith("nova-kvs check") else (0,)))
             assert _without_numbers(printed) == _without_numbers(shown), (
                 "%s\n%s" % (command, printed))
 
@@ -102,7 +105,8 @@ def check_nova_kvs(lab, literals):
     for literal in literals:
         text = re.sub(r"\bURL(\.\.\.)?", url, literal.text)
         if text != literal.text:
-            lab.run(re.sub(r"\bUUID\b", server, text))
+            lab.run(re.sub(r"\bUUID\b", server, text), statuses=(
+                (0, 1) if text.startswith("nova-kvs check") else (0,)))
             continue
         program, name, *arguments = shlex.split(text)
         printed = lab.run("%s %s --help" % (program, name))

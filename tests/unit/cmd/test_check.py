@@ -196,7 +196,7 @@ def run(capsys, *arguments):
 def test_one_line_each(capsys):
     db = databases.make()
     status, out, error = run(capsys, "kvs+memory:///" + db.name)
-    assert (status, error) == (0, "")
+    assert (status, error) == (1, "")
     assert [line.split()[:2] for line in out.splitlines()] == [
         ["WARNING", "store:"], ["OK", "format:"], ["WARNING", "schema:"],
         ["OK", "functions:"]]
@@ -204,8 +204,8 @@ def test_one_line_each(capsys):
 
 def test_an_empty_database(capsys):
     status, out, _ = run(capsys, base.memory_url())
-    assert status == 0
-    assert "WARNING format: the database is empty" in out
+    assert status == 2
+    assert "ERROR   format: the store has no database of this name" in out
 
 
 def test_json(capsys):

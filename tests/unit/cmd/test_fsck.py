@@ -560,7 +560,7 @@ def test_exit_status(db, capsys, tmp_path):
     Damage(db).record_too_short()
     Damage(db).counter_behind()
     status, out, _ = run(capsys, db)
-    assert status == 1
+    assert status == 2
     assert "counter-behind: 1 found, 0 repaired" in out
     assert out.endswith("not clean: run it with --repair\n")
     status, out, error = run(

@@ -4,6 +4,7 @@ from importlib import metadata
 import json
 import subprocess
 import sys
+import uuid
 
 from oslo_config import cfg
 import pytest
@@ -45,10 +46,29 @@ def test_errors_are_json_for_who_asks_for_it(capsys):
     assert json.loads(out)["error"] in one_line(error)
 
 
-@pytest.mark.parametrize("command", ["stats", "fsck"])
+def test_wrong_usage_is_json_for_who_asks_for_it(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(["show", "--json", "kvs+memory:///x", "nonsense"])
+    assert stop.value.code == 2
+    out, error = capsys.readouterr()
+    assert "not a UUID" in json.loads(out)["error"]
+    assert json.loads(out)["error"] in one_line(error)
+
+
+@pytest.mark.parametrize("command", [
+    ["stats"], ["fsck"], ["show", str(uuid.uuid4())]])
 def test_the_name_of_no_database_is_an_error(command, capsys):
-    assert main.main([command, "kvs+memory:///mistyped"]) == 2
-    assert "mistyped" in one_line(capsys.readouterr().err)
+    name, *arguments = command
+    assert main.main([name, "kvs+memory:///mistyped", *arguments]) == 2
+    error = one_line(capsys.readouterr().err)
+    assert "no database of this name" in error
+    assert "mistyped" in error
+
+
+def test_a_database_of_no_name_is_not_exported(capsys, tmp_path):
+    assert main.main(["export", "--from", "kvs+memory:///mistyped", "--to",
+                      "sqlite:///%s" % (tmp_path / "x.db")]) == 2
+    assert "no database of this name" in one_line(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"]])
@@ -96,8 +116,8 @@ def test_configuration_that_is_no_text(content, tmp_path, capsys):
     (">/dev/full", 2), (">&-", 0)])
 def test_output_that_cannot_be_written(output, status):
     done = subprocess.run(
-        ["sh", "-c", '"$0" -m nova_kvs.cmd.main check '
-         "kvs+memory:///x " + output,
+        ["sh", "-c", '"$0" -m nova_kvs.cmd.main drop '
+         "kvs+memory:///x --yes x " + output,
          sys.executable], stderr=subprocess.PIPE, timeout=60)
     assert done.returncode == status
     assert b"Traceback" not in done.stderr

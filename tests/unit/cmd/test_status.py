@@ -89,18 +89,18 @@ def test_what_is_wrong_comes_first(results, lines):
         2, "ERROR clock: is off; WARNING memory: text")}
 
 
-def test_a_warning(check):
+def test_the_name_of_no_database(check):
     code, out = check(database=base.memory_url())
-    assert code == 1
-    assert "Result: Warning" in out
-    assert "WARNING format: the database is empty" in out
+    assert code == 2
+    assert "Result: Failure" in out
+    assert "ERROR format: the store has no database of this name" in out
 
 
 @pytest.mark.parametrize("connections", [
     {}, {"database": "mysql+pymysql://u:secret@h/x"}])
-def test_nothing_to_check_is_a_warning(connections, results):
+def test_nothing_to_check_is_a_failure(connections, results):
     code, found = results(**connections)
-    assert (code, list(found)) == (1, ["Databases"])
+    assert (code, list(found)) == (2, ["Databases"])
 
 
 @pytest.mark.parametrize("url", [
@@ -200,7 +200,7 @@ def test_cells_that_cannot_be_read(results):
 
 def test_an_api_database_without_tables(results):
     code, found = results(api_database=base.memory_url())
-    assert (code, len(found)) == (1, 1)
+    assert (code, len(found)) == (2, 1)
 
 
 def test_the_options_of_the_services_apply(check, lines, monkeypatch):
@@ -228,7 +228,7 @@ def test_an_unexpected_fault(check, monkeypatch):
         raise ZeroDivisionError
     monkeypatch.setattr(condition, "examine", examine)
     code, out = check(database="kvs+memory:///x")
-    assert code == 255
+    assert code == 2
     assert "ZeroDivisionError" in out
 
 
@@ -236,4 +236,4 @@ def test_a_missing_file_is_one_line(capsys, tmp_path):
     code = status.main([
         "--config-file", str(tmp_path / "x"), "upgrade", "check"])
     out, error = capsys.readouterr()
-    assert (code, out, error.count("\n")) == (255, "", 1)
+    assert (code, out, error.count("\n")) == (2, "", 1)
