@@ -26,6 +26,9 @@ def add_parser(subparsers):
         "--quarantine", metavar="FILE",
         help="where --repair appends what it removes because it does not "
         "decode (default: nova-kvs-NAME.quarantine)")
+    parser.add_argument(
+        "--all", action="store_true",
+        help="tell every finding, not only the first ten of a kind")
     console.add_common(parser)
     return parser
 
@@ -51,7 +54,7 @@ def run(args):
     try:
         report = fsck.Fsck(
             database, int(settings.transaction_lifetime * 1000), store,
-            progress.count).run()
+            progress.count, args.all).run()
     finally:
         progress.close()
     if not report.keys:
@@ -82,18 +85,20 @@ def run(args):
 
 def _print(name, report, seconds, is_repairing, source):
     from nova_kvs.inspection import condition
+    details = {}
     for detail in report.details:
-        rest = " ".join("%s=%s" % item for item in detail.items()
-                        if item[0] not in ("kind", "repaired"))
-        print("%s%s: %s" % (
-            detail["kind"], " (repaired)" if detail["repaired"] else "",
-            rest))
-    hidden = sum(report.found.values()) - len(report.details)
-    if hidden > 0:
-        print("and %d more" % hidden)
+        details.setdefault(detail["kind"], []).append(detail)
     for kind, count in sorted(report.found.items()):
         print("%s: %d found, %d repaired" % (
             kind, count, report.repaired[kind]))
+        for detail in details[kind]:
+            rest = " ".join("%s=%s" % item for item in detail.items()
+                            if item[0] not in ("kind", "repaired"))
+            print("  %s%s" % (
+                rest, " (repaired)" if detail["repaired"] else ""))
+        if count > len(details[kind]):
+            print("  and %d more: --all tells them" % (
+                count - len(details[kind])))
     if report.pending:
         print("%s for housekeeping: no damage" % wording.number(
             report.pending, "thing waits", "things wait"))

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looks through a database while it is in use, and puts it right.
 
-A walk over all keys makes checks of what it sees. What looks wrong is looked
-at again when all that was in flight then is decided, a grace period later;
-what somebody is about to tidy up (the housekeeping queue says so) is no
-damage. Repairs are transactions or scripts that look once more.
+A walk over all keys makes checks of what it sees. What somebody is about to
+tidy up (the housekeeping queue says so) is no damage. Anything else that looks
+wrong is looked at again when all that was in flight then is decided: a grace
+period later, or at once if the walk met no trace of a transaction of the last
+minute. Repairs are transactions or scripts that look once more.
 
 Memory: the keys of one round trip, and at most ``SUSPECTS`` checks.
 """
@@ -33,8 +34,8 @@ CHUNK = 500
 #: Times that a database is looked through to repair it: what is put right
 #: can show something else, such as the entries of a record that was removed.
 ROUNDS = 5
-#: Findings that a report tells one by one.
-DETAILS = 1000
+#: Findings of a kind that a report tells one by one, unless all are asked for.
+DETAILS = 10
 #: Added to the grace period, for clocks and slow commands.
 _MARGIN_MS = 200
 
@@ -44,13 +45,14 @@ class Report:
 
     :ivar keys: :ivar records: number of those looked at, in one round.
     :ivar found: kind -> number. :ivar repaired: kind -> number.
-    :ivar details: list of dicts, the first ``DETAILS``.
+    :ivar details: list of dicts, the first ``DETAILS`` of each kind or all.
     :ivar pending: things that looked wrong and will be tidied up by the
         housekeeping of any process.
     :ivar is_clean: nothing is wrong (any more).
     """
 
-    def __init__(self):
+    def __init__(self, is_long=False):
+        self._is_long = is_long
         self.keys = 0
         self.records = 0
         self.found = collections.Counter()
@@ -63,7 +65,7 @@ class Report:
         """Count a fault."""
         self.found[fault.kind] += 1
         self.repaired[fault.kind] += is_repaired
-        if len(self.details) < DETAILS:
+        if self._is_long or self.found[fault.kind] <= DETAILS:
             self.details.append({
                 "kind": fault.kind, **check.describe(),
                 "repaired": is_repaired})
@@ -77,14 +79,15 @@ class Fsck:
     :param quarantine: with it, damage is repaired; called with a dict that
         describes bytes which are about to be removed for good.
     :param progress: called with a text now and then.
+    :param is_long: whether the report tells all findings one by one.
     """
 
     def __init__(self, database, lifetime_ms, quarantine=None,
-                 progress=None):
+                 progress=None, is_long=False):
         self._context = checks.Context(database, lifetime_ms, quarantine)
         self._is_repairing = quarantine is not None
         self._progress = progress or (lambda text: None)
-        self.report = Report()
+        self.report = Report(is_long)
         self._suspects = []
         self._suspected_at = 0.0
 
@@ -111,16 +114,25 @@ class Fsck:
     def _round(self):
         context = self._context
         context.database.refresh_schema()
+        is_quiet = True
+        self._progress("counting the keys")
+        total = sum(1 for _ in context.store.scan(
+            keyspace.database_pattern(context.name)))
         examiner = examination.Examiner(context)
         outcomes = []
         for chunk in walk.keys(context.store, context.name):
             self.report.keys += len(chunk)
             self._look(examiner.of_keys(chunk))
-            outcomes += self._wrong(examiner.outcomes(chunk))
+            found = examiner.outcomes(chunk)
+            outcomes += self._wrong(found)
             for pieces in walk.pieces(context.store, chunk):
-                for piece in pieces:
-                    self._look(examiner.of_piece(piece))
-            self._progress("keys: %d, records: %d, suspects: %d" % (
+                self._look(check for piece in pieces
+                           for check in examiner.of_piece(piece))
+            # Outcomes live for a minute.
+            is_quiet = not found and not examiner.transactions and is_quiet
+            # What has come meanwhile was not counted.
+            self._progress("%d %%, keys: %d, records: %d, suspects: %d" % (
+                min(99, 100 * self.report.keys // max(total, 1)),
                 self.report.keys, examiner.records, len(self._suspects)))
             if len(self._suspects) >= SUSPECTS:
                 self._settle()
@@ -134,7 +146,7 @@ class Fsck:
             check for check in outcomes
             if not self._is_repairing or (
                 check.txn_id not in examiner.transactions)]
-        self._settle()
+        self._settle(is_quiet)
 
     def _look(self, found):
         """Keep those checks that see something wrong."""
@@ -161,28 +173,36 @@ class Fsck:
                 if fault is not None:
                     yield check, fault
 
-    def _settle(self):
-        """Look again at what looked wrong, and repair what is."""
-        suspects, self._suspects = self._suspects, []
+    def _settle(self, is_quiet=False):
+        """Look again at what looked wrong, and repair what is.
+
+        :param is_quiet: nothing is known to be in flight.
+        """
+        suspects, self._suspects = self._unpromised(self._suspects), []
         if not suspects:
             return
-        if not all(check.IS_CERTAIN for check in suspects):
+        if not is_quiet and not all(check.IS_CERTAIN for check in suspects):
             self._wait(len(suspects))
-            self._context.database.refresh_schema()
-        # Twice, the queue in between: work that was done since the first
-        # look shows in the second, and work that was queued before it in
-        # the queue.
-        first = list(self._ask(suspects))
+        self._context.database.refresh_schema()
+        before = suspects = self._unpromised(suspects)
+        # Once more: work that was done since the last look shows in this
+        # one, and work that was queued before it was in the queue.
+        for check, fault in self._ask(suspects):
+            if before[check] == fault:
+                self.report.add(check, fault, self._repair(check, fault))
+
+    def _unpromised(self, suspects):
+        """Look at suspects, and count those that somebody will see to.
+
+        :returns: dict of check -> Fault, of the others that are wrong.
+        """
+        wrong = dict(self._ask(suspects))
         promised = self._promised({
-            check.promise(fault) for check, fault in first} - {None})
-        before = dict(first)
-        for check, fault in self._ask(before):
-            if before[check] != fault:
-                continue
-            if check.promise(fault) in promised:
-                self.report.pending += 1
-                continue
-            self.report.add(check, fault, self._repair(check, fault))
+            check.promise(fault) for check, fault in wrong.items()} - {None})
+        left = {check: fault for check, fault in wrong.items()
+                if check.promise(fault) not in promised}
+        self.report.pending += len(wrong) - len(left)
+        return left
 
     def _wait(self, count):
         deadline = self._suspected_at + (

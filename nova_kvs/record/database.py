@@ -32,9 +32,12 @@ LOG = logging.getLogger(__name__)
 
 #: How long a process may not notice another one's change of the schema.
 SCHEMA_CHECK_S = 3
-#: How often a process that commits does a little housekeeping, and how much.
+#: How often a process that uses a database does a little housekeeping, how
+#: often when nothing was due the last time, and how much of each bucket of the
+#: queue.
 HOUSEKEEPING_S = 2
-HOUSEKEEPING_ITEMS = 50
+HOUSEKEEPING_IDLE_S = 10
+HOUSEKEEPING_ITEMS = 4
 #: Records whose partition a process remembers.
 LOCATORS = 50000
 #: Records that a process keeps decoded, of the tables that are kept.
@@ -185,6 +188,7 @@ class Database:
         #: Whether it was seen that no import is going on.
         self._is_complete = False
         self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
+        self._keeps_house = settings.read_from != "replica"
         self._housekeeper = housekeeping.Housekeeper(self)
 
     def begin(self, guesses=False, near=False):
@@ -399,23 +403,34 @@ class Database:
 
     # Housekeeping -----------------------------------------------------------
 
-    def housekeep(self, limit=1000):
+    def housekeep(self):
         """Do the housekeeping that is due.
 
-        :param limit: items taken at once.
         :returns: number of items done.
         """
-        return self.coordinator.queue.run_all(limit)
+        return self.coordinator.queue.run_all()
 
-    def committed(self, now):
-        """Do a little housekeeping now and then, with a commit."""
-        if now < self._housekeeping_at:
+    def keep_house(self, now):
+        """Do a little housekeeping now and then, with a read or a commit.
+
+        And that of one other database of this process on the same servers:
+        one that nobody uses would keep what its last commits have queued.
+        """
+        if now < self._housekeeping_at or not self._keeps_house:
             return
-        self._housekeeping_at = now + HOUSEKEEPING_S
+        self._keep_house(now)
+        others = [one for one in list(_databases.values())
+                  if one.store is self.store and now >= one._housekeeping_at]
+        if others:
+            min(others, key=lambda one: one._housekeeping_at)._keep_house(now)
+
+    def _keep_house(self, now):
+        self._housekeeping_at = now + HOUSEKEEPING_IDLE_S
         try:
-            self.coordinator.queue.run(HOUSEKEEPING_ITEMS)
+            if self.coordinator.queue.run(HOUSEKEEPING_ITEMS):
+                self._housekeeping_at = now + HOUSEKEEPING_S
         except exceptions.KVSError as error:
-            # The commit is done; this work comes back.
+            # What it was done along with is done; this work comes back.
             LOG.warning("Housekeeping of database %s will be tried again: "
                         "%s", self.name, error)
 

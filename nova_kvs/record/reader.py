@@ -303,6 +303,8 @@ class Reader:
         if self._verifies:
             self.unverified.update(zip(reads, results))
         self._absorb(reads, results)
+        if check is not None:
+            self._owner.keep_house(time.monotonic())
 
     def absorb(self, partition, snapshot):
         """See some fields of a partition."""

@@ -364,7 +364,7 @@ class RecordTransaction(reader.Reader):
             meta = stored_format.partition(self.database)
             self._owner.adopt_schema(
                 self._new_schema, versions[meta, stored_format.VERSION_FIELD])
-        self._owner.committed(time.monotonic())
+        self._owner.keep_house(time.monotonic())
 
 
 def _normalise(table, row):

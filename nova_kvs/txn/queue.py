@@ -5,10 +5,8 @@ Items are leased, not removed, when they are taken: one whose process dies
 comes back. So a handler may see an item twice, and must not mind.
 """
 
-import itertools
 import logging
 import os
-import random
 import typing
 import zlib
 
@@ -47,7 +45,6 @@ class Queue:
         self._keys = [keyspace.gc_key(database, bucket)
                       for bucket in range(keyspace.GC_BUCKETS)]
         self._handlers = {}
-        self._turn = itertools.count(random.randrange(len(self._keys)))
 
     def register(self, kind, handler):
         """Set who handles the items of a kind.
@@ -85,46 +82,40 @@ class Queue:
         """Return the operation that removes an item."""
         return operations.Remove(item.key, item.member)
 
-    def take(self, bucket, limit, lease_ms=LEASE_MS):
-        """Return items of a bucket that are due; they are leased.
+    def take(self, limit, lease_ms=LEASE_MS):
+        """Return items that are due; they are leased.
 
-        :param bucket: 0 to ``keyspace.GC_BUCKETS`` - 1.
-        :param limit: greatest number of items.
+        :param limit: greatest number of items of one bucket.
         """
-        key = self._keys[bucket]
-        members, = self._store.batch(
-            (operations.LeaseTasks(key, limit, lease_ms),))
+        found = self._store.batch([
+            operations.LeaseTasks(key, limit, lease_ms)
+            for key in self._keys])
         items = []
-        for member in members:
-            kind, value, _ = msgpack.unpackb(member)
-            items.append(Item(kind, value, key, member))
+        for key, members in zip(self._keys, found):
+            for member in members:
+                kind, value, _ = msgpack.unpackb(member)
+                items.append(Item(kind, value, key, member))
         return items
 
-    def run(self, limit):
-        """Do due work of the next bucket.
+    def run_all(self, limit=100):
+        """Do all due work.
 
-        :param limit: greatest number of items.
-        :returns: number of items done.
-        """
-        return self._run_bucket(next(self._turn) % len(self._keys), limit)
-
-    def run_all(self, limit=1000):
-        """Do all due work of all buckets.
-
-        :param limit: greatest number of items taken at once.
+        :param limit: greatest number of items of one bucket taken at once.
         :returns: number of items done.
         """
         total = 0
-        for bucket in range(len(self._keys)):
-            done = self._run_bucket(bucket, limit)
-            while done:
-                total += done
-                done = self._run_bucket(bucket, limit)
+        while done := self.run(limit):
+            total += done
         return total
 
-    def _run_bucket(self, bucket, limit):
+    def run(self, limit):
+        """Do due work.
+
+        :param limit: greatest number of items of one bucket.
+        :returns: number of items done.
+        """
         kinds = {}
-        for item in self.take(bucket, limit):
+        for item in self.take(limit):
             kinds.setdefault(item.kind, []).append(item)
         done = []
         for kind, group in kinds.items():

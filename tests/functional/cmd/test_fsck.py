@@ -70,7 +70,7 @@ def write(url, number, stop):
                 for found in row:
                     tx.delete(found)
             tx.commit()
-        db.housekeep(50)
+        db.housekeep()
 
 
 def crash(url, point):

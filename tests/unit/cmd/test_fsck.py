@@ -545,6 +545,58 @@ def test_many_suspects_are_settled_in_between(db, monkeypatch):
         "hint-missing", "directory-missing", "index-stale"}
 
 
+def no_pause(seconds):
+    raise AssertionError("waits")
+
+
+def end_of_outcomes(db):
+    """Let a minute go by since the last commit."""
+    db.store.execute([
+        base.command(b"UNLINK", key) for key in db.store.scan(
+            keyspace.database_pattern(db.name)) if b"}t" in key])
+
+
+def test_nothing_is_waited_for_if_nothing_is_in_flight(db, monkeypatch):
+    monkeypatch.setattr(fsck.time, "sleep", no_pause)
+    Damage(db).hint_missing()
+    end_of_outcomes(db)
+    used = databases.another(db)
+    used.grace_ms = 10 ** 6
+    report = fsck.Fsck(used, LIFETIME_MS).run()
+    assert report.found["hint-missing"]
+    # A transaction has just ended: others may be at work.
+    databases.insert(db, "notes", {"author": "b"})
+    with pytest.raises(AssertionError, match="waits"):
+        fsck.Fsck(used, LIFETIME_MS).run()
+
+
+def test_nothing_is_waited_for_if_housekeeping_will_see_to_it(monkeypatch):
+    monkeypatch.setattr(fsck.time, "sleep", no_pause)
+    db = databases.make()
+    db.grace_ms = 10 ** 6
+    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+    databases.update(db, "instances", (1,), host="b")
+    used = databases.another(db)
+    used.grace_ms = 10 ** 6
+    report = fsck.Fsck(used, LIFETIME_MS).run()
+    assert report.found == {}
+    assert report.pending
+
+
+def test_progress_has_a_percentage(db):
+    told = []
+    fsck.Fsck(databases.another(db), LIFETIME_MS, progress=told.append).run()
+    assert told[0] == "counting the keys"
+    assert told[1].startswith("99 %, keys: ")
+
+
+def test_the_checks_of_many_keys_share_round_trips(db):
+    used = databases.another(db)
+    before = used.store.stats.round_trips
+    fsck.Fsck(used, LIFETIME_MS).run()
+    assert used.store.stats.round_trips < before + 20
+
+
 # The command ----------------------------------------------------------------
 
 def run(capsys, db, *arguments):
@@ -574,6 +626,20 @@ def test_exit_status(db, capsys, tmp_path):
     assert json.loads(path.read_text())["value"] == "eA=="
     status, out, _ = run(capsys, db)
     assert (status, out.rsplit(": ", 1)[1]) == (0, "clean\n")
+
+
+def test_findings_of_a_kind_are_told_together(db, capsys):
+    for number in range(12):
+        Damage(db).run(b"SET", b"kvs:{%s:nonsense%d}" % (
+            db.name.encode(), number), b"x")
+    Damage(db).counter_behind()
+    lines = run(capsys, db)[1].splitlines()
+    assert lines[0] == "counter-behind: 1 found, 0 repaired"
+    assert lines[2] == "key-unknown: 12 found, 0 repaired"
+    assert lines[13] == "  and 2 more: --all tells them"
+    assert len([line for line in lines if "nonsense" in line]) == 10
+    lines = run(capsys, db, "--all")[1].splitlines()
+    assert len([line for line in lines if "nonsense" in line]) == 12
 
 
 def test_a_quarantine_that_cannot_be_written(db, capsys, tmp_path):

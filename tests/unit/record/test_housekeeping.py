@@ -8,8 +8,10 @@ import pytest
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import access
+from nova_kvs.record import database as record_database
 from nova_kvs.record.indexes import directory
 from nova_kvs.record import record_store
+from nova_kvs.store import registry
 from nova_kvs.txn import commit
 from nova_kvs.txn import reading
 from tests import base
@@ -457,3 +459,25 @@ def test_housekeeping_that_fails_does_not_fail_the_commit(db, monkeypatch):
     db._housekeeping_at = 0
     databases.insert(db, "services", {"host": "a"})
     assert len(databases.load(db, access.FullScan("services"))[0]) == 1
+
+
+def test_who_only_reads_tidies_up_what_commits_have_queued(db):
+    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+    reader = databases.another(db)
+    reader._check_at = reader._housekeeping_at = 0
+    databases.load(reader, access.FullScan("instances"))
+    assert not db.housekeep()
+
+
+def test_a_database_that_nobody_uses_is_tidied_up_too(db, monkeypatch):
+    used = record_database.Database(
+        db.store, base.database_name(),
+        registry.parse_url("kvs+memory:///used").settings())
+    monkeypatch.setattr(record_database, "_databases",
+                        {"idle": db, "used": used})
+    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+    db._housekeeping_at = used._housekeeping_at = 0
+    tx = used.begin()
+    tx.set_schema(databases.DDL)
+    tx.commit()
+    assert not db.housekeep()
