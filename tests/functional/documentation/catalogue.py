@@ -45,6 +45,12 @@ BLOCKS = {
         "redis-cli --cluster call": "servers",
         "aof_last_write_status": "full_disk",
     },
+    "doc/source/admin/security.rst": {
+        "ACL SETUSER placement": "own_user",
+        "port 0": "tls",
+        "[nova_kvs]": "tls",
+        "nova-kvs-status upgrade check": "explanation",
+    },
     "doc/source/admin/sites.rst": {
         "[api_database]": "configuration",
         "[nova_kvs]": "configuration",

@@ -17,13 +17,15 @@ from tests.functional.documentation import lab as labs
 from tests.functional.documentation import operations
 from tests.functional.documentation import procedures
 from tests.functional.documentation import runbooks
+from tests.functional.documentation import securing
 from tests.functional.documentation import texts
 from tests.functional.documentation import tools
 
 #: Name in the catalogue -> function that takes the lab and the literals.
 CHECKS = {
     name.removeprefix("check_"): check
-    for module in (tools, texts, operations, procedures, runbooks)
+    for module in (
+        tools, texts, operations, procedures, runbooks, securing)
     for name, check in vars(module).items() if name.startswith("check_")}
 
 
