@@ -440,14 +440,16 @@ class Connection:
         self._end_statement()
 
     def _run_pragma(self, cursor, statement, sql, parameters):
-        name = statement.tokens[1].name if len(statement.tokens) > 1 else ""
-        if (name or "").lower() == "foreign_keys":
+        words = statement.tokens[1:]
+        if len(words) > 2 and words[1].text == ".":
+            words = words[2:]
+        name = (words[0].name or "").lower() if words else ""
+        if name == "foreign_keys" and len(words) != 2:
             # SQLite could not tell a parent that is missing from one that
             # is not loaded.
-            if len(statement.tokens) > 2:
-                wanted = statement.tokens[3].text.lower()
+            if len(words) > 1:
                 self._pragmas[name] = int(
-                    wanted in ("on", "1", "true", "yes"))
+                    words[2].text.lower() in ("on", "1", "true", "yes"))
                 cursor.run("SELECT 1 WHERE 0", (), False)
             else:
                 cursor.run("SELECT %d AS foreign_keys"

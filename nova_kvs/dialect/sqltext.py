@@ -224,8 +224,8 @@ def _key_columns(found, parts):
         if words[0] == "CONSTRAINT":
             part, words = part[2:], words[2:]
         if words[:2] == ["PRIMARY", "KEY"]:
-            close = next(index for index, token in enumerate(part)
-                         if token.text == ")")
+            close = next((index for index, token in enumerate(part)
+                          if token.text == ")"), 0)
             return [token.name.lower() for token in part[3:close]
                     if token.name
                     and token.keyword not in ("ASC", "DESC", "COLLATE")]
@@ -233,7 +233,7 @@ def _key_columns(found, parts):
         for index, token in enumerate(part):
             depth += (token.text == "(") - (token.text == ")")
             if (depth == 0 and words[index:index + 2] == ["PRIMARY", "KEY"]):
-                return [part[0].name.lower()]
+                return [part[0].name.lower()] if part[0].name else []
     return []
 
 

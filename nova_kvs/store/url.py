@@ -10,6 +10,7 @@ import re
 import typing
 from urllib import parse
 
+from oslo_config import cfg
 from sqlalchemy.engine import url as sqlalchemy_url
 from sqlalchemy import exc
 
@@ -28,6 +29,8 @@ _OPTIONS = {opt.dest: opt for opt in conf.OPTS}
 _SECRET = frozenset(opt.dest for opt in conf.OPTS if opt.secret)
 #: Query names that belong to a driver, not to [nova_kvs].
 _DRIVER_QUERY = {"node": ("cluster", "sentinel"), "service": ("sentinel",)}
+#: Highest value of an option that is a number; a float has one of seconds.
+_HIGHEST = {float: 1e6, int: 2 ** 31 - 1}
 _WRONG_HOST = ("the host or port in the connection URL is not valid: write "
                "host:port with a port of 1 to 65535")
 #: Behind what is wrong with a URL that has more than one '@'.
@@ -93,7 +96,7 @@ class StoreURL(typing.NamedTuple):
         group = conf.CONF[conf.GROUP]
         values = {}
         for layer in (
-                {name: getattr(group, name) for name in _OPTIONS},
+                {name: _of_file(group, name) for name in _OPTIONS},
                 {name: value for name, value in self.query.items()
                  if name in _OPTIONS},
                 overrides):
@@ -108,6 +111,16 @@ class StoreURL(typing.NamedTuple):
             if name not in _OPTIONS:
                 raise exceptions.ConfigurationError(
                     "nova-kvs has no such option", option=name)
+        for name, value in values.items():
+            if value is None and _OPTIONS[name].default is not None:
+                raise exceptions.ConfigurationError(
+                    "an option has no value", option=name)
+            highest = _HIGHEST.get(type(value))
+            # Not so either if it is no number at all ("nan").
+            if highest is not None and not value <= highest:
+                raise exceptions.ConfigurationError(
+                    "an option's value is too high", option=name, value=value,
+                    highest=highest)
         del values["read_from_replicas"]
         lifetime = values["transaction_lifetime"]
         grace = values.pop("hint_grace")
@@ -123,6 +136,22 @@ class StoreURL(typing.NamedTuple):
                 hint_grace=grace, transaction_lifetime=lifetime)
         values["index_grace"] = grace
         return Settings(values)
+
+
+def _of_file(group, name):
+    """Return an option of the configuration file.
+
+    :raises nova_kvs.exceptions.ConfigurationError: naming it, if oslo.config
+        does not take its value.
+    """
+    try:
+        return getattr(group, name)
+    except cfg.Error as error:
+        # It quotes what is behind a '$'.
+        cause = {} if name in _SECRET else {"cause": error}
+        raise exceptions.ConfigurationError(
+            "an option of [nova_kvs] has a value that is not valid; a '$' is "
+            "written as '$$'", option=name, **cause) from None
 
 
 def parse_url(url):
@@ -142,6 +171,9 @@ def parse_url(url):
         return _parse(url)
     scheme, _, rest = url.partition("://")
     _check_scheme(scheme)
+    if not _is_text(url):
+        raise exceptions.ConfigurationError(
+            "the connection URL has characters that are not in UTF-8")
     try:
         parsed = sqlalchemy_url.make_url(url)
         behind = rest if parsed.username is None else rest.partition("@")[2]
@@ -160,6 +192,14 @@ def parse_url(url):
         raise exceptions.ConfigurationError(
             error.args[0] + _SPOILED, **error.details)
     raise error
+
+
+def _is_text(text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_scheme(scheme):

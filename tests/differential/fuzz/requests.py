@@ -55,19 +55,52 @@ classes = _or_odd("CUSTOM_A", "CUSTOM_B", "VCPU", "MEMORY_MB")
 traits = _or_odd("CUSTOM_T", "HW_CPU_X86_AVX", "COMPUTE_NODE")
 _moments = st.sampled_from([
     "2026-01-01T00:00:00Z", "2020-01-01", "2026-01-01T00:00:00+14:00",
-    "2099-12-31T23:59:59.999999Z", "2026-01-01T00:00:00.5"])
+    "2099-12-31T23:59:59.999999Z", "2026-01-01T00:00:00.5",
+    "2020-01-01T00:00:00-00:30", "2020-01-01 00:00:00+5:30",
+    "2020-01-01T00:00:00-23:59", "2020-01-01T00:00:00+24:00",
+    "20200101T000000Z", "2020-W01-1", "2020-001", "2020-01", "2020",
+    "2020-01-01T24:00:00Z", "2020-06-30T23:59:60Z", "1577836800",
+    "2020-01-01T00:00:00.123456789Z", "2020-01-01T00:00:00,5Z",
+    "2020-01-01T00:00:00 01:00", "\uff12020-01-01", "2020-02-30T00:00:00Z",
+    "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00",
+    "0000-01-01T00:00:00Z", "-2020-01-01T00:00:00Z", "now", "2020-01-01T"])
+_addresses = st.sampled_from([
+    "10.0.0.1", "010.0.0.1", "10.0.0.0/8", "1.1", "0x7f.1", "^10", "10.*",
+    "10\\.0", "::1", "::ffff:10.0.0.1", "fe80::1%eth0", "FE80::1", "fe80:",
+    "[::1]", "(", "\uff11.1.1.1"])
+_tag_lists = st.sampled_from([
+    "a", "\u00e9", "a,\u00e9", "a,b", ",a", "a,,b", "a,", "A", "a,a", "a, b",
+    "a" * 61, "a/b", "%", "_", "a'", ",".join("t%d" % n for n in range(51)),
+    ",".join("t%d" % n for n in range(50)), "\U0001f600", "e\u0301"])
 _whole = st.sampled_from(["0", "1", "2", "1000"])
 _flags = st.sampled_from(["true", "false", "0", "1", "True"])
 #: Values that the API takes for a name in a query.
 _USUAL = {
     "limit": _whole, "offset": _whole, "marker": st.sampled_from(
         ["${plain}", "${failed}", "${removed}", "${flavor}", "key",
-         "${node1}", "1"]),
+         "${node1}", "1", "${other}", "${stopped}", "plain", " ${plain}"]),
     "sort_key": st.sampled_from([
         "uuid", "created_at", "display_name", "host", "id", "vm_state",
         "flavorid", "name", "memory_mb", "locked", "launched_at", "key_name",
-        "task_state", "progress", "auto_disk_config", "access_ip_v4"]),
-    "sort_dir": st.sampled_from(["asc", "desc"]),
+        "task_state", "progress", "auto_disk_config", "access_ip_v4",
+        "display_description", "hostname", "node", "updated_at",
+        "availability_zone", "config_drive", "image_ref", "instance_type_id",
+        "kernel_id", "launch_index", "power_state", "project_id", "user_id",
+        "root_device_name", "terminated_at", "deleted", "cell_name",
+        "metadata", "info_cache", "__class__", "instance_uuid", "swap",
+        "vcpus", "root_gb", "ephemeral_gb", "rxtx_factor", "is_public",
+        "extra_specs", "UUID", "created_at ", "uuid,host"]),
+    "ip": _addresses, "ip6": _addresses, "access_ip_v4": _addresses,
+    "access_ip_v6": _addresses, "tags": _tag_lists, "tags-any": _tag_lists,
+    "not-tags": _tag_lists, "not-tags-any": _tag_lists,
+    "metadata": st.sampled_from([
+        '{"a": "b"}', '{"a": ["b", "c"]}', '{"c": ""}', '[{"a": "b"}]',
+        '{"a": "b", "c": ""}', "{'a': 'b'}", '{"a": 1}', '{"a": true}',
+        '{"A": "b"}', '{"a": "b"', '{"a": {"b": 1}}', "NaN", "1", '"a"']),
+    "created_at": _moments, "updated_at": _moments, "launched_at": _moments,
+    "terminated_at": _moments, "name": st.sampled_from(
+        ["plain", "^plain$", "PLAIN", "pl.in", "p|o", "", "[a-z]+"]),
+    "sort_dir": st.sampled_from(["asc", "desc", "ASC", "desc "]),
     "changes-since": _moments, "changes-before": _moments, "start": _moments,
     "end": _moments, "deleted": _flags, "soft_deleted": _flags,
     "locked": _flags, "all_tenants": _flags, "detailed": _flags,

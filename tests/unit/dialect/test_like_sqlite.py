@@ -160,6 +160,21 @@ def test_names_in_single_quotes(engine, things):
             "DELETE FROM 'things' WHERE id = 1000")).rowcount == 1
 
 
+@pytest.mark.parametrize("sql", (
+    "PRAGMA foreign_keys =", "PRAGMA foreign_keys (",
+    "CREATE TABLE n (a INTEGER, PRIMARY KEY)"))
+def test_text_that_ends_too_early(engine, sql):
+    with pytest.raises(exc.OperationalError), engine.begin() as connection:
+        connection.exec_driver_sql(sql)
+
+
+def test_a_pragma_of_a_schema_is_the_same(engine):
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA main.foreign_keys = ON")
+        assert connection.exec_driver_sql(
+            "PRAGMA main.foreign_keys").scalar() == 1
+
+
 # Ids ------------------------------------------------------------------------
 
 @pytest.mark.parametrize("number", ("abc", 1.5))

@@ -102,6 +102,8 @@ def test_autoincrement_is_ours():
     "CREATE TABLE t (a INTEGER DEFAULT 5 PRIMARY KEY)",
     "CREATE TABLE t AS SELECT 1 AS a",
     "CREATE INDEX i ON t (a)",
+    "CREATE TABLE t (a INTEGER, PRIMARY KEY)",
+    "CREATE TABLE t (1 PRIMARY KEY)",
 ])
 def test_other_tables_stay_as_they_are(sql):
     assert sqltext.with_generated_id(sql) == sql

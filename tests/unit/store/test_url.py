@@ -5,6 +5,7 @@ from urllib import parse
 
 from hypothesis import given
 from hypothesis import strategies as st
+from oslo_config import cfg
 import pytest
 import sqlalchemy
 
@@ -64,6 +65,7 @@ def test_valid_urls(text, driver, nodes, query):
     ("kvs+redis://h/db?pool_size=0", "option=pool_size"),
     ("kvs+redis://h/db?tls=perhaps", "option=tls"),
     ("kvs+redis://h/db?tls=", "option=tls"),
+    ("kvs+redis://h/\ud800", "UTF-8"),
     ("kvs+redis://u/s3cr@h/db", "%2F"),
     ("kvs+redis://h/db?s3cr@h", "%3F"),
     # What SQLAlchemy does not see the password's end in.
@@ -209,6 +211,30 @@ def test_old_names_in_a_url_are_told_once(caplog):
         "read_from_replicas", "hint_grace", "id_block_size"]
     assert "read_from = replica" in caplog.text
     assert "s3cr" not in caplog.text
+
+
+@pytest.mark.parametrize("query", [
+    "connect_timeout=nan", "socket_timeout=inf", "socket_timeout=3e6",
+    "pool_size=99999999999", "transaction_lifetime=", "commit_replicas="])
+def test_numbers_that_no_socket_takes(query):
+    url = store_url.parse_url("kvs+redis://h/db?" + query)
+    with pytest.raises(exceptions.ConfigurationError) as caught:
+        url.settings()
+    assert "option=" + query.partition("=")[0] in str(caught.value)
+
+
+def test_a_dollar_in_a_file_is_told_without_the_password(tmp_path,
+                                                         monkeypatch):
+    path = tmp_path / "nova.conf"
+    path.write_text("[nova_kvs]\npassword = pa$s3cr\n")
+    parser = cfg.ConfigOpts()
+    conf.register_opts(parser)
+    parser([], default_config_files=[str(path)])
+    monkeypatch.setattr(conf, "CONF", parser)
+    with pytest.raises(exceptions.ConfigurationError,
+                       match="as '\\$\\$' .option=password.") as caught:
+        store_url.parse_url("kvs+redis://h/db").settings()
+    assert "s3cr" not in str(caught.value)
 
 
 def test_hints_must_outlive_transactions():
