@@ -67,6 +67,12 @@ class OutdatedError(ConflictError):
         "what was read of a replica or from memory is not what the master has")
 
 
+class SerializationError(ConflictError):
+    """Nothing was applied: rerun the whole SERIALIZABLE transaction."""
+
+    message = "another transaction changed what a transaction had read"
+
+
 class UndeterminedError(KVSError):
     """The commit's reply was lost: read its outcome, never rerun blindly."""
 

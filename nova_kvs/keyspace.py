@@ -107,6 +107,15 @@ def partition(database, kind, value):
         PREFIX, quote(database), quote(kind), quote(value)))
 
 
+def outcome_partition(database, txn_id):
+    """Return a partition without records, for a transaction's outcome.
+
+    For one that has intents in all partitions that it writes. There are 256
+    of them, to be on all servers.
+    """
+    return partition(database, "m", "outcomes%02x" % txn_id[0])
+
+
 def hint_key(database, index, bucket):
     """Return the key of one slice of an index across partitions.
 

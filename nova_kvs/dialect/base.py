@@ -21,6 +21,7 @@ from nova_kvs import regexp
 
 _GENERATED_DEFAULT = re.compile(r"kvs_next_id\(")
 _READ_COMMITTED = "READ COMMITTED"
+_SERIALIZABLE = "SERIALIZABLE"
 _AUTOCOMMIT = "AUTOCOMMIT"
 
 
@@ -101,16 +102,25 @@ class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
     # Transactions -----------------------------------------------------------
 
     def get_isolation_level_values(self, dbapi_connection):
-        return [_READ_COMMITTED, _AUTOCOMMIT]
+        levels = [_READ_COMMITTED, _AUTOCOMMIT]
+        if dbapi_connection.workspace.database.reads_masters:
+            levels.append(_SERIALIZABLE)
+        return levels
 
     def get_default_isolation_level(self, dbapi_connection):
-        return _READ_COMMITTED
+        # What create_engine() asked for is set by now.
+        return self.get_isolation_level(dbapi_connection)
 
     def set_isolation_level(self, dbapi_connection, level):
         dbapi_connection.autocommit = level == _AUTOCOMMIT
+        dbapi_connection.workspace.serializable = level == _SERIALIZABLE
 
     def get_isolation_level(self, dbapi_connection):
-        return _AUTOCOMMIT if dbapi_connection.autocommit else _READ_COMMITTED
+        if dbapi_connection.autocommit:
+            return _AUTOCOMMIT
+        if dbapi_connection.workspace.serializable:
+            return _SERIALIZABLE
+        return _READ_COMMITTED
 
     def detect_autocommit_setting(self, dbapi_conn):
         return dbapi_conn.autocommit

@@ -19,13 +19,9 @@ dispatched again, find no allocations and leave their consumer behind.
 
 Placement never gives out more than there is. It sums up what is allocated of
 a provider in one statement, reads the provider's generation in a later one,
-and takes the sum for that of the generation. So the commit of a request that
-changes something compares all that the transaction has read, before it is
-staged. Whoever changes what is read raises the generation with it. Thus a sum
-that is the same, at any moment after the generation was read, is that of this
-generation, and it stays so until the commit, which expects the generation.
-(It need not be serializable for that: the generation is what all writers
-write.)
+and takes the sum for that of the generation. So the transactions of a request
+that changes something are SERIALIZABLE: sum and generation are of one moment,
+and nobody else changes them before the commit.
 """
 
 import functools
@@ -86,7 +82,7 @@ def replayed(dispatch, attempts=ATTEMPTS, sleep=None, refusals=()):
     def answer(environ, *args):
         if not _is_guarded(environ):
             return repeat(environ, *args)
-        with databases.verifying_reads():
+        with databases.serializable():
             return repeat(environ, *args)
 
     def repeat(environ, *args):

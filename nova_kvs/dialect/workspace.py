@@ -18,6 +18,7 @@ from nova_kvs.dialect import plan
 from nova_kvs.dialect import sqltext
 from nova_kvs.dialect import template as templates
 from nova_kvs import exceptions
+from nova_kvs.record import database as databases
 from nova_kvs.record import planner
 
 
@@ -26,6 +27,8 @@ class Workspace:
 
     def __init__(self, database):
         self.database = database
+        #: Whether transactions are, from the next one on.
+        self.serializable = False
         self.sqlite = sqlite3.connect(
             ":memory:", isolation_level=None, check_same_thread=False,
             cached_statements=256)
@@ -83,7 +86,9 @@ class Workspace:
         self.clear()
         self._follow_schema()
         self.sqlite.execute("BEGIN")
-        self._transaction = self.database.begin(near=True)
+        self._transaction = self.database.begin(
+            near=True, serializable=self.serializable
+            or databases.asks_serializable())
         self._is_begun = True
 
     def clear(self):
@@ -125,7 +130,8 @@ class Workspace:
         for state in self._states.values():
             if state.written:
                 has_changes |= self._write_changes(transaction, state)
-        if not has_changes and not self._locks:
+        if not has_changes and not self._locks and (
+                not transaction.serializable):
             if any(state.written for state in self._states.values()):
                 # Perhaps there was nothing to change on a replica only.
                 self.verify()

@@ -54,7 +54,8 @@ LARGEST_BLOCK = 64
 
 _databases = {}
 _masters_only = contextvars.ContextVar("nova_kvs_masters_only", default=False)
-_verifying = contextvars.ContextVar("nova_kvs_verifying", default=False)
+_serializable = contextvars.ContextVar(
+    "nova_kvs_serializable", default=False)
 
 
 @contextlib.contextmanager
@@ -68,15 +69,18 @@ def reading_masters():
 
 
 @contextlib.contextmanager
-def verifying_reads():
-    """Let transactions that begin in this block commit only if everything
-    that they have read is still the same.
-    """
-    token = _verifying.set(True)
+def serializable():
+    """Let the dialect's transactions that begin in this block be so."""
+    token = _serializable.set(True)
     try:
         yield
     finally:
-        _verifying.reset(token)
+        _serializable.reset(token)
+
+
+def asks_serializable():
+    """Return whether this is run in a block of ``serializable``."""
+    return _serializable.get()
 
 
 def may_be_behind():
@@ -140,6 +144,8 @@ class Database:
         #: Whether what only reads may get something else than what the
         #: masters have at that moment.
         self.reads_near = settings.read_from in ("nearest", "memory")
+        #: Whether masters can be asked at all for what is read.
+        self.reads_masters = settings.read_from != "replica"
         self._replica_timeout_ms = int(
             settings.commit_replicas_timeout * 1000)
         self.coordinator = coordinator.Coordinator(
@@ -191,16 +197,17 @@ class Database:
         self._keeps_house = settings.read_from != "replica"
         self._housekeeper = housekeeping.Housekeeper(self)
 
-    def begin(self, guesses=False, near=False):
+    def begin(self, guesses=False, near=False, serializable=False):
         """Return a new transaction; costs nothing in the store.
 
         :param guesses: as of RecordTransaction.
         :param near: whether it may read replicas, where ``read_from``
             allows it.
+        :param serializable: as of RecordTransaction.
         """
         return record_store.RecordTransaction(
             self, guesses, near and self.reads_near
-            and not _masters_only.get(), _verifying.get())
+            and not _masters_only.get(), serializable)
 
     # Schema -----------------------------------------------------------------
 

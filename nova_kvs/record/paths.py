@@ -265,8 +265,9 @@ def _candidates(tx, table, wanted, tuples):
         return (yield from _by_unique(tx, table, path.unique, values))
     reads = path.index.reads(tx.database, values)
     # What was read before stays as it was.
-    if not tx.views and path.index.is_covering and table.included.can_answer(
-            wanted, tuples):
+    if not tx.views and not tx.serializable and (
+            path.index.is_covering and table.included.can_answer(
+                wanted, tuples)):
         return (yield from covering_index.rows(tx, table, reads))
     if wanted.alone or table.kind in partition_rules.SINGLE:
         return (yield from global_index.records(tx, table, reads))

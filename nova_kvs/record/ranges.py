@@ -160,8 +160,10 @@ def _global_range(tx, table, index, bounds, first, limit, reverse):
     size = limit and limit + LIMIT_SLACK
     partitions = {}
     while True:
-        slices = yield [reading.HintRead(key, low, high, size, reverse)
-                        for key in keys]
+        slices = yield [
+            reading.HintRead(
+                key, low, high, size, reverse, global_index.named)
+            for key in keys]
         members = sorted(
             [member for found in slices for member in found],
             reverse=reverse)

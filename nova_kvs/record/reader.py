@@ -38,13 +38,14 @@ class Reader:
         is more than likely.
     :param near: whether replicas may be read. A commit then compares what
         was read with the masters.
-    :param verifies: whether a commit compares it in any case.
+    :ivar serializable: whether everything that is read must be the same when
+        nobody else can change any more what the transaction writes.
     """
 
-    def __init__(self, owner, guesses=False, near=False, verifies=False):
+    def __init__(self, owner, guesses=False, near=False, serializable=False):
         self._owner = owner
         self._near = near
-        self._verifies = near or verifies
+        self.serializable = serializable
         self.database = owner.name
         self.locators = owner.locators
         self.contents = owner.contents
@@ -52,7 +53,8 @@ class Reader:
         self.remembered_entries = owner.remembered_entries
         #: Takes included columns, to be written some time.
         self.add_included = owner.add_included
-        self._guesses = guesses
+        # A guess is proved of its own partition only.
+        self._guesses = guesses and not serializable
         self.guess = None
         self._reset()
 
@@ -67,6 +69,8 @@ class Reader:
         self.scanned = set()
         #: Read -> its result, of what the commit is to compare.
         self.unverified = {}
+        #: Whether it met two states of one thing.
+        self.is_torn = False
         #: Partitions that the directory is known to list.
         self.listed = set()
         #: time.monotonic() of the first read, None before.
@@ -300,8 +304,13 @@ class Reader:
         results = self._owner.coordinator.read(batch, self._near)
         if check is not None:
             self._owner.see_schema(results.pop())
-        if self._verifies:
-            self.unverified.update(zip(reads, results))
+        if self._near or self.serializable:
+            unverified = self.unverified
+            for read, result in zip(reads, results):
+                before = unverified.setdefault(read, result)
+                if before is not result and before != result:
+                    self.is_torn = True
+                    unverified[read] = result
         self._absorb(reads, results)
         if check is not None:
             self._owner.keep_house(time.monotonic())

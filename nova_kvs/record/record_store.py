@@ -33,6 +33,11 @@ class RecordTransaction(reader.Reader):
     long as ``guess`` is not None.
 
     :param owner: nova_kvs.record.database.Database.
+    One that is ``serializable`` commits only if everything that it has read
+    is still the same: every row, every range of an index, every "not found".
+    This holds against all others that are serializable, and against what any
+    transaction writes. (A change of the schema is not.)
+
     :param guesses: whether it does.
     """
 
@@ -154,7 +159,7 @@ class RecordTransaction(reader.Reader):
         """
         before = self._new_schema or self._schema
         # What follows may read all there is: not twice.
-        self._near = self._verifies = False
+        self._near = self.serializable = False
         self._new_schema = self._owner.make_schema(ddl)
         self._renames = (*self._renames, *renames)
         evolution.carry(self, before, self._new_schema, renames)
@@ -166,7 +171,7 @@ class RecordTransaction(reader.Reader):
 
         :raises nova_kvs.exceptions.OutdatedError: if it differs.
         """
-        if self.unverified:
+        if self._near and self.unverified:
             now = self._owner.coordinator.read(list(self.unverified))
             if now != list(self.unverified.values()):
                 raise exceptions.OutdatedError()
@@ -208,9 +213,16 @@ class RecordTransaction(reader.Reader):
             whether it was applied.
         """
         self._guesses = False
+        if self.serializable and self.is_torn:
+            self._reset()
+            raise exceptions.SerializationError()
         if not self.writes and not self._locks and self._new_schema is None:
             if self.guess is not None:
                 raise exceptions.StaleError()
+            if self.serializable and self.unverified:
+                unverified = self.unverified
+                self._reset()
+                self._owner.coordinator.validate(unverified.items())
             found = self.load(accesses) if accesses else []
             if self.views:
                 self._reset()
@@ -252,9 +264,9 @@ class RecordTransaction(reader.Reader):
             try:
                 versions, results = self._owner.coordinator.commit_and_read(
                     batch.mutations, self._entries(batch), reads, guess,
-                    self.unverified.items())
+                    self.unverified.items(), self.serializable)
                 break
-            except exceptions.StaleError:
+            except (exceptions.StaleError, exceptions.SerializationError):
                 raise
             except exceptions.FloorError as error:
                 if attempt == ATTEMPTS - 1:

@@ -21,10 +21,12 @@ import os
 import time
 
 from nova_kvs import exceptions
+from nova_kvs import keyspace
 from nova_kvs.txn import calls
 from nova_kvs.txn import reading
 from nova_kvs.txn import recovery
 from nova_kvs.txn import retry
+from nova_kvs.txn import validation
 
 #: How often a writer looks again after an intent of a transaction that is
 #: at work; about 100 ms altogether.
@@ -178,16 +180,32 @@ class Committer:
         return outcome, replicated, versions, (
             replies[len(entries):] if early else along)
 
-    def commit_several(self, groups, entries, reads, verified):
+    def commit_several(self, groups, entries, reads, verified,
+                       serializable=False):
         """Commit in several partitions: three round trips.
 
+        A fourth, if it is to be serializable. Then one partition may be all.
+
         :param groups: dict of partition -> its mutations.
+        :param serializable: what is verified is compared when all partitions
+            have their intents: see ``nova_kvs.txn.validation``.
         :returns: as ``commit_one``.
         """
         versions = {}
         txn_id = os.urandom(16)
         deadline = time.monotonic() + self._options.lifetime_ms / 1000
-        primary = max(groups, key=lambda partition: len(groups[partition]))
+        comparison = None
+        if serializable:
+            # The primary partition has no intents, so it is another one.
+            primary = keyspace.outcome_partition(
+                keyspace.database_of(next(iter(groups)).key), txn_id)
+            comparison = validation.Validation(verified, txn_id, [
+                change for mutations in groups.values()
+                for change in mutations], entries)
+            verified = ()
+        else:
+            primary = max(groups, key=lambda partition: len(groups[partition]))
+        own = groups.get(primary, ())
         others = {partition: mutations
                   for partition, mutations in groups.items()
                   if partition is not primary}
@@ -196,7 +214,7 @@ class Committer:
                 partition, mutations, txn_id, primary, versions)
             for partition, mutations in others.items()}
         commit = calls.commit_call(
-            primary, groups[primary], txn_id, calls.FOR_EVER, versions)
+            primary, own, txn_id, calls.FOR_EVER, versions)
         _check_fields(versions, sum(map(len, groups.values())))
         entry = self._queue.item(SETTLE, [
             txn_id, primary.key, [partition.key for partition in others]])
@@ -211,11 +229,12 @@ class Committer:
             self._reach("after_prewrite")
             commit = calls.valid_for(
                 commit, self.clock.learn(now_ms), self._options.lifetime_ms)
+            if comparison is not None:
+                self.validate(comparison, txn_id, deadline)
             outcome, replicated, _ = self._decide(
-                primary, groups[primary], txn_id, commit, deadline,
-                holds=True)
+                primary, own, txn_id, commit, deadline, holds=True)
             if outcome != calls.COMMITTED:
-                raise calls.failure(primary, groups[primary], outcome)
+                raise calls.failure(primary, own, outcome)
         except exceptions.UndeterminedError:
             # Perhaps it is committed: whoever reads the outcome next knows.
             raise
@@ -229,6 +248,28 @@ class Committer:
             raise exceptions.UnreplicatedError()
         self._apply(primary, others, txn_id, entry)
         return versions, replies[len(entries):len(entries) + len(reads)]
+
+    def validate(self, comparison, txn_id=b"", deadline=None):
+        """Return if what a serializable transaction has read is the same.
+
+        :param comparison: nova_kvs.txn.validation.Validation.
+        :param txn_id: of the transaction, if it holds intents.
+        :param deadline: by the monotonic clock; None: the lifetime from now.
+        :raises nova_kvs.exceptions.ConflictError: if it is not, or intents
+            of another transaction stay in the way.
+        """
+        if deadline is None:
+            deadline = time.monotonic() + self._options.lifetime_ms / 1000
+        for round_number in range(POLLS + 1):
+            found = comparison.run(self._store)
+            if comparison.is_done:
+                return
+            if not self._wait(found, round_number, txn_id, deadline,
+                              holds=bool(txn_id)):
+                break
+        raise exceptions.ConflictError(
+            "another transaction was in the way for too long",
+            partition=found[0][0].key)
 
     def _stage(self, prewrites, groups, txn_id, verified, extras, deadline):
         """Stage intents, and send what must be there before the commit.

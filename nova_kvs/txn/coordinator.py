@@ -9,6 +9,7 @@ from nova_kvs import exceptions
 from nova_kvs.txn import commit
 from nova_kvs.txn import queue as housekeeping
 from nova_kvs.txn import recovery
+from nova_kvs.txn import validation
 
 #: Named points of a commit, in order; a single-partition commit without
 #: entries, or on one server, passes the third and fourth.
@@ -171,8 +172,25 @@ class Coordinator:
         """
         return self.commit_and_read(mutations, entries, ())[0]
 
+    def validate(self, verified):
+        """Return if what a transaction without writes has read is the same.
+
+        Then there was one moment at which all of it was so. One round trip;
+        waits for transactions that are changing some of it.
+
+        :param verified: as for ``commit_and_read``.
+        :raises nova_kvs.exceptions.ConflictError: if it is not.
+        :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
+            not answer.
+        """
+        try:
+            self._committer.validate(validation.Validation(verified))
+        except exceptions.ConflictError:
+            self.stats.conflicts += 1
+            raise
+
     def commit_and_read(self, mutations, entries, reads, guess=None,
-                        verified=()):
+                        verified=(), serializable=False):
         """Apply every mutation, or none, and read in the same round trips.
 
         :param mutations: sequence of Mutation, not two for one field.
@@ -188,6 +206,10 @@ class Coordinator:
             by. It is read again before the commit point, of masters, and
             must be the same. What the transaction writes is then as if it
             had been read there at that moment.
+        :param serializable: ``verified`` is all that the transaction has
+            read, and is to be so when nobody else can write any more what
+            it writes: of two that each read what the other one writes, one
+            is refused. Without anything verified there is no difference.
         :returns: dict of (partition, field) -> new version, 0 for a delete,
             and the list of the reads' results.
         :raises nova_kvs.exceptions.ConflictError: if a version or something
@@ -220,7 +242,11 @@ class Coordinator:
         stats = self.stats
         stats.guesses += guess is not None
         try:
-            if len(groups) == 1:
+            if serializable and verified and groups:
+                stats.multi_partition += len(groups) > 1
+                versions, replies = self._committer.commit_several(
+                    groups, entries, reads, verified, True)
+            elif len(groups) == 1:
                 (partition, group), = groups.items()
                 versions, replies = self._committer.commit_one(
                     partition, group, entries, reads, guess, verified)

@@ -281,7 +281,9 @@ class ClockRead(typing.NamedTuple):
 class HintRead(typing.NamedTuple):
     """Members of one slice of an index across partitions: a list.
 
-    Bounds, limit and order as for IndexRead.
+    Bounds, limit and order as for IndexRead. ``names`` is a function that
+    returns the partition, the field and the version of the record that a
+    member was written for; None: members are not of records.
     """
 
     key: bytes
@@ -289,10 +291,11 @@ class HintRead(typing.NamedTuple):
     high: bytes
     limit: int | None = None
     reverse: bool = False
+    names: typing.Callable | None = None
 
     def item(self):
         """Return the operation that asks for it."""
-        return operations.ReadMembers(*self)
+        return operations.ReadMembers(*self[:5])
 
     def result(self, reply, met):
         """Return the result."""

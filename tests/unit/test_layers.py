@@ -106,6 +106,7 @@ MAPPING = {
     exceptions.FloorError: ("OperationalError", "DBDeadlock"),
     exceptions.StaleError: ("OperationalError", "DBDeadlock"),
     exceptions.OutdatedError: ("OperationalError", "DBDeadlock"),
+    exceptions.SerializationError: ("OperationalError", "DBDeadlock"),
     exceptions.UndeterminedError: ("OperationalError", "DBConnectionError"),
     exceptions.UnreplicatedError: ("OperationalError", "DBConnectionError"),
     exceptions.StoreUnavailableError:

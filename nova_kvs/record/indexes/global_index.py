@@ -102,7 +102,8 @@ class GlobalIndex(base.Index):
             prefix = keyspace.encode_tuple(values)
             for key in self.bucket_keys(database, values[0]):
                 found.append(reading.HintRead(
-                    key, b"[" + prefix, b"(" + prefix + base.AFTER))
+                    key, b"[" + prefix, b"(" + prefix + base.AFTER,
+                    names=named))
         return found
 
 
@@ -150,6 +151,11 @@ def field_of(stored):
 def version_of(stored):
     """Return the version of a stored entry."""
     return _VERSION.unpack_from(stored, len(stored) - TAIL_BYTES)[0]
+
+
+def named(stored):
+    """Return the partition, the field and the version of a stored entry."""
+    return partition_of(stored), field_of(stored), version_of(stored)
 
 
 def where_of(stored):

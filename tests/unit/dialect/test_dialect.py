@@ -178,7 +178,7 @@ def test_isolation_levels(engine):
     with engine.connect() as connection:
         assert connection.get_isolation_level() == "READ COMMITTED"
         with pytest.raises(exc.ArgumentError):
-            connection.execution_options(isolation_level="SERIALIZABLE")
+            connection.execution_options(isolation_level="REPEATABLE READ")
 
 
 def test_autocommit_ends_with_a_savepoint(engine):
