@@ -100,6 +100,11 @@ BLOCKS = {
     "doc/source/contributor/experiments.inc": {
         "python -m experiments run": "programs",
     },
+    "doc/source/contributor/releasing.rst": {
+        "tox -e": "tox",
+        # It would make a release.
+        "git tag": "explanation",
+    },
     "doc/source/contributor/testing.rst": {
         "apt-get install": "packages",
         "tox -e py3": "tox",
