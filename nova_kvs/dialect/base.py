@@ -16,6 +16,7 @@ from nova_kvs.dialect import migration  # noqa: F401  registers with alembic
 from nova_kvs.dialect import native_api
 from nova_kvs.dialect import placement
 from nova_kvs.dialect import plan
+from nova_kvs.dialect import reflection
 from nova_kvs.dialect import sqltext
 from nova_kvs import regexp
 
@@ -52,7 +53,7 @@ class WorkspacePool(pool.QueuePool):
         super().__init__(creator, pool_size, max_overflow, **options)
 
 
-class KVSDialect(pysqlite.SQLiteDialect_pysqlite):
+class KVSDialect(reflection.Reflection, pysqlite.SQLiteDialect_pysqlite):
     """The part of the dialect that all drivers share."""
 
     name = "kvs"

@@ -22,6 +22,7 @@ from sqlite3 import sqlite_version_info
 from sqlite3 import Warning  # noqa: A004
 
 from nova_kvs.compatibility import private
+from nova_kvs.dialect import alteration
 from nova_kvs.dialect import analysis
 from nova_kvs.dialect import plan as plans
 from nova_kvs.dialect import sqltext
@@ -392,8 +393,13 @@ class Connection:
                 "unique indexes on expressions or on some of the rows are "
                 "not supported")
         table = sqltext.table_of(statement)
-        creates = table is not None and words[0] == "CREATE"
-        if creates:
+        if table is not None and words[0] == "ALTER":
+            self._alter_table(table, sql)
+            return
+        if words[:2] == ["DROP", "INDEX"]:
+            self._drop_index(statement, sql)
+            return
+        if table is not None and words[0] == "CREATE":
             sql = sqltext.with_generated_id(sql)
             if "SELECT" not in words:
                 # Tables that it merely refers to.
@@ -403,12 +409,30 @@ class Connection:
         changed = set(names)
         if table is not None:
             changed.add(table)
-            if "RENAME" in words and "TO" in words:
-                to = words.index("TO")
-                if "COLUMN" not in words:
-                    changed.add(statement.tokens[to + 1].name)
-                    space.after_rename(table, statement.tokens[to + 1].name)
         space.after_schema_change(changed)
+
+    def _alter_table(self, table, sql):
+        space = self.workspace
+        change = alteration.Alteration(space.sqlite, sql)
+        names = space.names_of({table.lower()})
+        space.before_schema_change(names, sql)
+        try:
+            change.run()
+        except IntegrityError:
+            space.verify()
+            raise
+        for name in names:
+            if change.table != name:
+                space.after_rename(name, change.table)
+        space.after_schema_change({*names, change.table})
+
+    def _drop_index(self, statement, sql):
+        space = self.workspace
+        table = alteration.owner_of_index(space.sqlite, statement)
+        names = [] if table is None else [table]
+        space.before_schema_change(names, sql)
+        alteration.drop_index(space.sqlite, statement, table)
+        space.after_schema_change(names)
 
     # Statements that are not run as they are --------------------------------
 
