@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options, errors and progress of the operators' commands."""
 
+import argparse
 import functools
 import json
 import os
@@ -17,20 +18,96 @@ OFTEN_S = 0.2
 _ERASE_LINE = "\r\x1b[K"
 
 
+#: A URL in the environment: it may have a password, and others on the host
+#: can read arguments.
+_ENVIRONMENT = "env:"
+
+
 def add_url(parser, name="url", **kwargs):
-    """Add the argument that names a database, and what belongs to it."""
+    """Add an argument that is a database's URL."""
     kwargs.setdefault("metavar", "URL")
     kwargs.setdefault(
-        "help", "the database, as kvs+cluster://10.0.0.1:7000/nova_cell1")
-    parser.add_argument(name, **kwargs)
+        "help", "the database, as kvs+cluster://10.0.0.1:7000/nova_cell1; "
+        "env:NAME takes the URL from the environment")
+    parser.add_argument(name, type=_url, **kwargs)
+
+
+def _url(text):
+    if not text.startswith(_ENVIRONMENT):
+        return text
+    name = text.removeprefix(_ENVIRONMENT)
+    if name not in os.environ:
+        raise argparse.ArgumentTypeError(
+            "the environment has no variable %s" % name)
+    return os.environ[name]
+
+
+def add_database(parser, name="url", is_several=False, **kwargs):
+    """Add the ways to name a database: a URL, or its name in nova.conf.
+
+    :param name: of the argument that is the URL.
+    :param is_several: whether the command takes several, and all that
+        nova.conf names if none is given.
+    """
+    add_url(parser, name, **(
+        kwargs or {"nargs": "*" if is_several else "?"}))
+    parser.add_argument(
+        "--database", action="append" if is_several else "store",
+        metavar="NAME", default=[] if is_several else None,
+        help="the database that nova.conf and its cell mappings call so: "
+        "api, main, cell0, cell:NAME or placement"
+        + (". Can be repeated. Without it and a URL: all of them"
+           if is_several else ""))
+
+
+def chosen(args, name="url", option="a URL"):
+    """Return the database that the arguments of ``add_database`` name.
+
+    :param name: of the argument that is the URL.
+    :param option: what else to say, for people.
+    :returns: nova_kvs.store.url.StoreURL.
+    :raises nova_kvs.exceptions.KVSError: if it is none, or not one.
+    """
+    from nova_kvs.inspection import configured
+    from nova_kvs.store import registry
+    url = getattr(args, name)
+    if bool(url) == bool(args.database):
+        raise exceptions.ConfigurationError(
+            "name one database: with %s, or with --database (api, main, "
+            "cell0, cell:NAME, placement)" % option)
+    if url:
+        return registry.parse_url(url)
+    return configured.find(
+        configured.load(args.config_file), args.database).url
+
+
+def chosen_all(args):
+    """Return the databases that the arguments name, or nova.conf's.
+
+    :returns: list of nova_kvs.inspection.configured.Named, whose name is
+        None for a URL, and of texts of what keeps one from being there.
+    :raises nova_kvs.exceptions.KVSError: as ``chosen``.
+    """
+    from nova_kvs.inspection import configured
+    from nova_kvs.store import registry
+    found = [configured.Named(None, registry.parse_url(url))
+             for url in args.url]
+    if found and not args.database:
+        return found, []
+    options = configured.load(args.config_file)
+    if not args.database:
+        return configured.find_all(options)
+    return [*found, *[configured.find(options, name)
+                      for name in args.database]], []
 
 
 def add_common(parser, is_json=True):
     """Add the options that all of these commands have."""
     parser.add_argument(
         "--config-file", action="append", metavar="FILE", default=[],
-        help="read the group [nova_kvs] of this file (nova.conf), as the "
-        "services do: user, password, TLS, time-outs. Can be repeated")
+        help="read this file (nova.conf, placement.conf): databases' names "
+        "and, as the services do, the group [nova_kvs]: user, password, TLS, "
+        "time-outs. Can be repeated")
     if is_json:
         parser.add_argument(
             "--json", action="store_true",

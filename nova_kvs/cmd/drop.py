@@ -11,7 +11,7 @@ def add_parser(subparsers):
         "drop", help="remove one database from the store",
         description="Remove all keys of one database. Other databases in "
         "the same store are not touched.")
-    console.add_url(parser)
+    console.add_database(parser)
     parser.add_argument(
         "--yes", "--name", required=True, metavar="NAME",
         help="the database's name once more, to be sure (--name in earlier "
@@ -25,7 +25,7 @@ def run(args):
     """Drop a database; return the exit status."""
     from nova_kvs.inspection import dropping
     from nova_kvs.store import registry
-    url = registry.parse_url(args.url)
+    url = console.chosen(args)
     console.confirm(args.yes, url.database)
     progress = console.Progress()
     try:

@@ -16,13 +16,14 @@ def add_parser(subparsers):
         "write to either. A copy that was stopped goes on when the same "
         "command is run again. PostgreSQL wants a user that may set "
         "session_replication_role.")
-    console.add_url(
-        parser, "--from", dest="source", required=True,
+    console.add_database(
+        parser, "--from", dest="source",
         help="the database in the store, as "
-        "kvs+cluster://10.0.0.1:7000/nova_cell1")
+        "kvs+cluster://10.0.0.1:7000/nova_cell1, or --database")
     console.add_url(
         parser, "--to", dest="target", required=True,
-        help="the SQL database, as mysql+pymysql://user@host/nova_cell1")
+        help="the SQL database, as mysql+pymysql://user@host/nova_cell1; "
+        "env:NAME takes the URL, and so the password, from the environment")
     console.add_copy(parser)
     return parser
 
@@ -30,14 +31,14 @@ def add_parser(subparsers):
 @console.command
 def run(args):
     """Export a database; return the exit status."""
-    from nova_kvs.store import registry
     from nova_kvs.transfer import exporting
     from nova_kvs.transfer import sql
-    name = str(registry.parse_url(args.source))
+    source = console.chosen(args, "source", "--from URL")
+    name = str(source)
     progress = console.Progress()
     try:
         target = sql.Database(args.target)
-        database = console.open_database(args.source)
+        database = console.open_database(source)
         database.check_import()
         return console.copy(args, exporting.Export(
             database, target, name, progress.count))

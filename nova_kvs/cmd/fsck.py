@@ -18,7 +18,7 @@ def add_parser(subparsers):
         "their counter. Exit status: 0 clean, 1 what was found was "
         "repaired, 2 the database is damaged, holds a part of an import or "
         "was not looked through.")
-    console.add_url(parser)
+    console.add_database(parser, is_several=True)
     parser.add_argument(
         "--repair", action="store_true",
         help="put right what is found, and do all housekeeping that is due")
@@ -36,12 +36,30 @@ def add_parser(subparsers):
 @console.command
 def run(args):
     """Run fsck; return the exit status."""
+    databases, faults = console.chosen_all(args)
+    if faults:
+        raise exceptions.ConfigurationError("; ".join(faults))
+    status, documents = 0, []
+    for _, url in databases:
+        found, document = _look_through(args, url)
+        status = max(status, found)
+        documents.append(document)
+    if args.json:
+        console.print_json(
+            documents if len(args.url) != 1 or args.database
+            else documents[0])
+    return status
+
+
+def _look_through(args, url):
+    """Run fsck on one database, and print the result unless it is JSON.
+
+    :returns: the exit status, and a document.
+    """
     from nova_kvs.inspection import fsck
     from nova_kvs.inspection import quarantine
     from nova_kvs import record
     from nova_kvs.record import importing
-    from nova_kvs.store import registry
-    url = registry.parse_url(args.url)
     settings = url.settings()
     database = record.open_database(url)
     source = importing.source(database.coordinator, database.name)
@@ -62,25 +80,24 @@ def run(args):
             "the store has no database of this name: nothing was looked at",
             database=url.database)
     seconds = time.monotonic() - started
-    if args.json:
-        console.print_json({
-            "database": url.database,
-            "clean": report.is_clean and source is None,
-            "import_source": source,
-            "keys": report.keys,
-            "records": report.records,
-            "pending": report.pending,
-            "found": dict(report.found),
-            "repaired": {kind: count for kind, count
-                         in report.repaired.items() if count},
-            "details": report.details,
-            "seconds": round(seconds, 3),
-        })
-    else:
+    if not args.json:
         _print(url.database, report, seconds, args.repair, source)
+    status = 1 if report.found else 0
     if source is not None or not report.is_clean:
-        return 2
-    return 1 if report.found else 0
+        status = 2
+    return status, {
+        "database": url.database,
+        "clean": report.is_clean and source is None,
+        "import_source": source,
+        "keys": report.keys,
+        "records": report.records,
+        "pending": report.pending,
+        "found": dict(report.found),
+        "repaired": {kind: count for kind, count
+                     in report.repaired.items() if count},
+        "details": report.details,
+        "seconds": round(seconds, 3),
+    }
 
 
 def _print(name, report, seconds, is_repairing, source):

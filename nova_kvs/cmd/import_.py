@@ -17,11 +17,12 @@ def add_parser(subparsers):
         "was stopped goes on when the same command is run again.")
     console.add_url(
         parser, "--from", dest="source", required=True,
-        help="the SQL database, as mysql+pymysql://user@host/nova_cell1")
-    console.add_url(
-        parser, "--to", dest="target", required=True,
+        help="the SQL database, as mysql+pymysql://user@host/nova_cell1; "
+        "env:NAME takes the URL, and so the password, from the environment")
+    console.add_database(
+        parser, "--to", dest="target",
         help="the database in the store, as "
-        "kvs+cluster://10.0.0.1:7000/nova_cell1")
+        "kvs+cluster://10.0.0.1:7000/nova_cell1, or --database")
     parser.add_argument(
         "--yes", metavar="NAME",
         help="the name of the target's database, which --replace asks for")
@@ -33,17 +34,16 @@ def add_parser(subparsers):
 def run(args):
     """Import a database; return the exit status."""
     from nova_kvs import record
-    from nova_kvs.store import registry
     from nova_kvs.transfer import importing
     from nova_kvs.transfer import sql
-    target = registry.parse_url(args.target)
+    target = console.chosen(args, "target", "--to URL")
     if args.replace and not args.dry_run:
         console.confirm(args.yes, target.database)
     progress = console.Progress()
     try:
         source = sql.Database(args.source)
         return console.copy(
-            args, importing.Import(source, record.open_database(args.target),
+            args, importing.Import(source, record.open_database(target),
                                    progress.count))
     finally:
         progress.close()

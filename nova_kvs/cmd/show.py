@@ -24,18 +24,38 @@ def add_parser(subparsers):
         "server, by table. Passwords, tokens, keys, user data and the "
         "connection info of volumes are shown as ***; texts that users "
         "wrote are not.")
-    console.add_url(parser)
+    console.add_database(parser)
     parser.add_argument(
         "uuid", type=_uuid, metavar="UUID", help="the server's UUID")
     console.add_common(parser)
+    _intermix(parser)
     return parser
+
+
+def _intermix(parser):
+    """Let options stand between the URL, which may be left out, and UUID."""
+    parse = parser.parse_known_args
+    state = []
+
+    def parse_known_args(*args):
+        if state:
+            # parse_known_intermixed_args itself.
+            return parse(*args)
+        state.append(True)
+        try:
+            return parser.parse_known_intermixed_args(*args)
+        finally:
+            state.clear()
+
+    parser.parse_known_args = parse_known_args
 
 
 @console.command
 def run(args):
     """Show a server; return the exit status."""
     from nova_kvs.inspection import showing
-    found = showing.show(console.open_database(args.url), args.uuid)
+    found = showing.show(
+        console.open_database(console.chosen(args)), args.uuid)
     if args.json:
         console.print_json(found)
         return 0

@@ -14,7 +14,7 @@ def add_parser(subparsers):
         "housekeeping that waits. Round trips, conflicts and full scans are "
         "known to each service's process only and are not shown: see the "
         "option metrics_directory. Reads all keys of the databases.")
-    console.add_url(parser, "urls", nargs="+")
+    console.add_database(parser, is_several=True)
     parser.add_argument(
         "--prometheus", action="store_true",
         help="print Prometheus's text format, for a node_exporter's "
@@ -36,8 +36,10 @@ def run(args):
     progress = console.Progress()
     results = []
     try:
-        for text in args.urls:
-            url = registry.parse_url(text)
+        found, faults = console.chosen_all(args)
+        if faults:
+            raise exceptions.ConfigurationError("; ".join(faults))
+        for _, url in found:
             results.append(statistics.collect(
                 registry.get_store(url), url.database,
                 lambda count, name=url.database: progress.count(

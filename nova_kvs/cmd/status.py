@@ -16,10 +16,11 @@ def main(argv=None):
     :returns: the exit status: 0 all is well, 1 a warning, 2 a failure, or
         the checks could not be made.
     """
+    from nova_kvs.inspection import configured
     from nova_kvs.inspection import upgrade
     from oslo_config import cfg
     from oslo_upgradecheck import upgradecheck
-    options = upgrade.configuration()
+    options = configured.configuration()
     try:
         # oslo.upgradecheck has statuses of its own for what it did not
         # expect (255), which monitoring takes for none.

@@ -6,7 +6,6 @@ Nothing of Nova is imported: it has to run between two releases of it.
 
 from urllib import parse
 
-from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 from sqlalchemy.engine import url as sqlalchemy_url
 from sqlalchemy import exc as sqlalchemy_exc
@@ -14,22 +13,11 @@ from sqlalchemy import exc as sqlalchemy_exc
 from nova_kvs import conf
 from nova_kvs import exceptions
 from nova_kvs.inspection import condition
-from nova_kvs.record import access
-from nova_kvs.record import database as record_database
+from nova_kvs.inspection import configured
 from nova_kvs.store import registry
-from nova_kvs.store import url as store_url
 
 Code = upgradecheck.Code
 
-#: Groups of nova.conf and placement.conf that name databases.
-API_GROUP = "api_database"
-PLACEMENT_GROUP = "placement_database"
-GROUPS = ("database", API_GROUP, PLACEMENT_GROUP)
-_OPTIONS = ("connection", "slave_connection")
-#: What applies to Placement, which keeps its file from a driver: of
-#: [nova_kvs] it has nothing but what its URL says.
-_DEFAULTS = {opt.dest: opt.default for opt in conf.OPTS
-             if not opt.deprecated_for_removal}
 _CODES = {
     condition.Status.OK: Code.SUCCESS,
     condition.Status.WARNING: Code.WARNING,
@@ -37,24 +25,11 @@ _CODES = {
 }
 
 
-def configuration():
-    """Return an object for the command line that knows the connections.
-
-    Not the process's own one: there Nova and Placement register the same
-    options in their own way.
-    """
-    options = cfg.ConfigOpts()
-    for group in GROUPS:
-        options.register_opts(
-            [cfg.StrOpt(name, secret=True) for name in _OPTIONS], group=group)
-    return options
-
-
 class Commands(upgradecheck.UpgradeCommands):
     """One check for each database, and one for the list of cells.
 
-    :param options: what ``configuration`` returned; parsed when ``check``
-        is called.
+    :param options: what ``configured.configuration`` returned; parsed when
+        ``check`` is called.
     """
 
     def __init__(self, options):
@@ -71,16 +46,16 @@ class Commands(upgradecheck.UpgradeCommands):
         conf.CONF([], project="nova",
                   default_config_files=self._options.config_file,
                   default_config_dirs=self._options.config_dir)
-        for group in GROUPS:
-            for name in _OPTIONS:
+        for group in configured.GROUPS:
+            for name in configured.OPTIONS:
                 self._add("[%s] %s" % (group, name),
                           getattr(self._options[group], name),
-                          group == PLACEMENT_GROUP)
-        self._add_cells(self._options[API_GROUP].connection)
+                          group == configured.PLACEMENT_GROUP)
+        self._add_cells(self._options[configured.API_GROUP].connection)
         if not self._places and not self._faults:
             self._note("Databases", Code.FAILURE, "no kvs+...:// URL in the "
                        "groups %s of %s: nothing was checked" % (
-                           ", ".join(GROUPS), ", ".join(
+                           ", ".join(configured.GROUPS), ", ".join(
                                self._options.config_file) or "any file"))
         self._upgrade_checks = (*self._faults, *(
             ("Database %s (%s)" % (
@@ -95,7 +70,7 @@ class Commands(upgradecheck.UpgradeCommands):
 
     def _add(self, where, url, is_placement=False):
         """Put a database on the list, if it is one of ours."""
-        if not _is_ours(url):
+        if not configured.is_ours(url):
             return
         try:
             registry.parse_url(url)
@@ -109,16 +84,16 @@ class Commands(upgradecheck.UpgradeCommands):
         if (url, False) not in self._places:
             return
         try:
-            cells = _cells(registry.parse_url(url))
+            cells = configured.cells(registry.parse_url(url))
         except exceptions.KVSError as error:
             self._note("Cell mappings", Code.FAILURE, "cannot be read, so "
                        "the cells' databases were not checked: %s" % error)
             return
         connection = self._options.database.connection
-        for name, template in cells:
-            where = "cell %s" % name
+        for uuid, name, template in cells:
+            where = "cell %s" % (name or uuid)
             try:
-                found = _filled_in(template, connection)
+                found = configured.filled_in(template, connection)
                 if _is_spoiled(template, found, connection):
                     self._note(
                         "URL of %s" % where, Code.FAILURE,
@@ -143,9 +118,7 @@ def _tell(_commands, code, details):
 
 def _examine(_commands, url, is_placement):
     """Return the Result of one database: what ``nova-kvs check`` says."""
-    url = registry.parse_url(url)
-    if is_placement:
-        url = url._replace(query={**_DEFAULTS, **url.query})
+    url = configured.parsed(url, is_placement)
     try:
         lines = sorted(condition.examine(url),
                        key=lambda line: -line.status)
@@ -157,57 +130,12 @@ def _examine(_commands, url, is_placement):
         for line in lines if line.status) or None)
 
 
-def _is_ours(url):
-    return (url or "").partition(":")[0].partition("+")[0] == (
-        store_url.SCHEME)
-
-
-def _cells(url):
-    """Return name and stored connection of each cell.
-
-    :param url: StoreURL of the API database.
-    """
-    database = record_database.Database(
-        registry.get_store(url), url.database, url.settings())
-    if "cell_mappings" not in database.refresh_schema().tables:
-        return []
-    rows, = database.begin().load([access.FullScan("cell_mappings")])
-    return sorted(
-        (row.values.get("name") or row.values["uuid"],
-         row.values["database_connection"]) for row in rows)
-
-
-def _filled_in(template, connection):
-    """Return a cell's connection URL.
-
-    :param template: as it is stored: parts in braces come from
-        ``connection``.
-    :raises AttributeError, LookupError, ValueError: if it is no template,
-        and no URL of ours.
-    :source: nova.objects.cell_mapping.CellMapping.format_db_url
-    """
-    if not connection:
-        return template
-    try:
-        parts = parse.urlsplit(connection)
-        return template.format(
-            username=parts.username, password=parts.password,
-            hostname=parts.hostname, port=parts.port, scheme=parts.scheme,
-            query=parts.query, fragment=parts.fragment,
-            path=parts.path.lstrip("/"))
-    except (AttributeError, LookupError, ValueError):
-        # Braces of a password: Nova logs it, and takes the text as it is.
-        if _is_ours(template):
-            return template
-        raise
-
-
 def _is_spoiled(template, found, connection):
     """Tell whether a cell has another password than was meant.
 
-    :param found: what ``_filled_in`` made of the template.
+    :param found: what ``configured.filled_in`` made of the template.
     """
-    if not connection or not _is_ours(found):
+    if not connection or not configured.is_ours(found):
         return False
     if found != template and ("{{" in template or "}}" in template):
         return True
