@@ -25,6 +25,7 @@ from nova_kvs.db import session
 from nova_kvs import exceptions
 from nova_kvs.record import access
 from nova_kvs.record import scanning
+from nova_kvs.store import freeing
 from nova_kvs.txn import retry
 
 _SHADOW = getattr(main_db_api, private.SHADOW_TABLE_PREFIX)
@@ -224,6 +225,7 @@ def _archive_table(kvs, table, max_rows, before, task_log, survey):
 
 
 @native.main_reader()
+@freeing.freeing_memory()
 def archive_deleted_rows(s, context=None, max_rows=None, before=None,
                          task_log=False):
     """Move up to max_rows rows from production tables to shadow tables."""
@@ -290,6 +292,7 @@ def _purge_some(kvs, records):
 
 
 @native.main_reader()
+@freeing.freeing_memory()
 def purge_shadow_tables(s, context, before_date, status_fn=None):
     """Purge rows of shadow tables that were archived before a date."""
     report = status_fn or (lambda message: None)

@@ -23,6 +23,7 @@ from nova_kvs.record.indexes import global_index
 from nova_kvs.record import record_store
 from nova_kvs.record import schema as record_schema
 from nova_kvs.store import base
+from nova_kvs.store import freeing
 from nova_kvs.store import operations
 from nova_kvs.store import registry
 from nova_kvs.txn import coordinator
@@ -415,7 +416,8 @@ class Database:
 
         :returns: number of items done.
         """
-        return self.coordinator.queue.run_all()
+        with freeing.freeing_memory():
+            return self.coordinator.queue.run_all()
 
     def keep_house(self, now):
         """Do a little housekeeping now and then, with a read or a commit.
@@ -434,7 +436,9 @@ class Database:
     def _keep_house(self, now):
         self._housekeeping_at = now + HOUSEKEEPING_IDLE_S
         try:
-            if self.coordinator.queue.run(HOUSEKEEPING_ITEMS):
+            with freeing.freeing_memory():
+                done = self.coordinator.queue.run(HOUSEKEEPING_ITEMS)
+            if done:
                 self._housekeeping_at = now + HOUSEKEEPING_S
         except exceptions.KVSError as error:
             # What it was done along with is done; this work comes back.

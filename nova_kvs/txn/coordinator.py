@@ -6,7 +6,9 @@ import time
 import typing
 
 from nova_kvs import exceptions
+from nova_kvs.store import freeing
 from nova_kvs.txn import commit
+from nova_kvs.txn import mutation
 from nova_kvs.txn import queue as housekeeping
 from nova_kvs.txn import recovery
 from nova_kvs.txn import validation
@@ -236,6 +238,17 @@ class Coordinator:
                 groups[change.partition] = [change]
             else:
                 group.append(change)
+        if mutations and not freeing.is_freeing() and all(
+                change.value is mutation.DELETE for change in mutations):
+            with freeing.freeing_memory():
+                return self._commit_groups(
+                    groups, entries, reads, guess, verified, serializable)
+        return self._commit_groups(
+            groups, entries, reads, guess, verified, serializable)
+
+    def _commit_groups(self, groups, entries, reads, guess, verified,
+                       serializable):
+        """Commit mutations that are grouped by their partitions."""
         if guess is not None and list(groups) != [guess.read.partition]:
             # What is only read of a partition, its commit does not prove.
             raise exceptions.StaleError()

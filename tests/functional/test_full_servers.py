@@ -3,11 +3,16 @@
 
 import pytest
 
+from nova.db.main import models as main_models
+
+from nova_kvs.db import dispatch
+from nova_kvs.db import native
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import registry
 from nova_kvs import txn
 from tests import base
+from tests.differential import clouds
 from tests import fixtures
 
 FIELD = keyspace.record_field("t", (1,))
@@ -117,3 +122,83 @@ def test_a_prewrite_that_is_refused_is_rolled_back(
     with pytest.raises(exceptions.StoreReplyError, match="maxmemory"):
         txn.Coordinator(store, database).commit(mutations)
     assert caplog.text == ""
+
+
+class _Cloud(clouds.KVSCloud):
+    """A cell's database on real servers."""
+
+    def __init__(self, url):
+        dispatch.load()
+        self.main = self.api = self._make(url, clouds._MAIN_DDL)
+        self.manager = clouds._Manager(url)
+        self.api_factory = clouds.kvs_factory(url)
+
+
+@pytest.fixture(params=["cluster", "server"])
+def full(request):
+    """A cloud whose servers have no memory left, and a way out."""
+    kind = (fixtures.RedisServerFixture() if request.param == "server"
+            else fixtures.RedisClusterFixture(3, 0))
+    with kind as servers:
+        cloud = _Cloud(servers.url(base.database_name("full")))
+
+        def limit(size_bytes):
+            for node in servers.nodes:
+                client = servers.client(node)
+                client.execute_command(
+                    "CONFIG", "SET", "maxmemory-policy", "noeviction")
+                client.execute_command("CONFIG", "SET", "maxmemory",
+                                       size_bytes)
+        yield cloud, limit
+
+
+def _call(cloud, name, *args, **kwargs):
+    return cloud.call("%s:%s" % (native.MAIN, name), clouds.context(),
+                      *args, **kwargs)
+
+
+def test_deleted_servers_are_archived_and_purged(full):
+    """What an operator of a full cluster does: it has to free memory."""
+    cloud, limit = full
+    for number in range(4):
+        uuid = "%08d-0000-4000-8000-000000000000" % number
+        _call(cloud, "instance_create", {
+            "uuid": uuid, "project_id": "p1", "host": "h1",
+            "metadata": {"a": "b"}, "system_metadata": {"a": "b"}})
+        _call(cloud, "instance_tag_set", uuid, ["t"])
+        if number:
+            _call(cloud, "instance_destroy", uuid)
+    cloud.main.grace_ms = 0
+    limit(1)
+    with pytest.raises(Exception, match="maxmemory"):
+        _call(cloud, "instance_create", {
+            "uuid": "x", "project_id": "p1", "host": "h1"})
+    archived, uuids, _ = _call(cloud, "archive_deleted_rows", max_rows=1000)
+    assert archived["instances"] == len(uuids) == 3
+    assert _call(cloud, "purge_shadow_tables", None) > 3
+    cloud.main.housekeep()
+    rows = cloud.rows(main_models.BASE)
+    assert len(rows["instances"]) == 1
+    assert not [name for name in rows if name.startswith("shadow_")]
+    # Nothing but what frees memory was let through.
+    with pytest.raises(Exception, match="maxmemory"):
+        _call(cloud, "instance_tag_set",
+              "00000000-0000-4000-8000-000000000000", ["t", "u"])
+    limit(0)
+    _call(cloud, "instance_tag_set",
+          "00000000-0000-4000-8000-000000000000", ["t", "u"])
+
+
+def test_records_are_removed_from_a_full_server(
+        store, database, partitions, fill):
+    coordinator = txn.Coordinator(store, database)
+    coordinator.commit([_put(partition) for partition in partitions])
+    for partition in partitions:
+        fill(partition)
+    found = coordinator.read([
+        txn.PartitionRead(partition) for partition in partitions])
+    coordinator.commit([
+        txn.Mutation(partition, FIELD, snapshot.cells[FIELD].version,
+                     txn.DELETE)
+        for partition, snapshot in zip(partitions, found)])
+    assert [_fields(store, partition) for partition in partitions] == [0, 0]

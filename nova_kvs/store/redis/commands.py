@@ -5,9 +5,11 @@ Most operations are one command with the reply that Redis gives; those stand
 in ``_ENCODERS`` only. This runs for each item of each batch.
 """
 
+import functools
 import struct
 
 from nova_kvs.store import base
+from nova_kvs.store import freeing
 from nova_kvs.store import operations
 from nova_kvs.store.redis import scripts
 
@@ -21,7 +23,9 @@ DROP_FLOOR = scripts.load(_PACKAGE, "drop_floor")
 DROP_INCLUDED = scripts.load(_PACKAGE, "drop_included")
 DISCARD = scripts.load(_PACKAGE, "discard")
 CORRECT_INDEX = scripts.load(_PACKAGE, "correct_index")
+RUN_WHEN_FULL = scripts.load(_PACKAGE, "run_when_full")
 
+is_freeing = freeing.is_freeing
 _Command = base.Command
 _ScriptCall = base.ScriptCall
 _VERSION = struct.Struct(">Q")
@@ -29,7 +33,33 @@ _VERSION = struct.Struct(">Q")
 
 def encode(batch):
     """Return the commands and script calls of a batch's operations."""
-    return [_ENCODERS[type(operation)](operation) for operation in batch]
+    items = [_ENCODERS[type(operation)](operation) for operation in batch]
+    return [_when_full(item) for item in items] if is_freeing() else items
+
+
+@functools.cache
+def _script_when_full(script):
+    """Return a script that also runs where its server has no memory left.
+
+    All scripts that write begin with a key that has no end of life.
+    """
+    return scripts.made(script.name + "_when_full", (
+        b"redis.call('PERSIST', KEYS[1])\n" + script.source), script.writes)
+
+
+def _when_full(item):
+    """Return an item that its server runs without free memory, too."""
+    if not base.is_write(item):
+        return item
+    if type(item) is _ScriptCall:
+        return item._replace(script=_script_when_full(item.script))
+    if item.args[0] not in _MAY_GROW:
+        return item
+    return _ScriptCall(RUN_WHEN_FULL, (item.key,), item.args)
+
+
+#: Commands of operations that Redis refuses where it has no memory left.
+_MAY_GROW = frozenset([b"ZADD", b"HSET", b"INCRBY"])
 
 
 def parse(batch, replies):

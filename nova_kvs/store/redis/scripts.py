@@ -24,9 +24,14 @@ def load(package, name):
     """
     path = importlib.resources.files(package) / "lua" / (name + ".lua")
     source = path.read_bytes()
+    return made(name, source, _writes(source, name))
+
+
+def made(name, source, writes):
+    """Return a script of a source."""
     return base.Script(
         name, source, hashlib.sha1(source, usedforsecurity=False)
-        .hexdigest().encode("ascii"), _writes(source, name))
+        .hexdigest().encode("ascii"), writes)
 
 
 def _writes(source, name):
