@@ -14,8 +14,11 @@ from nova_kvs.db import rows
 TOKENS = rows.table(models.ConsoleAuthToken)
 
 
-def _expired(now):
-    return lambda stored: stored["expires"] <= now
+def _expired():
+    """Return the test for expired tokens, and their ranges."""
+    now = timeutils.utcnow_ts()
+    return (lambda stored: stored["expires"] <= now,
+            {"expires": (None, now)})
 
 
 @native.main_writer()
@@ -46,10 +49,10 @@ def console_auth_token_destroy_all_by_instance(s, context, instance_uuid):
 @native.main_writer()
 def console_auth_token_destroy_expired(s, context):
     """Delete expired console authorizations."""
-    s.delete(s.all(TOKENS, _expired(timeutils.utcnow_ts())))
+    s.delete(s.all(TOKENS, *_expired()))
 
 
 @native.main_writer()
 def console_auth_token_destroy_expired_by_host(s, context, host):
     """Delete expired console authorizations belonging to the host."""
-    s.delete(s.all(TOKENS, _expired(timeutils.utcnow_ts()), host=host))
+    s.delete(s.all(TOKENS, *_expired(), host=host))

@@ -41,12 +41,18 @@ class Query:
     equal: dict = dataclasses.field(default_factory=dict)
     #: functions of the stored values.
     tests: list = dataclasses.field(default_factory=list)
+    #: As of nova_kvs.db.session.Find.
+    ranges: dict | None = None
     #: functions of the stored values and of a Related.
     tags: list = dataclasses.field(default_factory=list)
 
     def test(self, stored):
         """Return whether a server passes all tests but the equalities."""
         return all(test(stored) for test in self.tests)
+
+    def find(self):
+        """Return the Find of all but the tests of tags."""
+        return session.Find(INSTANCES, self.equal, self.test, self.ranges)
 
 
 def parse(context, filters):
@@ -55,7 +61,7 @@ def parse(context, filters):
     :param filters: dict; it is used up.
     :raises nova_kvs.db.native.Fallback: for filters it does not know.
     """
-    query = Query()
+    query = Query(ranges=matching.changes_ranges(INSTANCES, filters))
     query.tests.extend(matching.changes_tests(INSTANCES, filters))
     _deleted(query, filters)
     if "cleaned" in filters:

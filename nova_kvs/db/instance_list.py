@@ -95,11 +95,10 @@ def _by_filters(s, context, filters, limit, marker, columns_to_join,
     records = None
     if not query.tags:
         records = pages.page(
-            s, session.Find(INSTANCES, query.equal, query.test), limit,
-            after, sort_keys, sort_dirs)
+            s, query.find(), limit, after, sort_keys, sort_dirs)
     if records is None:
-        records = _with_tags(s, query) if query.tags else s.records(
-            session.Find(INSTANCES, query.equal, query.test))[0]
+        records = (_with_tags(s, query) if query.tags
+                   else s.records(query.find())[0])
     matching.sort(records, sort_keys, sort_dirs)
     records = matching.limited(records, limit)
     return joins.fill(s, context, s.rows(INSTANCES, records),
@@ -108,8 +107,7 @@ def _by_filters(s, context, filters, limit, marker, columns_to_join,
 
 def _with_tags(s, query):
     """Return the records of a query that looks at tags or metadata."""
-    records = s.records(session.Find(
-        INSTANCES, query.equal, query.test))[0]
+    records = s.records(query.find())[0]
     uuids = session.In(tuple(record.values["uuid"] for record in records))
     if not records:
         return []
@@ -140,10 +138,7 @@ def instance_get_by_sort_filters(s, context, sort_keys, sort_dirs, values):
     if None in values or not INSTANCES.template.keys() >= set(sort_keys):
         # Nova's own raises SQLAlchemy's errors then.
         raise native.Fallback()
-    bound = [INSTANCES.bind(name, value)
-             for name, value in zip(sort_keys, values)]
-    found = matching.first_in_order(
-        s.records(session.find(INSTANCES))[0], sort_keys, sort_dirs, bound)
+    found = pages.first(s, INSTANCES, sort_keys, sort_dirs, values)
     return None if found is None else found.values["uuid"]
 
 

@@ -154,18 +154,27 @@ def changes_tests(table, filters):
     :source: nova.db.main.api._get_query_nova_resource_by_changes_time
     """
     tests = []
-    process = table.bind_processors["updated_at"]
-    for name in ("changes-since", "changes-before"):
-        if filters and filters.get(name):
-            bound = process(timeutils.normalize_time(filters.get(name)))
-            if name == "changes-since":
-                tests.append(lambda stored, bound=bound: stored.get(
-                    "updated_at", "") >= bound)
-            else:
-                tests.append(lambda stored, bound=bound: (
-                    "updated_at" in stored
-                    and stored["updated_at"] <= bound))
+    since, before = _changes(table, filters)
+    if since is not None:
+        tests.append(lambda stored: stored.get("updated_at", "") >= since)
+    if before is not None:
+        tests.append(lambda stored: "updated_at" in stored
+                     and stored["updated_at"] <= before)
     return tests
+
+
+def changes_ranges(table, filters):
+    """Return the ranges of a Find with changes-since, else None."""
+    since, before = _changes(table, filters)
+    return None if since is None else {"updated_at": (since, before)}
+
+
+def _changes(table, filters):
+    """Return changes-since and changes-before as stored, None without."""
+    process = table.bind_processors["updated_at"]
+    return [process(timeutils.normalize_time(filters[name]))
+            if filters and filters.get(name) else None
+            for name in ("changes-since", "changes-before")]
 
 
 def limited(found, limit):
@@ -173,10 +182,11 @@ def limited(found, limit):
     return found if limit is None or limit < 0 else found[:limit]
 
 
-def first_in_order(records, sort_keys, sort_dirs, values):
-    """Return the first record at or after a position, or None.
+def from_position(sort_keys, sort_dirs, values):
+    """Return a test for the rows at or after a position.
 
     :param values: stored values, one for each sort key.
+    :returns: function of stored values.
     :source: nova.db.main.api._model_get_uuid_by_sort_filters
     """
     last = sort_keys[-1]
@@ -197,7 +207,4 @@ def first_in_order(records, sort_keys, sort_dirs, values):
                     for other in range(position)):
                 return True
         return False
-
-    found = [record for record in records if test(record.values)]
-    sort(found, sort_keys, sort_dirs)
-    return found[0] if found else None
+    return test

@@ -186,7 +186,9 @@ def _candidates(s, filters, equal):
     """Return the records of equalities, by host if that is what filters."""
     host = filters.get("host")
     if host is None or "instance_uuid" in equal or "uuid" in equal:
-        return s.records(session.Find(MIGRATIONS, equal))[0]
+        return s.records(session.Find(
+            MIGRATIONS, equal,
+            ranges=matching.changes_ranges(MIGRATIONS, filters)))[0]
     outgoing, incoming = s.records(
         session.Find(MIGRATIONS, {**equal, "source_compute": host}),
         session.Find(MIGRATIONS, {**equal, "dest_compute": host}))
@@ -221,8 +223,10 @@ def migration_get_all_by_filters(s, context, filters, sort_keys=None,
     records = None
     if filters.get("host") is None:
         records = pages.page(
-            s, session.Find(MIGRATIONS, equal, lambda stored: all(
-                [test(stored) for test in tests])),
+            s, session.Find(
+                MIGRATIONS, equal,
+                lambda stored: all([test(stored) for test in tests]),
+                matching.changes_ranges(MIGRATIONS, filters)),
             limit, after, keys, directions)
     if records is None:
         records = _passing(_candidates(s, filters, equal), tests)
@@ -241,8 +245,5 @@ def migration_get_by_sort_filters(s, context, sort_keys, sort_dirs, values):
     if None in values or not MIGRATIONS.template.keys() >= set(sort_keys):
         # Nova's own raises SQLAlchemy's errors then.
         raise native.Fallback()
-    bound = [MIGRATIONS.bind(name, value)
-             for name, value in zip(sort_keys, values)]
-    found = matching.first_in_order(
-        s.records(session.find(MIGRATIONS))[0], sort_keys, sort_dirs, bound)
+    found = pages.first(s, MIGRATIONS, sort_keys, sort_dirs, values)
     return None if found is None else found.values.get("uuid")

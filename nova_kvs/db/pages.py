@@ -4,6 +4,7 @@
 The cost of a page is the page's, not that of all rows before it is sorted.
 """
 
+from nova_kvs.db import matching
 from nova_kvs.db import session
 from nova_kvs.record import planner
 
@@ -28,7 +29,7 @@ def page(s, found, limit, after, sort_keys, sort_dirs):
     if limit is None or limit < 0:
         return None
     equal = s.bind_equal(found)
-    path = _path(s.schema_table(found.table), equal, sort_keys, sort_dirs)
+    path = _path(s, found._replace(equal=equal), sort_keys, sort_dirs)
     if path is None:
         return None
     prefix = tuple([equal[name] for name in path.prefix])
@@ -66,8 +67,29 @@ def page(s, found, limit, after, sort_keys, sort_dirs):
         chunk = min(chunk * 4, LARGEST_CHUNK)
 
 
-def _path(schema_table, equal, sort_keys, sort_dirs):
-    """Return the Ordered path for a list, or None if another is better."""
+def first(s, table, sort_keys, sort_dirs, values):
+    """Return the first record of a table at or after a position, or None.
+
+    :param values: one for each sort key, as the model has them.
+    """
+    bound = [table.bind(name, value)
+             for name, value in zip(sort_keys, values)]
+    found = session.Find(table, {}, matching.from_position(
+        sort_keys, sort_dirs, bound))
+    records = page(s, found, 1, dict(zip(sort_keys, bound)), sort_keys,
+                   sort_dirs)
+    if records is None:
+        records = s.records(found)[0]
+    matching.sort(records, sort_keys, sort_dirs)
+    return records[0] if records else None
+
+
+def _path(s, found, sort_keys, sort_dirs):
+    """Return the Ordered path for a list, or None if another is better.
+
+    :param found: Find with bound values.
+    """
+    schema_table, equal = s.schema_table(found.table), found.equal
     known = tuple([name for name, value in equal.items()
                    if value is not None and type(value) is not session.Not])
     single = [name for name in known if type(equal[name]) is not session.In]
@@ -79,4 +101,9 @@ def _path(schema_table, equal, sort_keys, sort_dirs):
     if path is None or (
             planner.known_path(schema_table, known).rank < path.rank):
         return None
+    if found.ranges and sort_keys[0] not in found.ranges:
+        # What is in the range is little: more than a page passes over it.
+        ranged = s.range_path(found)
+        if ranged is not None and ranged.rank <= path.rank:
+            return None
     return path

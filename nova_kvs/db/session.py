@@ -43,6 +43,9 @@ class Find(typing.NamedTuple):
     equal: dict
     #: function of the stored values (a dict without the NULLs), or None.
     test: typing.Any = None
+    #: column name -> (lowest, highest stored value, or None), of rows that
+    #: can pass the test; None if nothing is known.
+    ranges: typing.Any = None
 
 
 def find(table, test=None, **equal):
@@ -145,12 +148,11 @@ class Session:
         bound = [found._replace(equal=self.bind_equal(found))
                  for found in finds]
         return _chosen(bound, self.transaction.load(
-            [self._access(found.table, found.equal, alone, needed)
-             for found in bound]))
+            [self._access(found, alone, needed) for found in bound]))
 
-    def all(self, table, test=None, **equal):
+    def all(self, table, test=None, ranges=None, **equal):
         """Return the Rows of one find."""
-        return self.load(Find(table, equal, test))[0]
+        return self.load(Find(table, equal, test, ranges))[0]
 
     def first(self, table, test=None, **equal):
         """Return the first Row of one find, or None."""
@@ -201,15 +203,41 @@ class Session:
                 bound[name] = _bind(schema_table, table, name, value)
         return bound
 
-    def _access(self, table, equal, alone=False, needed=None):
-        """Return the cheapest access that holds all rows of equalities."""
-        schema_table = self.schema_table(table)
-        path = planner.known_path(schema_table, tuple([
+    def _access(self, found, alone=False, needed=None):
+        """Return the cheapest access that holds all rows of a find.
+
+        :param found: Find with bound values.
+        """
+        table, equal = found.table, found.equal
+        path = planner.known_path(self.schema_table(table), tuple([
             name for name, value in equal.items()
             if value is not None and type(value) is not Not]))
+        if found.ranges and path.rank >= planner.Rank.BROAD:
+            ranged = self.range_path(found)
+            if ranged is not None:
+                return ranged.access(
+                    table.name, tuple([equal[name] for name in ranged.prefix]),
+                    *[None if end is None else (end,)
+                      for end in found.ranges[ranged.columns[0]]])
         return path.access(
             table.name, _tuples([equal[name] for name in path.columns]),
             alone, frozenset() if needed is None else needed.union(equal))
+
+    def range_path(self, found):
+        """Return the best Ordered path by a find's ranges, or None.
+
+        :param found: Find with bound values.
+        """
+        equal = found.equal
+        path = planner.in_range(
+            self.schema_table(found.table),
+            [name for name, value in equal.items()
+             if value is not None and type(value) not in (In, Not)],
+            found.ranges)
+        if path is None or not path.holds(
+                [equal[name] for name in path.prefix]):
+            return None
+        return path
 
     def insert(self, table, values):
         """Add a row, with the model's defaults and an id.
@@ -355,7 +383,7 @@ class Session:
                  for found in finds]
         try:
             answers = self.transaction.commit(
-                [self._access(found.table, found.equal) for found in bound])
+                [self._access(found) for found in bound])
         except exceptions.ConflictError:
             raise
         except errors.INTERNAL as error:

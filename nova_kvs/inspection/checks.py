@@ -124,6 +124,12 @@ class Context:
         return set(global_index.entries(
             self.name, table, row, partition, field))
 
+    def needed_global_entries(self, table, row, partition, field):
+        """Return those that must be there: of indexes that are built."""
+        return [entry for index in table.indexes if index.is_global
+                if (entry := index.entry(
+                    self.name, row, partition, field)) is not None]
+
     def local_entries(self, table, row, partition, field):
         """Return the entries of a row in the index of its partition."""
         if not table.local_indexes or partition != self.home(table):

@@ -294,12 +294,21 @@ def _database(store, name, settings):
                    "this name: correct the name, or run nova-manage api_db "
                    "sync, db sync or placement-manage db sync")
         return
-    yield Line("format", Status.OK, "version %d" % stored_format.CURRENT)
+    yield _format(schema.state)
     source = importing.source(database.coordinator, name)
     if source is not None:
         yield Line("import", Status.ERROR, INCOMPLETE % source)
     yield _schema(database, schema)
     yield from _functions(revision.kind_of(schema.tables), settings)
+
+
+def _format(state):
+    text = "version %d" % state.version
+    if state.built < stored_format.CURRENT:
+        text += (", of %d: some lists read all servers until nova-kvs "
+                 "upgrade has built the indexes for them" % (
+                     stored_format.CURRENT))
+    return Line("format", Status.OK, text)
 
 
 def _schema(database, schema):

@@ -109,7 +109,8 @@ class Examiner:
             if type(number) is int and (
                     number > self.highest.get(table.name, 0)):
                 self.highest[table.name] = number
-        for entry in context.global_entries(table, row, partition, field):
+        for entry in context.needed_global_entries(
+                table, row, partition, field):
             made.append(index_checks.GlobalEntryNeeded(
                 entry, partition, field))
         for place in covering_index.places(

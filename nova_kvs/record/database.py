@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import itertools
 import logging
+import math
 import os
 import threading
 import time
@@ -33,6 +34,8 @@ LOG = logging.getLogger(__name__)
 
 #: How long a process may not notice another one's change of the schema.
 SCHEMA_CHECK_S = 3
+#: No commit is made by a schema that was looked at longer ago.
+SCHEMA_AGE_S = 60
 #: How often a process that uses a database does a little housekeeping, how
 #: often when nothing was due the last time, and how much of each bucket of the
 #: queue.
@@ -162,7 +165,7 @@ class Database:
             not in store.CHARACTERISTICS,
             failpoint=failpoint)
         self.stats = Stats()
-        self.schema = record_schema.Schema(0, (), {})
+        self.schema = record_schema.Schema(0, (), {}, stored_format.NEW)
         #: (table's name, key) -> partition it was last seen in.
         self.locators = {}
         #: Read -> what entries named, see ``indexes.global_index``.
@@ -192,6 +195,8 @@ class Database:
         self._check = reading.FieldsRead(
             self._meta, (stored_format.VERSION_FIELD,))
         self._check_at = 0.0
+        #: time.monotonic() when the stored schema was looked at.
+        self.checked_at = -math.inf
         #: Whether it was seen that no import is going on.
         self._is_complete = False
         self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
@@ -223,11 +228,11 @@ class Database:
             reading.PartitionRead(self._meta),
             reading.ClockRead(self._meta)])
         self.coordinator.learn_clock(server_ms)
-        version = stored_format.schema_version(snapshot, self.name)
+        self._see_checked()
+        version, state = stored_format.schema_version(snapshot, self.name)
         if version != self.schema.version:
-            self.adopt_schema(
-                self.make_schema(stored_format.schema_ddl(snapshot)), version)
-        self._check_at = time.monotonic() + SCHEMA_CHECK_S
+            self.adopt_schema(self.make_schema(
+                stored_format.schema_ddl(snapshot), state), version)
         return self.schema
 
     def check_import(self):
@@ -250,19 +255,43 @@ class Database:
 
     def see_schema(self, snapshot):
         """Take note of what ``schema_read`` gave."""
-        version = stored_format.schema_version(snapshot, self.name)
+        self._see_checked()
+        version, _ = stored_format.schema_version(snapshot, self.name)
         if version != self.schema.version:
             self.refresh_schema()
 
+    def _see_checked(self):
+        """Note that what is stored now was looked at."""
+        self.checked_at = time.monotonic()
+        self._check_at = self.checked_at + SCHEMA_CHECK_S
+
+    def check_writer(self, schema):
+        """Refuse to commit what was made by a schema that may be outdated.
+
+        Whoever builds an index waits for ``SCHEMA_AGE_S`` and a commit's
+        life: by then every row that is written has its entries.
+
+        :param schema: the one that a transaction began with.
+        :raises nova_kvs.exceptions.ConflictError: if there is another one
+            now: run the transaction again.
+        """
+        if time.monotonic() - self.checked_at > SCHEMA_AGE_S:
+            self.refresh_schema()
+        if schema.version != self.schema.version:
+            raise exceptions.ConflictError()
+
     @staticmethod
-    def make_schema(ddl):
-        """Return the Schema of DDL statements."""
-        return _schema_of(tuple(ddl))
+    def make_schema(ddl, state):
+        """Return the Schema of DDL statements.
+
+        :param state: nova_kvs.record.format.State of the database.
+        """
+        return _schema_of(tuple(ddl), state)
 
     def adopt_schema(self, schema, version):
         """Use a schema that is stored with a version."""
         self.schema = record_schema.Schema(
-            version, schema.ddl, schema.tables)
+            version, schema.ddl, schema.tables, schema.state)
 
     # Where records are ------------------------------------------------------
 
@@ -447,5 +476,5 @@ class Database:
 
 
 @functools.lru_cache(maxsize=8)
-def _schema_of(ddl):
-    return record_schema.Schema.from_ddl(ddl)
+def _schema_of(ddl, state):
+    return record_schema.Schema.from_ddl(ddl, state=state)

@@ -7,6 +7,7 @@ the schema's DDL.
 """
 
 import enum
+import typing
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
@@ -19,10 +20,41 @@ class FormatVersion(enum.IntEnum):
     """Stored formats, oldest first."""
 
     FIRST = 1
-    """Everything that design.rst describes."""
+    """All that design.rst describes but for ordered indexes.
+
+    Still read and written: services may be of several releases.
+    """
+
+    ORDERED = 2
+    """Ordered indexes, and others that format 1 lacks. An earlier writer
+    would leave rows without entries in them, and nobody find these rows.
+    """
 
 
-CURRENT = FormatVersion.FIRST
+CURRENT = FormatVersion.ORDERED
+
+
+class State(typing.NamedTuple):
+    """Which indexes a database has.
+
+    :ivar version: of the format: writers write the indexes up to it.
+    :ivar built: every row is in the indexes of formats up to it: only these
+        are read.
+    """
+
+    version: int
+    built: int
+
+    def payload(self):
+        """Return what is stored."""
+        stored = {"format": int(self.version)}
+        if self.built != self.version:
+            stored["built"] = int(self.built)
+        return codec.encode(stored)
+
+
+#: Of a new database.
+NEW = State(CURRENT, CURRENT)
 
 VERSION_FIELD = keyspace.record_field("schema", ("version",))
 DDL_FIELD = keyspace.record_field("schema", ("ddl",))
@@ -33,39 +65,42 @@ def partition(database):
     return keyspace.partition(database, partition_rules.META, "schema")
 
 
-def mutations(database, version, ddl):
-    """Return the mutations that store a schema in the current format.
+def mutations(database, version, ddl, state):
+    """Return the mutations that store a schema, or another state.
 
     :param version: of the schema that it replaces; 0 for the first.
+    :param state: State of the database.
     """
     where = partition(database)
     return [
         mutation.Mutation(
-            where, VERSION_FIELD, version,
-            codec.encode({"format": int(CURRENT)}), version=1),
+            where, VERSION_FIELD, version, state.payload(), version=1),
         mutation.Mutation(
             where, DDL_FIELD, version,
             codec.encode({"ddl": list(ddl)}), version=1)]
 
 
 def schema_version(snapshot, database):
-    """Return the version of the stored schema; 0 without one.
+    """Return the version of the stored schema, and the database's State.
 
     :param snapshot: of the partition, with at least ``VERSION_FIELD``.
+    :returns: version and State; 0 and ``NEW`` if there is no schema.
     :raises nova_kvs.exceptions.FormatVersionError: if a newer nova-kvs
         wrote it.
     :raises nova_kvs.exceptions.CorruptRecordError: if it does not decode.
     """
     cell = snapshot.cell(VERSION_FIELD)
     if cell is None:
-        return 0
-    stored = codec.decode(cell.payload, VERSION_FIELD).get("format")
-    if type(stored) is not int:
+        return 0, NEW
+    values = codec.decode(cell.payload, VERSION_FIELD)
+    stored = values.get("format")
+    built = values.get("built", stored)
+    if type(stored) is not int or type(built) is not int:
         raise exceptions.CorruptRecordError(field=VERSION_FIELD)
     if stored > CURRENT:
         raise exceptions.FormatVersionError(
             database=database, stored=stored, supported=int(CURRENT))
-    return cell.version
+    return cell.version, State(stored, built)
 
 
 def schema_ddl(snapshot):

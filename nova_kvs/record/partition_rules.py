@@ -52,6 +52,13 @@ class Hint(typing.NamedTuple):
     only: tuple | None = None
     #: Beside it is what ``Rule.covered`` says of its rows.
     marked: bool = False
+    #: It is an ordered index: not stored by the first column's values, and
+    #: with all rows in it.
+    ordered: bool = False
+    #: Pairs of a column and the characters of its text that are stored.
+    coarse: tuple = ()
+    #: The format that brought it: databases of earlier ones lack it.
+    since: int = 1
 
 
 class Covered(typing.NamedTuple):
@@ -81,9 +88,19 @@ class Rule(typing.NamedTuple):
 
 
 _ID = Hint(("id",))
+#: A time's characters up to the hour.
+_HOUR = 13
 # What paging through a list sorts by; nothing here changes when a server
 # is merely saved.
 _LIVE = Hint(("deleted", "created_at", "id"), 8, ("deleted", 0))
+# Written once for a row. Deleted rows are in it, too: markers of other
+# cells are looked for among these.
+_CREATED = Hint(("created_at", "id"), 8, ordered=True, since=2)
+# For few rows of many partitions: where they are.
+_FEW = _CREATED._replace(buckets=1)
+# What changed since a moment. Who saves a row writes an entry once an hour.
+_CHANGED = Hint(("updated_at",), 8, ordered=True,
+                coarse=(("updated_at", _HOUR),), since=2)
 
 RULES = {
     # The servers of a cell.
@@ -91,11 +108,15 @@ RULES = {
         _ID,
         Hint(("project_id", "deleted", "created_at", "id"), marked=True),
         Hint(("host", "deleted", "created_at", "id"), marked=True),
-        _LIVE), covered=Covered(
-            ("deleted", 0),
-            # What quotas count, and lists of UUIDs.
-            ("uuid", "user_id", "vcpus", "memory_mb", "hidden", "node"),
-            (("vm_state", "soft-delete"),))),
+        _LIVE, _CREATED, _CHANGED,
+        # Each compute looks for servers that hang in a reboot. Entries of
+        # other states would cost a boot five writes.
+        Hint(("task_state",), only=("task_state", "rebooting"), since=2)
+    ), covered=Covered(
+        ("deleted", 0),
+        # What quotas count, and lists of UUIDs.
+        ("uuid", "user_id", "vcpus", "memory_mb", "hidden", "node"),
+        (("vm_state", "soft-delete"),))),
     "instance_extra": Rule(SERVER, "instance_uuid"),
     "instance_info_caches": Rule(SERVER, "instance_uuid"),
     "instance_metadata": Rule(SERVER, "instance_uuid"),
@@ -108,22 +129,24 @@ RULES = {
     "block_device_mapping": Rule(SERVER, "instance_uuid", (
         _ID, Hint(("volume_id",)))),
     "virtual_interfaces": Rule(SERVER, "instance_uuid", (
-        Hint(("uuid",)), Hint(("address",)))),
+        Hint(("uuid",)), Hint(("address",)), _ID._replace(since=2))),
     "migrations": Rule(SERVER, "instance_uuid", (
-        _ID, Hint(("source_compute",)), Hint(("dest_compute",)), _LIVE)),
+        _ID, Hint(("source_compute",)), Hint(("dest_compute",)), _LIVE,
+        _CREATED, _CHANGED)),
     "console_auth_tokens": Rule(SERVER, "instance_uuid", (
-        Hint(("host",)),)),
+        Hint(("host",)), Hint(("expires",), ordered=True, since=2))),
     "security_group_instance_association": Rule(SERVER, "instance_uuid", (
         Hint(("security_group_id",)),)),
-    "share_mapping": Rule(SERVER, "instance_uuid", (Hint(("share_id",)),)),
+    "share_mapping": Rule(SERVER, "instance_uuid", (
+        Hint(("share_id",)), _FEW)),
     "tags": Rule(SERVER, "resource_id"),
     "pci_devices": Rule(NODE, "compute_node_id", (
         _ID, Hint(("instance_uuid",)))),
     # The API database.
     "instance_mappings": Rule(SERVER, "instance_uuid", (
-        _ID, Hint(("project_id",)))),
+        _ID, Hint(("project_id",)), Hint(("cell_id",), 8, since=2))),
     "build_requests": Rule(SERVER, "instance_uuid", (
-        _ID, Hint(("project_id",)))),
+        _ID, Hint(("project_id",)), _FEW)),
     "request_specs": Rule(SERVER, "instance_uuid", (_ID,)),
     "key_pairs": Rule(USER, "user_id"),
     "quotas": Rule(PROJECT, "project_id"),
@@ -162,11 +185,15 @@ def rule_for(table, columns):
 
     :param columns: names of the columns that it has.
     """
-    rule = RULES.get(base_name(table))
+    base = base_name(table)
+    rule = RULES.get(base)
     if rule is None or rule.column not in columns:
         return None
+    # Nobody looks for rows among archived ones but by their server.
+    is_shadow = table != base and "shadow_" in table
     hints = tuple(hint for hint in rule.hints
-                  if all(column in columns for column in hint.columns))
+                  if all(column in columns for column in hint.columns)
+                  and not (is_shadow and hint.since > 1))
     return rule._replace(hints=hints)
 
 

@@ -335,15 +335,27 @@ def scan(tx, table):
     """Return every row of a table."""
     if table.name in tx.scanned:
         return rows_in(tx, table, tx.views)
-    tx.count_scan(table)
     home = tx.table_partition(table)
+    if table.row_index is not None:
+        reads = table.row_index.reads(tx.database, [()])
+        partitions = global_index.partitions_named(reads, (yield reads))
+        return (yield from _all_in(tx, table, partitions))
+    tx.count_scan(table)
     if table.kind == partition_rules.TABLE:
         yield from read_whole(tx, (home,), table)
         tx.scanned.add(table.name)
         return rows_in(tx, table, (home,))
     reads = _directory_reads(tx, table)
     results = yield reads + [whole(tx, home)]
-    partitions = _listed(home, results[:len(reads)])
+    return (yield from _all_in(
+        tx, table, _listed(home, results[:len(reads)])))
+
+
+def _all_in(tx, table, partitions):
+    """Return every row of a table.
+
+    :param partitions: all that may have some.
+    """
     wanted = reads_of_whole(
         tx, partitions, table, table.kind not in partition_rules.SINGLE)
     for first in range(0, len(wanted), SCAN_CHUNK):

@@ -128,7 +128,7 @@ def tells_partition(table):
     return (table.partition_column is None
             or table.partition_column in table.key
             or any(index.columns[:len(table.key)] == table.key
-                   for index in table.global_indexes))
+                   for index in table.indexes))
 
 
 def paths(table):
@@ -237,9 +237,11 @@ class Ordered(typing.NamedTuple):
     def holds(self, values):
         """Tell whether every row with these first values is in the index.
 
+        Without any: every row that has a value to be compared or sorted.
+
         :param values: of ``prefix``, as stored.
         """
-        return self.index.holds(dict(zip(self.prefix, values)))
+        return not values or self.index.holds(dict(zip(self.prefix, values)))
 
     def access(self, table, values, low=None, high=None, limit=None):
         """Return the access that reads rows in this order.
@@ -275,7 +277,8 @@ def in_order(table, known, order):
     for index, prefix, rest in _after_prefix(table, known):
         columns = ()
         for (column, descends), mine in zip(order, rest):
-            if column != mine or descends != order[0][1]:
+            if column != mine or descends != order[0][1] or (
+                    not index.has_exact_order(mine)):
                 break
             columns += (column,)
         if columns:
@@ -303,13 +306,14 @@ def in_range(table, known, ranges):
 def _after_prefix(table, known):
     """Yield each index with its first columns that are known, and the rest.
 
-    An index across partitions is stored by its first column's values.
+    One across partitions that is not ordered is stored by its first
+    column's values.
     """
     for index in table.indexes:
         length = 0
         while length < len(index.columns) and index.columns[length] in known:
             length += 1
-        if length or not index.is_global:
+        if length or index.is_ordered and index.only is None:
             yield index, index.columns[:length], index.columns[length:]
 
 

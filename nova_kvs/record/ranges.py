@@ -25,28 +25,27 @@ class _Bounds:
     def __init__(self, table, index, wanted):
         columns = index.columns
         self.columns = columns
+        self._index = index
+        self._is_exact = all(map(index.has_exact_order, columns))
         #: Text that an index cannot order exactly is in a bound.
         self.loose = False
-        first = len(wanted.prefix)
-        prefix = self._encode(table, columns, wanted.prefix, False)
-        self.low = prefix + self._encode(
-            table, columns[first:], wanted.low or (), True)
-        self.high = prefix + self._encode(
-            table, columns[first:], wanted.high or (), True)
+        self.low, self.high = (
+            self._encode(table, wanted.prefix, values or ())
+            for values in (wanted.low, wanted.high))
 
-    def _encode(self, table, columns, values, bound):
+    def _encode(self, table, prefix, bound):
         kept = []
-        for column, value in zip(columns, values):
+        for column, value in zip(self.columns, (*prefix, *bound)):
             value = table.normalise(column, value)
-            if bound and _is_long(value):
+            if len(kept) >= len(prefix) and _is_long(value):
                 self.loose = True
                 break
             kept.append(value)
-        return keyspace.encode_tuple(kept)
+        return self._index.encode(kept)
 
     def order(self, row):
         """Return what sorts a row as the index does."""
-        return keyspace.encode_tuple(
+        return self._index.encode(
             [row.values.get(column) for column in self.columns])
 
     def exact_order(self, row):
@@ -62,8 +61,8 @@ class _Bounds:
     def is_ordered(self, row):
         """Tell whether the index has a row in its exact place."""
         values = row.values
-        return not any([_is_long(values.get(column))
-                        for column in self.columns])
+        return self._is_exact and not any(
+            [_is_long(values.get(column)) for column in self.columns])
 
 
 def _is_long(value):
@@ -99,11 +98,12 @@ def by_range(tx, table, wanted):
     first = dict(zip(index.columns, (
         table.normalise(column, value)
         for column, value in zip(index.columns, wanted.prefix))))
-    if not first or not index.holds(first):
+    if not (index.holds(first) if first else
+            index.is_ordered and index.has_range(wanted.low, wanted.high)):
         rows = yield from paths.scan(tx, table)
         return _arrange(rows, bounds, limit, wanted.reverse)
     return (yield from _global_range(
-        tx, table, index, bounds, first[index.columns[0]], limit,
+        tx, table, index, bounds, first.get(index.columns[0]), limit,
         wanted.reverse))
 
 

@@ -160,7 +160,7 @@ class RecordTransaction(reader.Reader):
         before = self._new_schema or self._schema
         # What follows may read all there is: not twice.
         self._near = self.serializable = False
-        self._new_schema = self._owner.make_schema(ddl)
+        self._new_schema = self._owner.make_schema(ddl, before.state)
         self._renames = (*self._renames, *renames)
         evolution.carry(self, before, self._new_schema, renames)
 
@@ -233,7 +233,9 @@ class RecordTransaction(reader.Reader):
             self._reset()
 
     def _commit(self, accesses):
-        if self._new_schema is not None:
+        if self._new_schema is None:
+            self._owner.check_writer(self._schema)
+        else:
             evolution.rewrite(self, self._schema, self._new_schema,
                               self._renames)
         locks = dict(self._locks)
@@ -303,7 +305,8 @@ class RecordTransaction(reader.Reader):
         batch.finish()
         if self._new_schema is not None:
             batch.mutations += stored_format.mutations(
-                self.database, self._schema.version, self._new_schema.ddl)
+                self.database, self._schema.version, self._new_schema.ddl,
+                self._new_schema.state)
         return batch
 
     def has_read_lately(self):

@@ -13,9 +13,11 @@ import threading
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
+from nova_kvs.record import format as stored_format
 from nova_kvs.record.indexes import covering_index
 from nova_kvs.record.indexes import global_index
 from nova_kvs.record.indexes import local_index
+from nova_kvs.record.indexes import ordered_index
 from nova_kvs.record.indexes import unique_key
 from nova_kvs.record import partition_rules
 from nova_kvs.record import planner
@@ -110,12 +112,14 @@ class Table:
     :ivar parents: tables whose record with the id ``partition_column``
         shares the partition; empty for nearly all tables.
     :ivar uniques: of UniqueKey.
-    :ivar indexes: of LocalIndex, GlobalIndex and CoveringIndex.
+    :ivar indexes: that rows can be found by.
+    :ivar global_indexes: that rows are written to; some of them may not be
+        built yet, and so not be among ``indexes``.
     :ivar included: IncludedColumns of its covering indexes, or None.
     """
 
     def __init__(self, name, columns, affinities, defaults, key, auto_id,
-                 rule, uniques, indexes):
+                 rule, uniques, indexes, unbuilt=()):
         self.name = name
         self.columns = columns
         self.affinities = affinities
@@ -132,8 +136,9 @@ class Table:
         self.names_partitions = rule is not None and not self.parents
         self.uniques = uniques
         self.indexes = indexes
+        self.unbuilt = unbuilt
         self.global_indexes = tuple(
-            index for index in indexes if index.is_global)
+            index for index in (*indexes, *unbuilt) if index.is_global)
         self.local_indexes = tuple(
             index for index in indexes if not index.is_global)
         self.covering_indexes = tuple(
@@ -143,13 +148,18 @@ class Table:
         ) if self.covering_indexes else None
         #: Columns that an index or a unique key depends on.
         self.indexed = frozenset(
-            column for index in (*indexes, *uniques)
+            column for index in (*indexes, *unbuilt, *uniques)
             for column in index.columns).union(
                 self.included.names if self.included else ())
         self.prefix = keyspace.record_prefix(name)
         self.id_index = next(
-            (index for index in self.global_indexes
-             if index.columns == key), None)
+            (index for index in indexes
+             if index.is_global and index.columns == key), None)
+        #: Where all rows are, of a table with few in many partitions.
+        self.row_index = next(
+            (index for index in indexes if index.is_global
+             and index.is_ordered and index.is_complete
+             and index.buckets == 1), None)
         self._single_key = key[0] if len(key) == 1 else None
         #: Of nova_kvs.record.planner.Path, best first.
         self.paths = planner.paths(self)
@@ -169,7 +179,7 @@ class Table:
         """Return what decides how its rows are stored, comparable."""
         return (self.columns, self.affinities, self.key, self.kind,
                 self.partition_column, self.parents, self.uniques,
-                self.indexes)
+                self.indexes, self.unbuilt)
 
     def normalise(self, column, value):
         """Return a value as the column stores it."""
@@ -214,10 +224,12 @@ class Schema:
     :ivar version: grows with each change; 0 is a database without schema.
     :ivar ddl: tuple of SQLite statements, in order.
     :ivar tables: name -> Table.
+    :ivar state: nova_kvs.record.format.State: which indexes there are.
     """
 
-    def __init__(self, version, ddl, tables):
+    def __init__(self, version, ddl, tables, state):
         self.version = version
+        self.state = state
         self.ddl = ddl
         self.tables = tables
         #: parent's name -> names of the tables that follow its records.
@@ -227,10 +239,11 @@ class Schema:
                 self.children.setdefault(parent, []).append(table.name)
 
     @classmethod
-    def from_ddl(cls, ddl, version=0):
+    def from_ddl(cls, ddl, version=0, state=stored_format.NEW):
         """Return the schema that SQLite statements make.
 
         :param ddl: statements, each complete, in order.
+        :param state: nova_kvs.record.format.State.
         :raises nova_kvs.exceptions.UnsupportedStatementError: if SQLite
             does not accept one.
         """
@@ -247,13 +260,14 @@ class Schema:
             names = [row[0] for row in connection.execute(
                 "SELECT name FROM sqlite_master WHERE type = 'table' "
                 "AND name NOT LIKE 'sqlite!_%' ESCAPE '!'")]
-            tables = {name: _read_table(connection, name) for name in names}
+            tables = {name: _read_table(connection, name, state)
+                      for name in names}
         finally:
             connection.close()
-        return cls(version, ddl, tables)
+        return cls(version, ddl, tables, state)
 
 
-def _read_table(connection, name):
+def _read_table(connection, name, state):
     """Ask SQLite about one table."""
     rows = connection.execute(
         "SELECT name, type, pk, dflt_value FROM pragma_table_xinfo(?) "
@@ -271,15 +285,18 @@ def _read_table(connection, name):
         if declared.upper() in ID_TYPES:
             auto_id = key[0]
     rule = partition_rules.rule_for(name, columns)
-    uniques, indexes = _read_indexes(
-        connection, name, columns, key, rule)
+    uniques, indexes, unbuilt = _read_indexes(
+        connection, name, columns, key, rule, state)
     return Table(name, columns, {row[0]: affinity(row[1]) for row in rows},
                  {row[0]: row[3] for row in rows if row[3] is not None},
-                 key, auto_id, rule, uniques, indexes)
+                 key, auto_id, rule, uniques, indexes, unbuilt)
 
 
-def _read_indexes(connection, name, stored, key, rule):
-    """Return a table's uniques and indexes, of its stored columns."""
+def _read_indexes(connection, name, stored, key, rule, state):
+    """Return a table's uniques, its indexes, and those that are not built.
+
+    Of its stored columns.
+    """
     uniques = {}
     wanted = []
     if rule is None and len(key) > 1:
@@ -305,19 +322,28 @@ def _read_indexes(connection, name, stored, key, rule):
                 rule is None or rule.column in columns)
         wanted.append(columns)
     if rule:
-        indexes = [
-            (covering_index.CoveringIndex if hint.marked
-             else global_index.GlobalIndex)(
-                 name, _name(hint.columns), hint.columns, hint.buckets,
-                 hint.only)
-            for hint in rule.hints]
-    else:
-        wanted.extend(
-            columns for columns in _foreign_keys(connection, name)
-            if set(columns).issubset(stored))
-        indexes = [local_index.LocalIndex(name, _name(columns), columns)
-                   for columns in _without_prefixes(wanted)]
-    return tuple(uniques.values()), tuple(indexes)
+        return tuple(uniques.values()), *(
+            tuple(_global(name, hint) for hint in rule.hints
+                  if first <= hint.since <= last)
+            for first, last in ((1, state.built),
+                                (state.built + 1, state.version)))
+    wanted.extend(
+        columns for columns in _foreign_keys(connection, name)
+        if set(columns).issubset(stored))
+    return tuple(uniques.values()), tuple(
+        local_index.LocalIndex(name, _name(columns), columns)
+        for columns in _without_prefixes(wanted)), ()
+
+
+def _global(table, hint):
+    """Return the index across partitions that a Hint describes."""
+    definition = (table, _name(hint.columns), hint.columns, hint.buckets,
+                  hint.only)
+    if hint.ordered:
+        return ordered_index.OrderedIndex(*definition, hint.coarse)
+    if hint.marked:
+        return covering_index.CoveringIndex(*definition)
+    return global_index.GlobalIndex(*definition)
 
 
 def _name(columns):

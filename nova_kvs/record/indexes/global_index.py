@@ -48,9 +48,11 @@ class GlobalIndex(base.Index):
     """
 
     is_global = True
+    is_ordered = False
 
-    def __init__(self, table, name, columns, buckets=1, only=None):
-        super().__init__(table, name, columns, buckets, only)
+    def __init__(self, table, name, columns, buckets=1, only=None,
+                 *definition):
+        super().__init__(table, name, columns, buckets, only, *definition)
         self.buckets = buckets
         self.only = only
         self._stored_name = "%s.%s" % (table, name)
@@ -71,9 +73,19 @@ class GlobalIndex(base.Index):
         return GlobalEntry(
             self.bucket_of(database, row, where),
             b"%s%s%s" % (
-                keyspace.encode_tuple(
-                    [row.get(column) for column in self.columns]),
+                self.encode([row.get(column) for column in self.columns]),
                 where, _LENGTHS.pack(len(partition.key), len(field))))
+
+    def encode(self, values):
+        """Return some first columns as entries have them.
+
+        :param values: of the first columns, as stored.
+        """
+        return keyspace.encode_tuple(values)
+
+    def has_exact_order(self, column):
+        """Tell whether the order of entries is that of a column's values."""
+        return True
 
     def bucket_of(self, database, row, where):
         """Return the key of the bucket that a row is in.
@@ -81,7 +93,7 @@ class GlobalIndex(base.Index):
         :param where: the partition's key and the field, joined.
         """
         bucket = zlib.crc32(where) % self.buckets if self.buckets > 1 else 0
-        return self._bucket_key(database, row[self.columns[0]], bucket)
+        return self._bucket_key(database, row.get(self.columns[0]), bucket)
 
     def bucket_keys(self, database, value):
         """Return the keys of the buckets of rows with a first value."""
@@ -99,8 +111,9 @@ class GlobalIndex(base.Index):
         """Return the reads of all entries that begin with some tuples."""
         found = []
         for values in tuples:
-            prefix = keyspace.encode_tuple(values)
-            for key in self.bucket_keys(database, values[0]):
+            prefix = self.encode(values)
+            first = values[0] if values else None
+            for key in self.bucket_keys(database, first):
                 found.append(reading.HintRead(
                     key, b"[" + prefix, b"(" + prefix + base.AFTER,
                     names=named))

@@ -27,6 +27,14 @@ class LocalIndex(base.Index):
     def holds(self, values):
         return True
 
+    def encode(self, values):
+        """Return some first columns as entries have them."""
+        return keyspace.encode_tuple(values)
+
+    def has_exact_order(self, column):
+        """Tell whether the order of entries is that of a column's values."""
+        return True
+
     def entry(self, row, field):
         """Return the entry of a row.
 

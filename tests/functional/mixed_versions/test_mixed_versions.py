@@ -147,8 +147,8 @@ def test_versions_share_a_database(versions, servers, tmp_path):
     config.write_text(
         "[database]\nconnection = {0}\n[api_database]\nconnection = {0}\n"
         .format(url))
-    versions.run(config, **{
-        "earlier" if servers.scheme == "kvs+redis" else "new": [["prepare"]]})
+    # The new one makes databases of a format that the other one refuses.
+    versions.run(config, earlier=[["prepare"]])
     live = set()
     deleted = set()
     increments = 0

@@ -124,7 +124,8 @@ def test_the_probe_leaves_nothing(examine):
 
 def test_a_newer_format(examine, monkeypatch):
     with monkeypatch.context() as newer:
-        newer.setattr(stored_format, "CURRENT", 2)
+        newer.setattr(stored_format, "NEW", stored_format.State(
+            stored_format.CURRENT + 1, stored_format.CURRENT + 1))
         url = base.memory_url()
         databases.make(url=url)
     lines = list(condition.examine(registry.parse_url(url)))
@@ -214,7 +215,7 @@ def test_json(capsys):
     document = json.loads(out)
     assert document["status"] == "WARNING"
     assert document["checks"][1] == {
-        "name": "format", "status": "OK", "text": "version 1"}
+        "name": "format", "status": "OK", "text": "version 2"}
 
 
 @pytest.mark.parametrize("url", [

@@ -17,6 +17,8 @@ from unittest import mock
 
 import fakeredis
 
+from nova_kvs.record import format as stored_format
+
 #: Seconds since the epoch at which every scenario starts.
 START_S = 1700000000
 #: Buckets of the queue: random bytes decide which an item gets.
@@ -39,10 +41,12 @@ class World:
     """Clocks, random bytes and the store's contents, as a scenario has them.
 
     :param name: the database's name, of one scenario.
+    :param version: of the format in which databases are made.
     """
 
-    def __init__(self, name):
+    def __init__(self, name, version=1):
         self.name = name
+        self._new = stored_format.State(version, version)
         self.url = "kvs+memory:///" + name
         self._elapsed_s = 0
         self._step = "start"
@@ -61,6 +65,7 @@ class World:
                     (time, "monotonic", lambda: 1000 + self._elapsed_s),
                     (time, "sleep", lambda seconds: None),
                     (os, "urandom", self._draw),
+                    (stored_format, "NEW", self._new),
                     (fakeredis, "FakeServer", _Server)):
                 stack.enter_context(
                     mock.patch.object(module, function, replacement))

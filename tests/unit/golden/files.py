@@ -18,7 +18,8 @@ def path(scenario):
 
 def text(scenario):
     """Return what a scenario's file has to be, now."""
-    world = dump.World("golden-" + scenario.__name__)
+    world = dump.World("golden-" + scenario.__name__, getattr(
+        scenario, "version", 1))
     parts = [_HEADER % scenario.__doc__]
     with world.entered():
         for heading in scenario(world):

@@ -73,6 +73,15 @@ PLACEMENT = (
     "UNIQUE (compute_node_id, address, deleted))",
 )
 
+ORDERED = (
+    *["CREATE TABLE %s (id INTEGER NOT NULL PRIMARY KEY, "
+      "uuid VARCHAR(36), task_state VARCHAR(255), deleted INTEGER, "
+      "created_at DATETIME, updated_at DATETIME)" % name
+      for name in ("instances", "shadow_instances")],
+    "CREATE TABLE console_auth_tokens (id INTEGER NOT NULL PRIMARY KEY, "
+    "instance_uuid VARCHAR(36), host VARCHAR(255), expires INTEGER)",
+)
+
 SERVER = {
     "uuid": "u1", "project_id": "p", "user_id": "x", "host": "h1",
     "node": "h1", "vcpus": 2, "memory_mb": 512, "hidden": 0,
@@ -329,7 +338,40 @@ def refused(world):
     yield "a duplicate in one of two partitions"
 
 
-SCENARIOS = (schema, tables, servers, placement, pending, committed, refused)
+def ordered(world):
+    """What format 2 adds: ordered indexes."""
+    database = _database(world, ORDERED)
+    _commit(
+        world, "insert", database,
+        ("instances", {
+            "uuid": "u1", "deleted": 0, "task_state": "spawning",
+            "created_at": "2024-05-06 07:08:09.000000"}),
+        ("instances", {"uuid": "u2", "deleted": 0}),
+        ("console_auth_tokens", {
+            "instance_uuid": "u1", "host": "h", "expires": 1700000000}),
+        ("shadow_instances", {
+            "uuid": "u0", "deleted": 9,
+            "created_at": "2024-05-06 07:08:09.000000"}))
+    yield "inserted"
+    for step, values in (
+            ("save", {"updated_at": "2024-05-06 07:30:00.000000"}),
+            ("same hour", {"updated_at": "2024-05-06 07:59:59.999999"}),
+            ("reboot", {"updated_at": "2024-05-06 08:00:00.000000",
+                        "task_state": "rebooting"})):
+        world.step(step)
+        databases.update(database, "instances", (1,), **values)
+        yield step
+    world.step("housekeeping")
+    for _turn in range(3):
+        world.advance(LATER_S)
+        databases.tidy(database)
+    yield "tidied"
+
+
+ordered.version = 2
+
+SCENARIOS = (schema, tables, servers, placement, pending, committed, refused,
+             ordered)
 
 
 def at_rest(world, one_server):
