@@ -252,7 +252,11 @@ class Connection:
                 if statement.kind != "read":
                     for name in names:
                         space.state(name).note_write()
-                cursor.run(sql, parameters, many)
+                target = (sqltext.target_of(statement) or "").lower()
+                self._run(
+                    cursor, next((name for name in names
+                                  if name.lower() == target), None),
+                    sql, parameters, many)
             if statement.kind != "read":
                 self._end_statement()
         except exceptions.KVSError as error:
@@ -285,7 +289,8 @@ class Connection:
                     space.reserve_ids(target, values.sets)
             else:
                 space.number_rows()
-            cursor.run(sql, parameters, many)
+            self._run(cursor, None if plan.is_insert else target, sql,
+                      parameters, many)
             if plan.locked:
                 for source in plan.locked:
                     space.lock(source, values)
@@ -332,6 +337,19 @@ class Connection:
             for name in self._names(sqltext.parse(sql)):
                 self.workspace.lock(analysis.Source(name, name, False, 0),
                                     None)
+
+    def _run(self, cursor, target, sql, parameters, many):
+        """Run a statement whose rows are loaded.
+
+        :param target: the table whose rows it may update, or None.
+        """
+        keys = ()
+        if target is not None:
+            keys = self.workspace.rows_to_update(
+                target, sql, parameters if many else (parameters,))
+        cursor.run(sql, parameters, many)
+        if keys:
+            self.workspace.note_updated(target, keys)
 
     def _begin(self):
         space = self.workspace

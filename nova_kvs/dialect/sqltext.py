@@ -153,6 +153,58 @@ def target_of(statement):
     return None
 
 
+class Updated(typing.NamedTuple):
+    """What an UPDATE says of the rows that it is about."""
+
+    #: The rest of a SELECT of these rows, behind FROM; None: the text does
+    #: not simply tell them.
+    source: str | None
+    #: Of its parameters, if they have no names: how many are before those of
+    #: the SELECT, and how many these are.
+    skipped: int
+    count: int
+
+
+@functools.lru_cache(maxsize=1024)
+def updated_by(sql):
+    """Return the Updated of an UPDATE; None for any other statement."""
+    statement = parse(sql)
+    verb = _verb_at(statement.tokens)
+    if verb is None or statement.tokens[verb].keyword != "UPDATE":
+        return None
+    others = Updated(None, 0, 0)
+    table, condition = [], []
+    into = None
+    counts = [0, 0]
+    depth = 0
+    for token in tokens(sql.rstrip().rstrip(";")):
+        depth += (token.text == "(") - (token.text == ")")
+        word = None if depth else token.keyword
+        if into is None and not table:
+            if token.kind == "space":
+                continue
+            if word != "UPDATE":
+                return others
+            into = table
+            continue
+        if into is table and word == "OR":
+            # How a conflict is resolved.
+            return others
+        if word == "SET" and into is table:
+            into = None
+        elif word == "WHERE":
+            into = condition
+        elif word == "FROM":
+            return others
+        elif word in ("RETURNING", "ORDER", "LIMIT"):
+            break
+        if token.text == "?":
+            counts[into is condition] += 1
+        if into is not None:
+            into.append(token.text)
+    return Updated("".join(table + condition), *counts)
+
+
 def view_of(statement):
     """Return the name of the view that a CREATE VIEW makes, or None."""
     return _object_of(statement, "VIEW")

@@ -49,6 +49,8 @@ class Workspace:
         self._states = {}
         self._infos = None
         self._locks = {}
+        #: Table's name -> keys of rows that an UPDATE was about.
+        self._updated = {}
         #: Name in the text of a table -> its name now.
         self._renamed = {}
         self._savepoints = []
@@ -159,6 +161,7 @@ class Workspace:
             for _row, record in rows.values():
                 transaction.delete(record)
             return bool(rows)
+        updated = self._updated.get(state.name, ())
         same_columns = info.columns == state.columns
         columns = info.columns
         key_of = info.key_of
@@ -166,14 +169,20 @@ class Workspace:
         added = []
         has_changes = False
         for row in self.sqlite.execute(info.select).fetchall():
-            loaded = left.pop(key_of(row), None)
+            key = key_of(row)
+            loaded = left.pop(key, None)
             if loaded is None:
                 added.append(row)
-            elif not (same_columns and row == loaded[0]):
+                continue
+            if not (same_columns and row == loaded[0]):
                 values = _values(columns, row)
                 if values != loaded[1].values:
                     transaction.update(loaded[1], values)
                     has_changes = True
+                    continue
+            if key in updated:
+                # It was to be what it was: the commit sees to that.
+                self._locks[state.name, key] = loaded[1]
         for _row, record in left.values():
             transaction.delete(record)
         for row in added:
@@ -333,6 +342,35 @@ class Workspace:
             loaded = rows.get(key)
             if loaded is not None:
                 self._locks[source.table, key] = loaded[1]
+
+    def rows_to_update(self, name, sql, sets):
+        """Return the keys of the rows that an UPDATE is about to change.
+
+        :param name: of the table. :param sets: parameters: one, or several.
+        :returns: a set; if the text does not simply tell, all that are loaded.
+        """
+        found = sqltext.updated_by(sql)
+        info = self.info(name)
+        if found is None or info is None:
+            return set()
+        if found.source is None:
+            return set(self.state(name).rows)
+        statement = "SELECT %s FROM %s" % (
+            ", ".join(map(templates.quote, info.key_columns)), found.source)
+        keys = set()
+        for values in sets:
+            if isinstance(values, (tuple, list)):
+                values = values[found.skipped:found.skipped + found.count]
+            try:
+                keys.update(self.sqlite.execute(statement, values).fetchall())
+            except sqlite3.Error:
+                # The UPDATE itself will tell.
+                return set()
+        return keys
+
+    def note_updated(self, name, keys):
+        """Let the commit check rows that an UPDATE has left as they were."""
+        self._updated.setdefault(name, set()).update(keys)
 
     def _narrow_deep(self, source, parameters, seen):
         """Return as ``_narrow`` does, links to other sources included."""

@@ -107,3 +107,29 @@ def test_autoincrement_is_ours():
 ])
 def test_other_tables_stay_as_they_are(sql):
     assert sqltext.with_generated_id(sql) == sql
+
+
+@pytest.mark.parametrize("sql, source, skipped, count", [
+    ("UPDATE t SET a=?, b=? WHERE t.id = ? AND x IN (?, ?)",
+     " t  WHERE t.id = ? AND x IN (?, ?)", 2, 3),
+    ("update t as u set a=(select x from y where z=?) where u.id=? "
+     "returning id", " t as u  where u.id=? ", 1, 1),
+    ("UPDATE t SET a=1;", " t ", 0, 0),
+    ('UPDATE "a b" SET x = :x WHERE y = :y', ' "a b"  WHERE y = :y', 0, 0),
+    ("/* ? */ UPDATE t SET a = ? WHERE b = '?'", " t  WHERE b = '?'", 1, 0),
+    ("UPDATE OR IGNORE t SET a=1", None, 0, 0),
+    ("UPDATE t SET a=q.b FROM q WHERE q.id=t.id", None, 0, 0),
+    ("WITH q AS (SELECT 1) UPDATE t SET a=1 WHERE 1", None, 0, 0),
+])
+def test_rows_of_an_update(sql, source, skipped, count):
+    found = sqltext.updated_by(sql)
+    assert (found.skipped, found.count) == (skipped, count)
+    assert (found.source and found.source.split()) == (
+        source and source.split())
+
+
+@pytest.mark.parametrize("sql", [
+    "DELETE FROM t WHERE a=?", "INSERT INTO t VALUES (1)", "SELECT 1",
+    "INSERT INTO t VALUES (1) ON CONFLICT DO UPDATE SET a=1"])
+def test_other_statements_update_nothing(sql):
+    assert sqltext.updated_by(sql) is None

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy import orm
 
+from nova_kvs import exceptions
 from tests.unit.dialect import tables
 
 Extra = tables.Extra
@@ -73,8 +74,14 @@ def test_what_did_not_change_is_not_written(engine, connection, trips):
     result = connection.execute(services.update().values(host=services.c.host))
     assert result.rowcount == 2
     trips()
+    seen = {record.key: record.version for _row, record in workspace(
+        connection).state("services").rows.values()}
     connection.commit()
-    assert trips() == 0
+    # That they are still so is asked.
+    assert trips() == 1
+    connection.execute(sa.select(services)).all()
+    assert seen == {record.key: record.version for _row, record in workspace(
+        connection).state("services").rows.values()}
 
 
 def test_reads_are_repeated_from_the_workspace(engine, connection, trips):
@@ -523,3 +530,62 @@ def test_empty_lists_ask_for_nothing(connection, trips):
     assert connection.execute(sa.select(services).where(
         services.c.uuid == sa.bindparam("x", None, sa.String))).all() == []
     assert trips() == 0
+
+
+# Updates that change nothing -------------------------------------------------
+
+SAME = sa.update(services).where(services.c.report_count == 0).values(
+    report_count=0)
+
+
+@pytest.mark.parametrize("statement", [
+    SAME, SAME.where(services.c.host == "h1"),
+    SAME.where(services.c.host > "h0"), SAME.returning(services.c.id),
+    sa.text("UPDATE services SET report_count = 0 WHERE host > 'h0'"),
+    sa.text("WITH w AS (SELECT 'h1' AS h) UPDATE services SET "
+            "report_count = 0 WHERE host IN (SELECT h FROM w)"),
+    sa.text("UPDATE services SET binary = 'b' FROM notes "
+            "WHERE notes.service_id = services.id"),
+], ids=str)
+def test_an_update_that_changes_nothing_is_checked(
+        engine, connection, statement):
+    """The row is to be what it says, and was not when that was stored."""
+    add_services(engine, 3)
+    with engine.begin() as other:
+        other.execute(notes.insert(), {"service_id": 2, "name": "n"})
+    result = connection.execute(statement)
+    if result.returns_rows:
+        result.all()
+    with engine.begin() as other:
+        other.execute(sa.update(services).where(
+            services.c.host == "h1").values(report_count=9, binary="c"))
+    with pytest.raises(exc.OperationalError) as caught:
+        connection.commit()
+    assert isinstance(
+        caught.value.orig.kvs_error, exceptions.ConflictError)
+
+
+def test_rows_that_an_update_did_not_find_are_not(engine, connection):
+    add_services(engine, 3)
+    connection.execute(SAME.where(services.c.host > "h1"))
+    connection.execute(SAME.where(services.c.host == "h0",
+                                  services.c.binary == "z"))
+    with engine.begin() as other:
+        other.execute(sa.update(services).where(services.c.host.in_(
+            ["h0", "h1"])).values(report_count=9))
+    connection.commit()
+
+
+def test_many_updates_that_change_nothing(engine, connection, trips):
+    add_services(engine, 3)
+    connection.execute(
+        sa.update(services).where(
+            services.c.host == sa.bindparam("wanted")).values(
+            report_count=sa.bindparam("count")),
+        [{"wanted": "h0", "count": 0}, {"wanted": "h1", "count": 3}])
+    trips()
+    with engine.begin() as other:
+        other.execute(sa.update(services).where(
+            services.c.host == "h0").values(binary="z"))
+    with pytest.raises(exc.OperationalError):
+        connection.commit()
