@@ -26,7 +26,6 @@ from nova_kvs import exceptions
 from nova_kvs.record import access
 from nova_kvs.record import scanning
 from nova_kvs.store import freeing
-from nova_kvs.txn import retry
 
 _SHADOW = getattr(main_db_api, private.SHADOW_TABLE_PREFIX)
 #: Timestamps of shadow rows that are never formally deleted.
@@ -195,13 +194,14 @@ def _move(s, record, columns):
     s.transaction.delete(record)
 
 
-def _archive_table(kvs, table, max_rows, before, task_log, survey):
+def _archive_table(kvs, table, max_rows, before, task_log, survey,
+                   transaction):
     """Archive some rows of a table and what refers to them.
 
     :returns: (rows of the table, dict of other table -> rows, UUIDs of
         servers).
     """
-    s = session.Session(kvs)
+    s = session.Session(kvs, transaction=transaction)
     records = _condemned(s, table, before, task_log, max_rows, survey)
     count = 0
     moved = {}
@@ -241,7 +241,7 @@ def archive_deleted_rows(s, context=None, max_rows=None, before=None,
                      before, task_log)
     for sql_table in tables:
         name = sql_table.name
-        own, related, found = retry.run(functools.partial(
+        own, related, found = s.database.run(functools.partial(
             _archive_table, s.database, rows.table(by_table[sql_table]),
             max_rows - total, before, task_log, survey))
         total += own
@@ -267,18 +267,17 @@ def _purge(kvs, name, column, before):
         records = [record for record in page[name] if column is None
                    or record.values.get(column, before) < before]
         for first in range(0, len(records), _PURGE_ROWS):
-            count += retry.run(functools.partial(
+            count += kvs.run(functools.partial(
                 _purge_some, kvs, records[first:first + _PURGE_ROWS]))
     return count
 
 
-def _purge_some(kvs, records):
+def _purge_some(kvs, records, transaction):
     """Remove those of some records that are still there.
 
     :param records: a list: where another process was first, those that are
         left replace its items.
     """
-    transaction = kvs.begin()
     for record in records:
         transaction.delete(record)
     try:

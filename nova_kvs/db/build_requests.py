@@ -27,7 +27,7 @@ def _create_in_db(s, context, updates):
     return s.insert(REQUESTS, updates)
 
 
-@native.api_writer(_ONE + "_destroy_in_db", near=True)
+@native.api_writer(_ONE + "_destroy_in_db", may_lag=True)
 def _destroy_in_db(s, context, instance_uuid):
     if not s.delete(s.all(REQUESTS, instance_uuid=instance_uuid)):
         raise exception.BuildRequestNotFound(uuid=instance_uuid)

@@ -40,7 +40,7 @@ def _create_in_db(s, context, updates):
     return cell_mappings.attach([row], cells)[0]
 
 
-@native.api_writer(_ONE + "_save_in_db", near=True)
+@native.api_writer(_ONE + "_save_in_db", may_lag=True)
 def _save_in_db(s, context, instance_uuid, updates):
     mappings = s.all(MAPPINGS, instance_uuid=instance_uuid)
     if not mappings:

@@ -18,7 +18,6 @@ import sys
 import nova.context
 from nova.db.api import api as api_db_api
 from nova.db.main import api as main_db_api
-from nova import exception
 
 from nova_kvs.compatibility import private
 from nova_kvs.db import engines
@@ -26,7 +25,7 @@ from nova_kvs.db import errors
 from nova_kvs.db import overrides
 from nova_kvs.db import session
 from nova_kvs import exceptions
-from nova_kvs.txn import retry
+from nova_kvs.record import runner
 
 #: "module:qualified name" of Nova's function -> native wrapper.
 REGISTRY = {}
@@ -128,68 +127,7 @@ def original(target):
     return getattr(found, "nova_original", found)
 
 
-class Attempts:
-    """Runs a writing function, each time that it is called.
-
-    The first time what the process remembers of a server is taken for what
-    is stored, which spares a round trip if the commit proves it. If it does
-    not, or whatever else comes of it without proof (the function raises, or
-    finds nothing to write), the function is run once more, as each time
-    from then on, with what the store has.
-
-    :param kvs: Database.
-    :param function: is given the Session, which is committed afterwards.
-    """
-
-    def __init__(self, kvs, function):
-        self._kvs = kvs
-        self._function = function
-        self._guesses = True
-
-    def __call__(self):
-        if not self._guesses:
-            return self._finish(session.Session(self._kvs))
-        self._guesses = False
-        guessing = session.Session(self._kvs, guesses=True)
-        read = None
-        try:
-            return self._finish(guessing)
-        except exceptions.StaleError as error:
-            read, reply = error.read, error.reply
-        # Whatever a function raises may be due to what is out of date.
-        except Exception as error:
-            if not guessing.transaction.is_speculative() or isinstance(
-                    error, exceptions.StoreUnavailableError):
-                raise
-        again = session.Session(self._kvs, spare=guessing.ids)
-        if read is not None:
-            again.transaction.give(read, reply)
-        return self._finish(again)
-
-    def _finish(self, current):
-        result = self._function(current)
-        current.commit()
-        return result
-
-
-def _try_near(function, kvs, context, args, kwargs):
-    """Run a function that writes on what a replica near by has.
-
-    :returns: a tuple with its result; None if it is to be run on what the
-        master has: its rows were others, or not there, on the replica.
-    """
-    current = session.Session(kvs, near=True)
-    try:
-        result = function(current, context, *args, **kwargs)
-        if current.has_changes():
-            current.commit()
-            return (result,)
-    except (exceptions.ConflictError, exception.NotFound):
-        pass
-    return None
-
-
-def _register(function, target, resolve, writes, require_context, near):
+def _register(function, target, resolve, mode, require_context):
     names = list(inspect.signature(function).parameters.values())[1:]
 
     def run(kvs, context, args, kwargs):
@@ -198,16 +136,12 @@ def _register(function, target, resolve, writes, require_context, near):
         shared = _shared.get()
         if shared is not None and shared.database is kvs:
             return function(shared, context, *args, **kwargs)
-        if not writes:
+        if mode is runner.Mode.READ:
             return function(session.Session(kvs, False), context,
                             *args, **kwargs)
-
-        if near and kvs.reads_near:
-            done = _try_near(function, kvs, context, args, kwargs)
-            if done is not None:
-                return done[0]
-        return retry.run(Attempts(kvs, lambda current: function(
-            current, context, *args, **kwargs)))
+        return session.run(
+            kvs, lambda current: function(current, context, *args, **kwargs),
+            mode)
 
     def wrapper(context=None, *args, **kwargs):
         try:
@@ -232,21 +166,21 @@ def _register(function, target, resolve, writes, require_context, near):
     return wrapper
 
 
-def _decorator(resolve, writes):
-    def decorate(target=None, require_context=False, near=False):
+def _decorator(resolve, mode):
+    def decorate(target=None, require_context=False, may_lag=False):
         def register(function):
             return _register(
                 function, target or "%s:%s" % (MAIN, function.__name__),
-                resolve, writes, require_context, near)
+                resolve, runner.Mode.MAY_LAG if may_lag else mode,
+                require_context)
         return register
     return decorate
 
 
 #: Decorators: ``target`` is the Nova function, by default the one of this
 #: name in nova.db.main.api; ``require_context`` as Nova's decorator.
-#: ``near`` is for writers: what the function does depends on no row but
-#: those that it changes, whose versions the commit compares.
-main_reader = _decorator(main_database, False)
-main_writer = _decorator(main_database, True)
-api_reader = _decorator(api_database, False)
-api_writer = _decorator(api_database, True)
+#: ``may_lag`` is for writers: see ``nova_kvs.record.runner``.
+main_reader = _decorator(main_database, runner.Mode.READ)
+main_writer = _decorator(main_database, runner.Mode.SPECULATE)
+api_reader = _decorator(api_database, runner.Mode.READ)
+api_writer = _decorator(api_database, runner.Mode.SPECULATE)

@@ -91,24 +91,15 @@ def project_scope(context, read_deleted=None):
 class Session:
     """Reads and buffered writes of one native call."""
 
-    def __init__(self, database, writes=True, guesses=False, near=False,
-                 spare=None):
-        """Begin a transaction.
+    def __init__(self, database, writes=True, transaction=None):
+        """Begin a transaction, unless there is one.
 
         :param writes: False if no loaded row will be changed.
-        :param guesses: as of RecordTransaction.
-        :param near: for one that writes: what is read may be behind.
-        :param spare: ``ids`` of a session of which nothing was applied:
-            this one, which runs the same again, takes them first.
         """
         self.database = database
         self.writes = writes
         self.schema = database.schema
-        self.transaction = database.begin(
-            guesses, near=near or not writes)
-        #: Table's name -> ids that rows of this session took.
-        self.ids = {}
-        self._spare = spare or {}
+        self.transaction = transaction or database.begin(may_lag=not writes)
         self._rows = {}
         self._dirty = {}
         self._done = False
@@ -250,19 +241,13 @@ class Session:
         attributes = row.__dict__
         auto_id = table.auto_id
         if auto_id is not None and attributes[auto_id] is None:
-            attributes[auto_id] = self._next_id(table.name)
+            attributes[auto_id] = self.transaction.next_id(table.name)
         stored = table.bind_row(row)
         if not schema_table.affinities.keys() >= stored.keys():
             # The database is older than the models.
             raise errors.Fallback()
         self.transaction.insert(table.name, stored)
         return row
-
-    def _next_id(self, name):
-        spare = self._spare.get(name)
-        number = spare.pop(0) if spare else self.database.next_ids(name)
-        self.ids.setdefault(name, []).append(number)
-        return number
 
     def update(self, row, values):
         """Change a loaded row as setting its attributes does.
@@ -358,10 +343,6 @@ class Session:
             self.transaction.delete(record)
         return len(rows)
 
-    def has_changes(self):
-        """Return whether a commit would write anything."""
-        return bool(self._dirty or self.transaction.writes)
-
     def commit(self, *finds):
         """Apply the changes. The session is used up then.
 
@@ -405,6 +386,22 @@ class Session:
             if but in error.columns:
                 raise
             raise exceptions.ConflictError() from error
+
+
+def run(database, function, mode):
+    """Run a function that writes, and commit.
+
+    :param function: is given the Session, each time a new one.
+    :param mode: nova_kvs.record.runner.Mode.
+    :returns: what the function returns.
+    """
+    def work(transaction):
+        current = Session(database, transaction=transaction)
+        result = function(current)
+        current.commit()
+        return result
+
+    return database.run(work, mode)
 
 
 def _chosen(bound, answers):

@@ -102,7 +102,7 @@ def replayed(dispatch, attempts=ATTEMPTS, sleep=None, refusals=()):
     @functools.wraps(dispatch)
     def dispatch_again(environ, start_response, *args):
         method = environ.get("REQUEST_METHOD")
-        if method in _READING or not databases.may_be_behind():
+        if method in _READING or not databases.may_lag():
             return answer(environ, start_response, *args)
         if method != "PUT":
             with databases.reading_masters():

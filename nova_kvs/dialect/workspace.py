@@ -89,7 +89,7 @@ class Workspace:
         self._follow_schema()
         self.sqlite.execute("BEGIN")
         self._transaction = self.database.begin(
-            near=True, serializable=self.serializable
+            may_lag=True, serializable=self.serializable
             or databases.asks_serializable())
         self._is_begun = True
 

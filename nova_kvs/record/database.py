@@ -22,6 +22,7 @@ from nova_kvs.record import housekeeping
 from nova_kvs.record import importing
 from nova_kvs.record.indexes import global_index
 from nova_kvs.record import record_store
+from nova_kvs.record import runner
 from nova_kvs.record import schema as record_schema
 from nova_kvs.store import base
 from nova_kvs.store import freeing
@@ -87,10 +88,10 @@ def asks_serializable():
     return _serializable.get()
 
 
-def may_be_behind():
+def may_lag():
     """Return whether what is read now may come from replicas."""
     return not _masters_only.get() and any(
-        database.reads_near for database in list(_databases.values()))
+        database.may_lag for database in list(_databases.values()))
 
 
 def open_database(url, **options):
@@ -147,7 +148,7 @@ class Database:
         self._replicas = settings.commit_replicas
         #: Whether what only reads may get something else than what the
         #: masters have at that moment.
-        self.reads_near = settings.read_from in ("nearest", "memory")
+        self.may_lag = settings.read_from in ("nearest", "memory")
         #: Whether masters can be asked at all for what is read.
         self.reads_masters = settings.read_from != "replica"
         self._replica_timeout_ms = int(
@@ -200,20 +201,26 @@ class Database:
         #: Whether it was seen that no import is going on.
         self._is_complete = False
         self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
-        self._keeps_house = settings.read_from != "replica"
         self._housekeeper = housekeeping.Housekeeper(self)
 
-    def begin(self, guesses=False, near=False, serializable=False):
+    def begin(self, speculates=False, may_lag=False, serializable=False,
+              after=None):
         """Return a new transaction; costs nothing in the store.
 
-        :param guesses: as of RecordTransaction.
-        :param near: whether it may read replicas, where ``read_from``
+        :param speculates: as of RecordTransaction.
+        :param may_lag: whether what it reads may lag, where ``read_from``
             allows it.
         :param serializable: as of RecordTransaction.
+        :param after: RecordTransaction whose speculation was wrong: the new
+            one takes over its ids, and what its commit has learned.
         """
         return record_store.RecordTransaction(
-            self, guesses, near and self.reads_near
-            and not _masters_only.get(), serializable)
+            self, speculates, may_lag and self.may_lag
+            and not _masters_only.get(), serializable, after)
+
+    def run(self, function, mode=runner.Mode.WRITE):
+        """Run a function in a transaction, as ``nova_kvs.record.runner``."""
+        return runner.run(self, function, mode)
 
     # Schema -----------------------------------------------------------------
 
@@ -295,6 +302,10 @@ class Database:
 
     # Where records are ------------------------------------------------------
 
+    def forget(self):
+        """Forget where records are, which are all gone."""
+        self.locators.clear()
+
     def trim_memory(self):
         """Forget the oldest locators and decoded records if there are many.
         """
@@ -360,12 +371,14 @@ class Database:
             if first is None:
                 self._take_block(table_name, count)
         if table_name in self.schema.children:
-            if len(self.fresh_ids) > _FRESH_IDS:
-                self.fresh_ids.clear()
-            self.fresh_ids.update(
-                (table_name, number)
-                for number in range(first, first + count))
+            self.note_new_ids(table_name, range(first, first + count))
         return first
+
+    def note_new_ids(self, table_name, ids):
+        """Remember ids of rows that nothing can belong to yet."""
+        if len(self.fresh_ids) > _FRESH_IDS:
+            self.fresh_ids.clear()
+        self.fresh_ids.update((table_name, number) for number in ids)
 
     def skip_ids(self, table_name, highest):
         """Give out only ids above a number from now on.
@@ -454,7 +467,7 @@ class Database:
         And that of one other database of this process on the same servers:
         one that nobody uses would keep what its last commits have queued.
         """
-        if now < self._housekeeping_at or not self._keeps_house:
+        if now < self._housekeeping_at or not self.reads_masters:
             return
         self._keep_house(now)
         others = [one for one in list(_databases.values())

@@ -31,20 +31,24 @@ class Reader:
     """The reading half of ``nova_kvs.record.record_store``'s transaction.
 
     :param owner: nova_kvs.record.database.Database.
-    :param guesses: whether it may rest on what the process remembers of a
-        partition, to be proved by the commit.
+    :param speculates: whether it may rest on what the process remembers of
+        a partition, to be proved by the commit.
     :ivar guess: nova_kvs.txn.reading.Guess on which it rests, or None:
         everything was read. Until the commit nothing that was found there
         is more than likely.
-    :param near: whether replicas may be read. A commit then compares what
+    :param may_lag: whether replicas may be read. A commit then compares what
         was read with the masters.
     :ivar serializable: whether everything that is read must be the same when
         nobody else can change any more what the transaction writes.
+    :param after: transaction of the same function whose speculation was
+        wrong, or None.
+    :ivar ids: table's name -> ids that rows of this transaction took.
     """
 
-    def __init__(self, owner, guesses=False, near=False, serializable=False):
+    def __init__(self, owner, speculates=False, may_lag=False,
+                 serializable=False, after=None):
         self._owner = owner
-        self._near = near
+        self._may_lag = may_lag
         self.serializable = serializable
         self.database = owner.name
         self.locators = owner.locators
@@ -54,9 +58,19 @@ class Reader:
         #: Takes included columns, to be written some time.
         self.add_included = owner.add_included
         # A guess is proved of its own partition only.
-        self._guesses = guesses and not serializable
+        self._speculates = speculates and not serializable
         self.guess = None
+        self.ids = {}
+        self._spare_ids = {}
+        #: SpeculationFailed that the commit raised.
+        self._failed = None
         self._reset()
+        if after is not None:
+            self._spare_ids = after.ids
+            failed = after._failed
+            if failed is not None and failed.read is not None:
+                self._absorb({failed.read: None}, owner.coordinator.results(
+                    [failed.read], [failed.reply]))
 
     def _reset(self):
         self._schema = self._owner.schema
@@ -138,6 +152,10 @@ class Reader:
             fresh.discard((name, key[0]))
             return True
         return False
+
+    def note_listed(self, partitions):
+        """Take for listed in the directory what the caller found there."""
+        self.listed.update(partitions)
 
     def count_scan(self, table):
         """Count a scan: none is silent."""
@@ -243,7 +261,7 @@ class Reader:
                     waiting.append((number, path, wanted))
                     for read in wanted:
                         reads[read] = None
-            if reads and not (self._guesses and self._recall(reads)):
+            if reads and not (self._speculates and self._recall(reads)):
                 yield reads
             running = [(number, path, [reads[read] for read in wanted])
                        for number, path, wanted in waiting]
@@ -283,16 +301,6 @@ class Reader:
             reads[read] = content.snapshot
         return True
 
-    def give(self, read, reply):
-        """Let the store's answer to a read be known, as if just read.
-
-        :param read: of ``nova_kvs.txn.reading``.
-        :param reply: to its item.
-        """
-        reads = {read: None}
-        self._absorb(
-            reads, self._owner.coordinator.results([read], [reply]))
-
     def _read(self, reads):
         """Run reads in one batch: sets the dict's values to the results."""
         batch = list(reads)
@@ -301,10 +309,10 @@ class Reader:
             batch.append(check)
         if self.read_at is None:
             self.read_at = time.monotonic()
-        results = self._owner.coordinator.read(batch, self._near)
+        results = self._owner.coordinator.read(batch, self._may_lag)
         if check is not None:
             self._owner.see_schema(results.pop())
-        if self._near or self.serializable:
+        if self._may_lag or self.serializable:
             unverified = self.unverified
             for read, result in zip(reads, results):
                 before = unverified.setdefault(read, result)

@@ -26,20 +26,23 @@ class RecordTransaction(reader.Reader):
     inserted rows take. What was read once keeps its value. After ``commit``
     or ``rollback`` the object holds nothing and may be used again.
 
-    One that ``guesses`` reads a partition that the process remembers from
+    One that ``speculates`` reads a partition that the process remembers from
     memory, if it has nothing else to ask the store then; the commit fails
     with StaleError if that is out of date. Whatever else comes of it (an
-    exception, nothing to write) must be found again without guessing as
-    long as ``guess`` is not None.
+    exception, nothing to write) must be found again without that as long as
+    it ``is_speculative``.
 
-    :param owner: nova_kvs.record.database.Database.
     One that is ``serializable`` commits only if everything that it has read
     is still the same: every row, every range of an index, every "not found".
     This holds against all others that are serializable, and against what any
     transaction writes. (A change of the schema is not.)
 
-    :param guesses: whether it does.
+    :param owner: nova_kvs.record.database.Database.
+    :param speculates: whether it does.
+    :ivar was_sent: whether a commit has tried to write.
     """
+
+    was_sent = False
 
     def _reset(self):
         super()._reset()
@@ -64,10 +67,21 @@ class RecordTransaction(reader.Reader):
         if table.auto_id is not None:
             number = values.get(table.auto_id)
             if number is None:
-                values[table.auto_id] = self._owner.next_ids(table_name)
+                values[table.auto_id] = self.next_id(table_name)
         key = table.record_key(values)
         self._place(table, key, values)
         return access.Record(table_name, key, None, 0, values)
+
+    def next_id(self, table_name):
+        """Return a new id: one of those that nothing came of, if there are.
+
+        :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
+            not answer.
+        """
+        spare = self._spare_ids.get(table_name)
+        number = spare.pop(0) if spare else self._owner.next_ids(table_name)
+        self.ids.setdefault(table_name, []).append(number)
+        return number
 
     def _place(self, table, key, values):
         """Make a row the new content of a primary key."""
@@ -159,7 +173,7 @@ class RecordTransaction(reader.Reader):
         """
         before = self._new_schema or self._schema
         # What follows may read all there is: not twice.
-        self._near = self.serializable = False
+        self._may_lag = self.serializable = False
         self._new_schema = self._owner.make_schema(ddl, before.state)
         self._renames = (*self._renames, *renames)
         evolution.carry(self, before, self._new_schema, renames)
@@ -171,13 +185,14 @@ class RecordTransaction(reader.Reader):
 
         :raises nova_kvs.exceptions.OutdatedError: if it differs.
         """
-        if self._near and self.unverified:
+        if self._may_lag and self.unverified:
             now = self._owner.coordinator.read(list(self.unverified))
             if now != list(self.unverified.values()):
                 raise exceptions.OutdatedError()
 
+    @property
     def is_speculative(self):
-        """Tell whether it rests on what only a commit can prove."""
+        """Whether it rests on what only a commit can prove."""
         return self.guess is not None
 
     def trust_reads(self):
@@ -204,7 +219,7 @@ class RecordTransaction(reader.Reader):
             from the reads.
         :raises nova_kvs.exceptions.StaleError: if it rests on a guess that
             is wrong or was not proved; nothing was applied, run it again
-            without guessing, with what this error knows given.
+            ``after`` this one.
         :raises nova_kvs.exceptions.DuplicateKeyError: if a primary or
             unique key is taken; nothing was applied.
         :raises nova_kvs.exceptions.StoreUnavailableError: nothing was
@@ -212,7 +227,7 @@ class RecordTransaction(reader.Reader):
         :raises nova_kvs.exceptions.UndeterminedError: if it is not known
             whether it was applied.
         """
-        self._guesses = False
+        self._speculates = False
         if self.serializable and self.is_torn:
             self._reset()
             raise exceptions.SerializationError()
@@ -263,12 +278,16 @@ class RecordTransaction(reader.Reader):
             batch = self._gather(writes, locks, floors, unique_versions)
             # What comes of it is the store's answer.
             self.guess = None
+            self.was_sent = True
             try:
                 versions, results = self._owner.coordinator.commit_and_read(
                     batch.mutations, self._entries(batch), reads, guess,
                     self.unverified.items(), self.serializable)
                 break
-            except (exceptions.StaleError, exceptions.SerializationError):
+            except exceptions.SerializationError:
+                raise
+            except exceptions.StaleError as error:
+                self._failed = error
                 raise
             except exceptions.FloorError as error:
                 if attempt == ATTEMPTS - 1:
@@ -379,6 +398,7 @@ class RecordTransaction(reader.Reader):
             meta = stored_format.partition(self.database)
             self._owner.adopt_schema(
                 self._new_schema, versions[meta, stored_format.VERSION_FIELD])
+        self._owner.trim_memory()
         self._owner.keep_house(time.monotonic())
 
 

@@ -16,7 +16,6 @@ from nova_kvs.record import partition_rules
 from nova_kvs.store import operations
 from nova_kvs.transfer import agreement
 from nova_kvs.txn import reading
-from nova_kvs.txn import retry
 
 #: How long a page is tried: longer than what an import that was killed has
 #: left behind is in the way.
@@ -44,27 +43,23 @@ class Target:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                return retry.run(lambda: self._insert(name, rows))
+                return self._database.run(
+                    lambda tx: self._insert(tx, name, rows))
             except exceptions.ConflictError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(PAUSE_S)
 
-    def _insert(self, name, rows):
-        database = self._database
+    def _insert(self, tx, name, rows):
         table = self.schema.tables[name]
-        tx = database.begin()
         if name in self.schema.children:
             # Nothing that belongs to them was copied yet: no need to look.
-            database.fresh_ids.update(
-                (name, row[table.auto_id]) for row in rows)
+            self._database.note_new_ids(
+                name, [row[table.auto_id] for row in rows])
         # A transaction that has not read them would list them once more.
-        tx.listed.update(self._listed(tx, table, rows))
+        tx.note_listed(self._listed(tx, table, rows))
         for row in rows:
             tx.insert(name, row)
-        tx.commit()
-        # Only reads do it by themselves.
-        database.trim_memory()
 
     def _partition(self, tx, table, row):
         if table.partition_column is None:
@@ -153,7 +148,7 @@ class Target:
             store.batch([
                 operations.Delete(key) for key in chunk
                 if not self._stays(key, kept)])
-        self._database.locators.clear()
+        self._database.forget()
 
     def _stays(self, key, kept):
         found = keys.classify(key, self._database.name)

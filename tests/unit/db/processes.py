@@ -5,9 +5,10 @@ import copy
 import itertools
 
 from nova_kvs.db import native
+from nova_kvs.db import session
 from nova_kvs.record import database
+from nova_kvs.record import runner
 from nova_kvs.store import registry
-from nova_kvs.txn import retry
 from tests.differential import clouds
 
 
@@ -54,13 +55,13 @@ class Process:
         target = name if ":" in name else "%s:%s" % (native.MAIN, name)
         kvs = self.api if ":" in name else self.main
         function = native.REGISTRY[target].native
-        return self.run(kvs, lambda session: function(
-            session, self.context, *args))
+        return self.run(kvs, lambda current: function(
+            current, self.context, *args))
 
     def run(self, kvs, function):
         """Run a function of a Session as one that writes is run."""
         trips = kvs.store.stats.round_trips
         try:
-            return retry.run(native.Attempts(kvs, function))
+            return session.run(kvs, function, runner.Mode.SPECULATE)
         finally:
             self.cost = kvs.store.stats.round_trips - trips

@@ -20,7 +20,7 @@ def cloud(monkeypatch):
     # As if all that is written here were another process's.
     monkeypatch.setattr(coordinators, "MISSED_S", -1)
     made = clouds.KVSCloud()
-    made.api.reads_near = True
+    made.api.may_lag = True
     api.install()
     with clouds._factories(made.manager._factory, made.api_factory):
         yield made

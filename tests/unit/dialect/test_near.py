@@ -107,9 +107,9 @@ def test_masters_only(engine, replica):
     _run(engine, _set_host("new"))
     with databases.reading_masters():
         assert _run(engine, _host()) == [("new",)]
-        assert not databases.may_be_behind()
+        assert not databases.may_lag()
     assert _run(engine, _host()) == [("h1",)]
-    assert databases.may_be_behind()
+    assert databases.may_lag()
 
 
 def test_a_delete_of_nothing_is_not_believed(engine, replica):

@@ -150,7 +150,7 @@ class Refusing:
 
     def __call__(self, environ, start_response, mapper):
         self.calls += 1
-        if not databases.may_be_behind():
+        if not databases.may_lag():
             start_response("204 No Content", [])
             return [b""]
         if self.raises:
@@ -171,7 +171,7 @@ def _ask(handler, method):
 @pytest.fixture
 def reads_near(monkeypatch):
     monkeypatch.setattr(databases, "_databases", {
-        "x": types.SimpleNamespace(reads_near=True)})
+        "x": types.SimpleNamespace(may_lag=True)})
 
 
 @pytest.mark.parametrize("raises", [False, True])
@@ -179,7 +179,7 @@ def test_a_refusal_is_not_believed(reads_near, raises):
     handler = Refusing(raises)
     assert _ask(handler, "PUT") == ([b""], ["204 No Content"])
     assert handler.calls == 2
-    assert databases.may_be_behind()
+    assert databases.may_lag()
 
 
 def test_who_reads_is_told_what_is_near(reads_near):
@@ -211,7 +211,7 @@ def test_what_masters_refuse_is_refused_at_once(monkeypatch):
 
 def test_a_real_refusal_is_answered_by_masters(reads_near):
     def dispatch(environ, start_response, mapper):
-        behind = databases.may_be_behind()
+        behind = databases.may_lag()
         start_response("409 Conflict", [])
         return [b"near" if behind else b"master"]
 
