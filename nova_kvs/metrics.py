@@ -47,6 +47,10 @@ _COORDINATOR = (
 _DATABASE = (
     ("full_scans", "Tables that were read whole."),)
 
+_CACHE = (
+    ("hits", "Lookups of what the process remembered that was right still."),
+    ("misses", "Lookups of what it did not remember, or had changed."))
+
 #: Of this process: its Writer.
 _writer = None
 _lock = threading.Lock()
@@ -200,6 +204,11 @@ class Writer:
             yield from self._counters("", names, ("store", "database"), [
                 ((_name(one.store.url), one.name), stats(one))
                 for one in databases])
+
+        yield from self._counters(
+            "cache_", _CACHE, ("store", "database", "cache"), [
+                ((_name(one.store.url), one.name, name), found)
+                for one in databases for name, found in one.caches.items()])
 
     def _counters(self, prefix, names, labels, counted):
         """Yield a metric for each name.

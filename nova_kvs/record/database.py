@@ -6,21 +6,20 @@ import contextlib
 import contextvars
 import dataclasses
 import functools
-import itertools
 import logging
 import math
 import os
 import threading
 import time
 
+from nova_kvs import cache
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs import metrics
-from nova_kvs.record import contents
 from nova_kvs.record import format as stored_format
 from nova_kvs.record import housekeeping
 from nova_kvs.record import importing
-from nova_kvs.record.indexes import global_index
+from nova_kvs.record import partition_cache
 from nova_kvs.record import record_store
 from nova_kvs.record import runner
 from nova_kvs.record import schema as record_schema
@@ -43,14 +42,9 @@ SCHEMA_AGE_S = 60
 HOUSEKEEPING_S = 2
 HOUSEKEEPING_IDLE_S = 10
 HOUSEKEEPING_ITEMS = 4
-#: Records whose partition a process remembers.
-LOCATORS = 50000
-#: Records that a process keeps decoded, of the tables that are kept.
-DECODED = 50000
 #: Included columns of rows that may wait for a commit to go with; older ones
 #: get lost.
 WAITING_INCLUDED = 1000
-_FRESH_IDS = 10000
 #: Ids of a table that a process takes at first. A block that lasts shorter
 #: than this is followed by one of twice its size, up to so many times it.
 FIRST_BLOCK = 20
@@ -168,19 +162,22 @@ class Database:
         self.stats = Stats()
         self.schema = record_schema.Schema(0, (), {}, stored_format.NEW)
         #: (table's name, key) -> partition it was last seen in.
-        self.locators = {}
+        self.locators = cache.Cache(cache.LOCATORS)
         #: Read -> what entries named, see ``indexes.global_index``.
-        self.remembered_entries = {}
-        #: Of View: what was decoded before, and what partitions held.
-        self.decoded = {}
-        self.contents = contents.Contents()
+        self.remembered_entries = cache.Cache(cache.ENTRIES)
+        #: Of ReadSet: what was decoded before, and what partitions held.
+        self.decoded = cache.Cache(cache.RECORDS)
+        self.cached = partition_cache.PartitionCache()
         #: (until when, side write) of included columns to go with the next
         #: commit.
         self._included = collections.deque(maxlen=WAITING_INCLUDED)
         #: Table's name -> partition of the whole table.
         self.homes = {}
         #: (table's name, id) that were given out to rows others belong to.
-        self.fresh_ids = set()
+        self.fresh_ids = cache.Cache(cache.NEW_IDS)
+        #: Name in the metrics -> Cache whose hits are counted.
+        self.caches = {"partitions": self.cached, "records": self.decoded,
+                       "index_entries": self.remembered_entries}
         self.grace_ms = int(settings.index_grace * 1000)
         #: For how long a partition that held a record when it was read is
         #: taken to be listed: it takes two graces to tidy it away.
@@ -307,17 +304,10 @@ class Database:
         self.locators.clear()
 
     def trim_memory(self):
-        """Forget the oldest locators and decoded records if there are many.
-        """
-        if len(self.decoded) > DECODED:
-            self.decoded.clear()
-        for memory, limit in ((self.locators, LOCATORS),
-                              (self.remembered_entries,
-                               global_index.REMEMBERED_READS)):
-            if len(memory) > limit:
-                # Another thread may be at it too.
-                for name in list(itertools.islice(memory, limit // 4)):
-                    memory.pop(name, None)
+        """Forget the oldest of what is remembered, where it is much."""
+        for one in self.decoded, self.locators, self.remembered_entries:
+            if len(one) > one.limit:
+                one.trim()
 
     def add_included(self, entries):
         """Let included columns be written with a commit, or get lost.
@@ -376,9 +366,9 @@ class Database:
 
     def note_new_ids(self, table_name, ids):
         """Remember ids of rows that nothing can belong to yet."""
-        if len(self.fresh_ids) > _FRESH_IDS:
-            self.fresh_ids.clear()
-        self.fresh_ids.update((table_name, number) for number in ids)
+        self.fresh_ids.trim()
+        for number in ids:
+            self.fresh_ids[table_name, number] = True
 
     def skip_ids(self, table_name, highest):
         """Give out only ids above a number from now on.

@@ -101,7 +101,7 @@ def whole(tx, partition, table=None):
     :param table: the table that is wanted; None: all that is there.
     """
     return reading.PartitionRead(
-        partition, (), tx.contents.get(partition),
+        partition, (), tx.cached.get(partition),
         table is not None and table.kind in partition_rules.THINGS)
 
 

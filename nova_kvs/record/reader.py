@@ -10,7 +10,7 @@ from nova_kvs.record.indexes import base
 from nova_kvs.record import partition_rules
 from nova_kvs.record import paths
 from nova_kvs.record import ranges
-from nova_kvs.record import view
+from nova_kvs.record import read_set
 from nova_kvs.txn import reading
 
 _PATHS = {
@@ -52,7 +52,7 @@ class Reader:
         self.serializable = serializable
         self.database = owner.name
         self.locators = owner.locators
-        self.contents = owner.contents
+        self.cached = owner.cached
         #: Read -> what entries named, see ``indexes.global_index``.
         self.remembered_entries = owner.remembered_entries
         #: Takes included columns, to be written some time.
@@ -77,7 +77,7 @@ class Reader:
         self._new_schema = None
         #: (table's name, key) -> Write.
         self.writes = {}
-        #: partition -> View.
+        #: partition -> ReadSet.
         self.views = {}
         #: Names of the tables of which every row was read.
         self.scanned = set()
@@ -147,11 +147,7 @@ class Reader:
         """Tell whether an id was given out by this process and not used
         yet: then no row can refer to it.
         """
-        fresh = self._owner.fresh_ids
-        if (name, key[0]) in fresh:
-            fresh.discard((name, key[0]))
-            return True
-        return False
+        return self._owner.fresh_ids.pop((name, key[0]), False)
 
     def note_listed(self, partitions):
         """Take for listed in the directory what the caller found there."""
@@ -289,16 +285,16 @@ class Reader:
             partition = read.partition
         if partition in self.views:
             return False
-        content = self.contents.recall(self._schema, partition)
-        if content is None:
+        known = self.cached.recall(self._schema, partition)
+        if known is None:
             return False
         self.guess = reading.Guess.of(
-            reading.PartitionRead(partition, (), content))
-        seen = self.views[partition] = view.View(
+            reading.PartitionRead(partition, (), known))
+        seen = self.views[partition] = read_set.ReadSet(
             partition, self.locators, self._owner.decoded)
-        seen.recall(content)
+        seen.recall(known)
         for read in reads:
-            reads[read] = content.snapshot
+            reads[read] = known.snapshot
         return True
 
     def _read(self, reads):
@@ -327,7 +323,7 @@ class Reader:
         """See some fields of a partition."""
         seen = self.views.get(partition)
         if seen is None:
-            seen = self.views[partition] = view.View(
+            seen = self.views[partition] = read_set.ReadSet(
                 partition, self.locators, self._owner.decoded)
         seen.absorb(snapshot)
 
@@ -343,12 +339,12 @@ class Reader:
             partition = read.partition
             seen = views.get(partition)
             if seen is None:
-                seen = views[partition] = view.View(
+                seen = views[partition] = read_set.ReadSet(
                     partition, self.locators, owner.decoded)
             if kind is reading.IndexRead:
                 seen.absorb(result[1])
             elif kind is reading.PartitionRead and not read.prefixes:
-                seen.absorb_whole(result, self.contents, self._schema)
+                seen.absorb_whole(result, self.cached, self._schema)
             else:
                 seen.absorb(result)
                 if kind is reading.PartitionRead:

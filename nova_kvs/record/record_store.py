@@ -300,8 +300,8 @@ class RecordTransaction(reader.Reader):
                 unique_versions.update(found)
         self.add_included(batch.included())
         if guess is not None:
-            self.contents.confirm(guess.read.partition)
-        self.contents.write(self._schema, batch.mutations, versions)
+            self.cached.confirm(guess.read.partition)
+        self.cached.write(self._schema, batch.mutations, versions)
         self._committed(writes, versions)
         if check is not None:
             self._owner.see_schema(results.pop())

@@ -29,7 +29,7 @@ BELOW = {
             "transfer"},
 }
 #: Modules at the top, which every layer may use.
-COMMON = {"conf", "exceptions", "keyspace", "metrics", "regexp",
+COMMON = {"cache", "conf", "exceptions", "keyspace", "metrics", "regexp",
           "translation", "wording"}
 #: Modules of ``db`` that put the native functions and the dialect together.
 JOINTS = {"db/api.py", "db/dispatch.py"}

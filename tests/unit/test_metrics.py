@@ -96,7 +96,8 @@ def test_the_counters(writer):
     assert found["nova_kvs_commits_total", store, db.name] == 2
     assert found["nova_kvs_full_scans_total", store, db.name] == 1
     assert len(found) == len(
-        metrics._STORE + metrics._COORDINATOR + metrics._DATABASE)
+        metrics._STORE + metrics._COORDINATOR + metrics._DATABASE) + len(
+            metrics._CACHE) * len(db.caches)
 
 
 def test_every_counter_is_told():

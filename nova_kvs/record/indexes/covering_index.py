@@ -22,6 +22,7 @@ import struct
 import typing
 import zlib
 
+from nova_kvs import cache
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import access
@@ -32,8 +33,6 @@ from nova_kvs.txn import reading
 
 #: Version above that of any row: the one of a row that is gone.
 HIGHEST = 2 ** 53
-#: Included columns of a table that a process keeps decoded.
-DECODED = 20000
 
 #: Version, and what tells of which columns it is.
 _HEAD = struct.Struct(">QI")
@@ -70,7 +69,7 @@ class IncludedColumns:
         #: Stored columns with another checksum are not looked at.
         self.checksum = zlib.crc32(repr((self._names, self._states)).encode())
         #: As stored -> (version, Values).
-        self._decoded = {}
+        self._decoded = cache.Cache(cache.INCLUDED)
 
     def holds(self, row):
         """Tell whether a row is one of those whose columns are included."""
@@ -143,8 +142,7 @@ class IncludedColumns:
             if checksum != self.checksum:
                 return None
             values = self.decode(stored, member)
-            if len(self._decoded) >= DECODED:
-                self._decoded.clear()
+            self._decoded.trim()
             found = self._decoded[stored] = version, access.Values(
                 table.name, table.record_key(values), values)
         return found

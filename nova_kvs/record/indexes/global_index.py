@@ -25,8 +25,7 @@ _VERSION = struct.Struct(">Q")
 #: Bytes of a stored entry behind ``GlobalEntry.prefix``.
 TAIL_BYTES = _VERSION.size + base.NONCE_BYTES
 _NAMED_BYTES = _LENGTHS.size + TAIL_BYTES
-#: Reads of buckets that a process remembers, and how many members of one.
-REMEMBERED_READS = 50000
+#: Most members of a bucket that a process remembers.
 LARGEST_REMEMBERED = 16
 
 
@@ -271,7 +270,9 @@ def _decoded(remembered, read, members):
     """Return (partition, field) for each member that a read found."""
     known = remembered.get(read)
     if known is not None and known[0] == members:
+        remembered.hits += 1
         return known[1]
+    remembered.misses += 1
     where = [(partition_of(stored), field_of(stored)) for stored in members]
     if len(where) <= LARGEST_REMEMBERED:
         remembered[read] = members, where

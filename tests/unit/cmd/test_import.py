@@ -6,13 +6,13 @@ import pytest
 import sqlalchemy
 from sqlalchemy import exc
 
+from nova_kvs import cache
 from nova_kvs.cmd import main
 from nova_kvs import exceptions
 from nova_kvs.inspection import fsck
 from nova_kvs.inspection import upgrade
 from nova_kvs import record
 from nova_kvs.record import access
-from nova_kvs.record import database
 from nova_kvs.record import importing
 from nova_kvs.record.indexes import directory
 from nova_kvs.store import registry
@@ -226,7 +226,7 @@ def test_killed_while_the_target_is_cleared(source, target, capsys, tmp_path,
 def test_memory_does_not_grow_with_the_source(source, target, capsys,
                                               monkeypatch):
     """What a process remembers of where rows are is bounded."""
-    monkeypatch.setattr(database, "LOCATORS", 40)
+    monkeypatch.setattr(cache, "LOCATORS", 40)
     assert run(capsys, source, target)[0] == 0
     assert len(record.open_database(target).locators) <= 40 + 5
 

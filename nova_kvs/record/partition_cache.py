@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process's memory of the partitions that it read last.
+"""The partition cache: the partitions that a process read last.
 
 Servers are read again and again, mostly unchanged; so their records stay
 decoded. Nothing here is an answer: it is used if what the store has just
@@ -7,12 +7,12 @@ answered is the same, byte for byte, or by a transaction whose commit lets the
 store compare it.
 """
 
-import collections
 import time
 
+from nova_kvs import cache
 from nova_kvs import keyspace
 from nova_kvs.record import access
-from nova_kvs.record import odds
+from nova_kvs.record import speculation
 from nova_kvs.txn import mutation
 from nova_kvs.txn import reading
 
@@ -20,18 +20,12 @@ _RECORD = keyspace.RECORD[0]
 # What a named tuple's class does, without a call in between.
 _make = tuple.__new__
 
-#: Bytes of the contents that a process remembers, as they are stored; in
-#: memory they take about eight times that.
-CONTENTS_BYTES = 4 << 20
-#: Larger partitions are not remembered. What is allocated of one of
-#: Placement's providers takes 150 bytes for each server and class.
-LARGEST_CONTENT_BYTES = 256 << 10
 #: A commit does not compare more fields than this.
 MOST_FIELDS = 256
 
 
-class Content:
-    """The content of a partition when it was last read whole.
+class CachedPartition:
+    """All that a partition held when it was last read whole.
 
     Several transactions may use one: none changes it, but that records, and
     what is made of them, are added as they are asked for.
@@ -55,8 +49,8 @@ class Content:
     def __init__(self, schema, snapshot, before=None):
         """Take in what was read.
 
-        :param before: Content of the partition that is out of date, or
-            None: the records that did not change are taken from it.
+        :param before: CachedPartition that is out of date, or None: the
+            records that did not change are taken from it.
         """
         self.schema = schema
         self.snapshot = snapshot
@@ -91,112 +85,110 @@ class Content:
                 for field, record in list(self.records.items())}
 
 
-class Contents:
-    """The contents of partitions that a process read last."""
+class PartitionCache(cache.Cache):
+    """The partitions that a process read last: Partition -> CachedPartition.
+
+    Those that are used stay longest.
+    """
+
+    __slots__ = ("_size_bytes", "_odds")
 
     def __init__(self):
-        self._contents = collections.OrderedDict()
+        super().__init__(cache.PARTITION_BYTES)
         self._size_bytes = 0
-        self._odds = odds.Odds()
+        self._odds = speculation.Odds()
 
-    def get(self, partition):
-        """Return the Content of a partition when it was last read, or None.
-        """
-        return self._contents.get(partition)
+    def weigh(self, value):
+        return value.size_bytes
+
+    def size(self):
+        # Counted anew: threads may have got in each other's way.
+        return sum(map(self.weigh, list(self.values())))
 
     def recall(self, schema, partition):
-        """Return the Content of a partition if it is likely to be current.
+        """Return what is remembered of a partition if it is likely current.
 
         For a transaction that lets the commit compare it. Or None.
         """
-        content = self._contents.get(partition)
-        if content is None or content.schema is not schema or (
-                len(content.snapshot.pairs) > 2 * MOST_FIELDS
+        known = self.get(partition)
+        if known is None or known.schema is not schema or (
+                len(known.snapshot.pairs) > 2 * MOST_FIELDS
                 or not self._odds.are_good(
-                    partition, time.monotonic() - content.seen_at)):
+                    partition, time.monotonic() - known.seen_at)):
             return None
-        content.keep()
-        return content
+        known.keep()
+        return known
 
     def take(self, schema, partition, snapshot):
-        """Return the Content of a partition that was read.
+        """Return the CachedPartition of a partition that was read.
 
         :param snapshot: what was read: that of ``get`` itself where the
             partition did not change.
         """
-        known = self._pop(partition)
+        known = self._drop(partition)
+        same = known is not None and known.snapshot is snapshot
         if known is not None:
             now = time.monotonic()
-            same = known.snapshot is snapshot
             self._odds.learn(partition, now - known.seen_at, same)
             known.seen_at = now
-            if same and known.schema is schema:
+        if same:
+            self.hits += 1
+            if known.schema is schema:
                 known.keep()
                 self._put(partition, known)
                 return known
-        content = Content(schema, snapshot, known)
+        else:
+            self.misses += 1
+        found = CachedPartition(schema, snapshot, known)
         if snapshot.pairs is not None:
-            self._put(partition, content)
-        return content
+            self._put(partition, found)
+        return found
 
     def confirm(self, partition):
-        """Take note of that the store has what is remembered."""
-        content = self._contents.get(partition)
-        if content is not None:
+        """Record that the store confirmed what is remembered."""
+        known = self.get(partition)
+        if known is not None:
             now = time.monotonic()
-            self._odds.learn(partition, now - content.seen_at, True)
-            content.seen_at = now
+            self._odds.learn(partition, now - known.seen_at, True)
+            known.seen_at = now
 
     def write(self, schema, mutations, versions):
-        """Take note of what this process has committed.
+        """Apply what this process has committed.
 
         What else the partitions hold may have changed since they were read:
-        this is as good as any guess.
+        this is as likely to be current as any.
 
         :param mutations: of nova_kvs.txn.mutation.Mutation.
         :param versions: dict of (partition, field) -> new version.
         """
         groups = {}
         for change in mutations:
-            if change.partition in self._contents:
+            if change.partition in self:
                 groups.setdefault(change.partition, []).append(change)
         for partition, changes in groups.items():
-            known = self._pop(partition)
+            known = self._drop(partition)
             if known is None or known.schema is not schema:
                 continue
             snapshot = _written(known.snapshot, changes, versions)
             if snapshot is not None and snapshot.stored:
-                content = Content(schema, snapshot, known)
-                content.record_class = known.record_class
-                self._put(partition, content)
+                written = CachedPartition(schema, snapshot, known)
+                written.record_class = known.record_class
+                self._put(partition, written)
 
-    def _pop(self, partition):
-        """Take out the Content of a partition, or None."""
-        content = self._contents.pop(partition, None)
-        if content is not None:
-            self._size_bytes -= content.size_bytes
-        return content
+    def _drop(self, partition):
+        known = self.pop(partition, None)
+        if known is not None:
+            self._size_bytes -= known.size_bytes
+        return known
 
-    def _put(self, partition, content):
-        """Remember a Content, as the newest, unless it is too large."""
-        if content.size_bytes <= LARGEST_CONTENT_BYTES:
-            self._contents[partition] = content
-            self._size_bytes += content.size_bytes
-            if self._size_bytes > CONTENTS_BYTES:
-                self._trim()
-
-    def _trim(self):
-        """Drop those that were not read for longest: a quarter."""
-        contents = self._contents
-        # Counted anew: threads may have got in each other's way.
-        left = sum(content.size_bytes for content in list(contents.values()))
-        while left > CONTENTS_BYTES * 3 // 4:
-            try:
-                _partition, content = contents.popitem(last=False)
-            except KeyError:  # other threads were faster
-                break
-            left -= content.size_bytes
-        self._size_bytes = left
+    def _put(self, partition, known):
+        """Remember a partition, as the newest, unless it is too large."""
+        if known.size_bytes <= cache.LARGEST_PARTITION_BYTES:
+            self[partition] = known
+            self._size_bytes += known.size_bytes
+            if self._size_bytes > self.limit:
+                self.trim()
+                self._size_bytes = self.size()
 
 
 def _written(snapshot, changes, versions):

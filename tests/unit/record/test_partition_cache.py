@@ -3,9 +3,10 @@
 
 import pytest
 
+from nova_kvs import cache
 from nova_kvs import keyspace
 from nova_kvs.record import access
-from nova_kvs.record import contents
+from nova_kvs.record import partition_cache
 from nova_kvs.txn import reading
 from tests.unit.record import databases
 
@@ -92,8 +93,8 @@ def _snapshot(number):
 
 
 def test_the_oldest_are_dropped(monkeypatch):
-    monkeypatch.setattr(contents, "CONTENTS_BYTES", 100)
-    known = contents.Contents()
+    monkeypatch.setattr(cache, "PARTITION_BYTES", 100)
+    known = partition_cache.PartitionCache()
     for number in range(3):
         known.take(None, _partition(number), _snapshot(number))
     first = known.get(_partition(0))
@@ -106,14 +107,14 @@ def test_the_oldest_are_dropped(monkeypatch):
 
 
 def test_a_large_partition_is_not_remembered(monkeypatch):
-    monkeypatch.setattr(contents, "LARGEST_CONTENT_BYTES", 20)
-    known = contents.Contents()
+    monkeypatch.setattr(cache, "LARGEST_PARTITION_BYTES", 20)
+    known = partition_cache.PartitionCache()
     known.take(None, _partition(0), _snapshot(0))
     assert known.get(_partition(0)) is None
 
 
 def test_what_intents_were_in_is_not_remembered():
-    known = contents.Contents()
+    known = partition_cache.PartitionCache()
     known.take(None, _partition(0),
                reading.Snapshot(0, {b"rt\0a": b"x" * 30}))
     assert known.get(_partition(0)) is None
@@ -136,12 +137,12 @@ def test_a_scan_of_partitions_with_one_table_remembers_them():
 
 def _same_as_read(database):
     """Tell whether what is remembered is what the store answers."""
-    known = database.contents.get(
+    known = database.cached.get(
         keyspace.partition(database.name, "s", "u"))
     stored, = database.coordinator.read(
         [reading.PartitionRead(keyspace.partition(database.name, "s", "u"))])
     assert known.snapshot == stored
-    assert sorted(known.groups) == sorted(contents.group(stored.stored))
+    assert sorted(known.groups) == sorted(partition_cache.group(stored.stored))
     return known.snapshot is not stored
 
 
@@ -176,7 +177,7 @@ def test_what_is_not_of_what_was_remembered_is_forgotten(db):
     (record,), = tx.load([alone])
     tx.update(record, {**record.values, "host": "c"})
     tx.commit()
-    assert db.contents.get(record.partition) is None
+    assert db.cached.get(record.partition) is None
 
 
 def test_a_server_that_is_gone_is_forgotten(db):
@@ -185,6 +186,6 @@ def test_a_server_that_is_gone_is_forgotten(db):
     tx.delete(server)
     tx.delete(item)
     tx.commit()
-    known = db.contents.get(server.partition)
+    known = db.cached.get(server.partition)
     # But for what the partition has still.
     assert known is None or not known.groups

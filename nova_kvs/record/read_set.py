@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A transaction's view of one partition: all that it has read.
+"""The read set of a transaction: what it has seen of each partition.
 
 Invariant: a cell once seen keeps its value, whatever is read later.
 """
@@ -7,15 +7,17 @@ Invariant: a cell once seen keeps its value, whatever is read later.
 from nova_kvs import exceptions
 from nova_kvs.record import access
 from nova_kvs.record import codec
-from nova_kvs.record import contents as known_contents
+from nova_kvs.record import partition_cache
 from nova_kvs.txn import reading
 
 # What a named tuple's class does, without a call in between.
 _make = tuple.__new__
 
 
-class View:
-    """Cells of a partition, decoded when their table is asked for.
+class ReadSet:
+    """All that a transaction has read of one partition.
+
+    Records are decoded when their table is asked for.
 
     :ivar whole: everything in the partition was read.
     :ivar floor: the highest floor seen.
@@ -27,17 +29,17 @@ class View:
                  "_groups", "_records", "_tables", "_derived",
                  "_record_class", "_locators", "_decoded")
 
-    def __init__(self, partition, locators, decoded=None):
-        """Make a view of which nothing was read.
+    def __init__(self, partition, locators, decoded):
+        """Make one of which nothing was read.
 
         :param locators: dict that gets (table's name, key) -> partition of
             what is decoded, of tables whose keys do not tell it.
-        :param decoded: dict of field -> (Table, what is stored, Record), of
+        :param decoded: Cache of field -> (Table, what is stored, Record), of
             what was decoded before of tables that are kept.
         """
         self.partition = partition
         self._locators = locators
-        self._decoded = {} if decoded is None else decoded
+        self._decoded = decoded
         self.whole = False
         self.floor = 0
         self.stored = {}
@@ -53,19 +55,19 @@ class View:
         if snapshot.floor > self.floor:
             self.floor = snapshot.floor
         if self.stored:
-            # Not in place: what was seen may be a Content's.
+            # Not in place: what was seen may be in the partition cache.
             self.stored = {**self.stored, **snapshot.stored, **self.stored}
             self._records = dict(self._records)
         else:
             self.stored = snapshot.stored
-        self._groups = known_contents.group(self.stored)
+        self._groups = partition_cache.group(self.stored)
         self._tables = {}
         self._derived = {}
 
-    def absorb_whole(self, snapshot, contents, schema):
+    def absorb_whole(self, snapshot, cached, schema):
         """Add a snapshot of all that is in the partition.
 
-        :param contents: Contents of the database.
+        :param cached: PartitionCache of the database.
         :param schema: nova_kvs.record.schema.Schema.
         """
         self.whole = True
@@ -74,24 +76,24 @@ class View:
             return
         if snapshot.floor > self.floor:
             self.floor = snapshot.floor
-        self._adopt(contents.take(schema, self.partition, snapshot))
+        self._adopt(cached.take(schema, self.partition, snapshot))
 
-    def recall(self, content):
+    def recall(self, known):
         """Take what is remembered for all that is in the partition.
 
-        :param content: nova_kvs.record.contents.Content.
+        :param known: nova_kvs.record.partition_cache.CachedPartition.
         """
         self.whole = True
-        self.floor = content.snapshot.floor
-        self._adopt(content)
+        self.floor = known.snapshot.floor
+        self._adopt(known)
 
-    def _adopt(self, content):
-        self.stored = content.snapshot.stored
-        self._groups = content.groups
-        self._records = content.records
-        self._tables = content.tables
-        self._derived = content.derived
-        self._record_class = content.record_class
+    def _adopt(self, known):
+        self.stored = known.snapshot.stored
+        self._groups = known.groups
+        self._records = known.records
+        self._tables = known.tables
+        self._derived = known.derived
+        self._record_class = known.record_class
 
     def version(self, field):
         """Return the version of a field, or None if it was not seen."""
@@ -149,9 +151,11 @@ class View:
 
     def _decode(self, table, field):
         stored = self.stored[field]
-        known = self._decoded.get(field) if table.is_kept else None
+        cached = self._decoded
+        known = cached.get(field) if table.is_kept else None
         if known is not None and known[1] == stored and (
                 known[0] is table and known[2].partition == self.partition):
+            cached.hits += 1
             record = known[2]
         else:
             values = codec.decode(reading.payload_of(stored), field)
@@ -163,8 +167,9 @@ class View:
                 (table.name, key, self.partition,
                  reading.version_of(stored), values))
             if table.is_kept:
-                self._decoded[field] = (table, stored, record)
-        # Of two threads that share a Content, all records are the first's.
+                cached.misses += 1
+                cached[field] = (table, stored, record)
+        # Two threads may share a CachedPartition: the first one's stay.
         record = self._records.setdefault(field, record)
         if table.partition_column is not None:
             self._locators[table.name, record.key] = self.partition
