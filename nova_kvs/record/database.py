@@ -156,8 +156,7 @@ class Database:
             entry_life_ms=int(1000 * max(
                 settings.index_grace - settings.request_timeout,
                 settings.transaction_lifetime)),
-            one_server=base.Characteristics.PARTITIONED
-            not in store.CHARACTERISTICS,
+            atomic=base.Characteristics.ATOMIC in store.CHARACTERISTICS,
             failpoint=failpoint)
         self.stats = Stats()
         self.schema = record_schema.Schema(0, (), {}, stored_format.NEW)

@@ -10,14 +10,16 @@ import typing
 class Characteristics(enum.Enum):
     """Promises of a driver beyond the interface."""
 
-    #: Data outlives the process.
-    PERSISTENT = "persistent"
-    #: Several processes see the same data.
-    SHARED = "shared"
-    #: Keys are spread over several servers.
-    PARTITIONED = "partitioned"
-    #: Commits can wait for replicas.
-    REPLICATED = "replicated"
+    #: A Commit takes any number of partitions, and side writes. Commits need
+    #: no intents.
+    ATOMIC = "atomic"
+    #: What was acknowledged is never lost, whichever server fails.
+    DURABLE = "durable"
+    #: It tells when something changes that was read: ``read_from = memory``.
+    WATCH = "watch"
+    #: Writes are acknowledged before replicas have them; a batch can wait
+    #: for replicas, and reads may go to them.
+    REPLICAS = "replicas"
 
 
 class Script(typing.NamedTuple):
@@ -40,7 +42,7 @@ class Command(typing.NamedTuple):
 class ScriptCall(typing.NamedTuple):
     """One run of a script; all its keys share one hash slot.
 
-    On a store that is not PARTITIONED they may be any.
+    On a store that is ATOMIC they may be any.
     """
 
     script: Script

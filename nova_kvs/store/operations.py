@@ -12,6 +12,7 @@ a number, its score. Bounds of members begin with ``[`` (included) or ``(``
 (not included); ``-`` is below and ``+`` above all of them.
 """
 
+import enum
 import typing
 
 # Reading --------------------------------------------------------------------
@@ -243,6 +244,212 @@ class LeaseTasks(typing.NamedTuple):
     key: bytes
     limit: int
     lease_ms: int
+
+
+# Committing -----------------------------------------------------------------
+#
+# A transaction's *outcome* is decided once: by its Commit or by
+# AbortIfUndecided, whichever comes first, and then stays what it is for as
+# long as that operation says. Where the store is not ATOMIC, or the
+# transaction is serializable, the partitions other than the one with the
+# outcome, the primary partition, get *intents* by Prewrite before, and by
+# Resolve afterwards what the outcome says.
+
+#: Kinds of changes. Bytes, since they are a part of stored intents.
+PUT = b"p"
+#: An insert that the partition's floor, a version, must be below.
+INSERT_ABOVE_FLOOR = b"P"
+REMOVE = b"d"
+#: A removal that raises the partition's floor to the version removed.
+REMOVE_RAISING_FLOOR = b"D"
+#: Nothing is written: only the version must be as expected.
+VALIDATE = b"l"
+
+
+class Verdict(enum.Enum):
+    """The kinds of replies to Commit, Prewrite and AbortIfUndecided.
+
+    Numbers of changes count from 0, over all parts of a commit in order.
+    """
+
+    #: Everything was applied, now or when this was sent before.
+    COMMITTED = "committed"
+    #: Prewrite: the intents are there.
+    STAGED = "staged"
+    #: AbortIfUndecided came first; nothing is applied, nor ever will be.
+    ABORTED = "aborted"
+    #: Refused for good: the fields of some changes do not have the expected
+    #: versions; ``detail`` is the list of the changes' numbers. With
+    #: ``expected`` 0 this is how a unique key turns out to be taken.
+    DIFFERS = "differs"
+    #: Refused for good: a floor is above a version to insert; ``detail`` is
+    #: a pair: the part's number and its floor (int).
+    BELOW_FLOOR = "below floor"
+    #: Refused for good: ``valid_until_ms`` is over; ``detail`` is what the
+    #: server's clock shows.
+    TOO_LATE = "too late"
+    #: Refused for good: a part's ``known`` is wrong; ``detail`` is what
+    #: ``ReadPartition`` of that part says instead, or None.
+    UNKNOWN = "unknown"
+    #: Not decided: intents of other transactions are in the way; ``detail``
+    #: is a list of pairs: a change's number and the intent as stored. What
+    #: was sent may be sent again.
+    BLOCKED = "blocked"
+
+
+class Answer(typing.NamedTuple):
+    """A reply to Commit, Prewrite or AbortIfUndecided."""
+
+    verdict: Verdict
+    detail: object = None
+
+
+class Change(typing.NamedTuple):
+    """What a commit does to one field of a partition."""
+
+    #: PUT, INSERT_ABOVE_FLOOR, REMOVE, REMOVE_RAISING_FLOOR or VALIDATE.
+    kind: bytes
+    field: bytes
+    #: Version that the field must have: the number in the first 8 bytes of
+    #: its value, big-endian. 0: it must be absent.
+    expected: int
+    #: Its new value, which begins with the new version; b"" if it is
+    #: removed or only validated.
+    value: bytes
+
+
+class Part(typing.NamedTuple):
+    """What a commit does in one partition."""
+
+    key: bytes
+    #: Key of the partition's index, an ordered set.
+    index_key: bytes
+    changes: tuple
+    #: Members to add to the index and to remove from it.
+    add: tuple = ()
+    remove: tuple = ()
+    #: None, or the only fields that the partition may have at the commit,
+    #: the floor among them, and no intent; ``known_values`` are theirs.
+    known_fields: list | None = None
+    known_values: list | None = None
+
+
+class Commit(typing.NamedTuple):
+    """Apply all changes of a transaction, or none: an Answer.
+
+    Never STAGED. Everything happens at one moment: the checks, the changes
+    of every part, the side writes, and that the outcome is decided.
+
+    It may be sent more than once, and a copy may arrive late. The first
+    that decides wins: as long as the outcome lasts, each further one gets
+    the same verdict (perhaps without its detail) and changes nothing.
+
+    A store that is ATOMIC takes any number of parts, and side writes. Any
+    other gets one part, the primary partition, and no side writes.
+
+    The order in which reasons to refuse are looked for: the outcome that
+    there is, TOO_LATE, UNKNOWN, DIFFERS, BELOW_FLOOR, BLOCKED. Of several
+    one is enough, but DIFFERS names every change that differs: a caller
+    tells a unique key that is taken from a record that has changed.
+    """
+
+    #: Where the outcome is kept; it belongs to the first part.
+    outcome_key: bytes
+    parts: tuple
+    #: Of Add, Raise and PutField. They are done if the commit is.
+    side_writes: tuple = ()
+    #: How long the outcome lasts if this commits; None: until ``SetLife``.
+    committed_life_ms: int | None = None
+    #: And if it is refused for good.
+    refused_life_ms: int = 0
+    #: Time (ms since the epoch, by the clock of the server that has the
+    #: outcome's key) after which nothing may be applied any more; None: there
+    #: is none. It is before the outcome's end. It keeps a copy that comes
+    #: after that end from being applied again; a store that can forbid this
+    #: by other means (a lease, say) may do so instead.
+    valid_until_ms: int | None = None
+
+    @property
+    def key(self):
+        """The key that says where it belongs."""
+        return self.outcome_key
+
+
+class Staging(typing.NamedTuple):
+    """What Prewrite does to one field."""
+
+    field: bytes
+    #: As of Change.
+    expected: int
+    #: See nova_kvs.txn.mutation.Intent; the store puts its clock in front.
+    intent: bytes
+
+
+class Prewrite(typing.NamedTuple):
+    """Stage intents in one partition, all or none: an Answer.
+
+    STAGED, also if they are staged or applied already; or ABORTED, DIFFERS,
+    BELOW_FLOOR or BLOCKED. Nothing of this is an outcome. A store that is
+    ATOMIC is asked for it by serializable transactions only.
+    """
+
+    key: bytes
+    index_key: bytes
+    #: Where this partition remembers what ``Resolve`` did.
+    outcome_key: bytes
+    txn_id: bytes
+    stagings: tuple
+    #: Members of the index to add; whoever rolls back removes them.
+    add: tuple = ()
+
+
+class Resolve(typing.NamedTuple):
+    """Apply or remove intents of a decided transaction: how many there were.
+
+    A Prewrite that comes within ``life_ms`` afterwards stages nothing.
+    """
+
+    key: bytes
+    index_key: bytes
+    outcome_key: bytes
+    txn_id: bytes
+    #: Whether the transaction is committed.
+    committed: bool
+    life_ms: int
+    #: None: all that the transaction has there.
+    fields: tuple | None = None
+
+
+class AbortIfUndecided(typing.NamedTuple):
+    """Abort a transaction unless its outcome is decided: an Answer.
+
+    It is the outcome that holds: COMMITTED, ABORTED or what Commit was
+    refused for. The detail of UNKNOWN is None.
+    """
+
+    #: Of the outcome.
+    key: bytes
+    #: How long "aborted" lasts.
+    life_ms: int
+
+
+class ReadOutcome(typing.NamedTuple):
+    """Read the outcome of a transaction: an Answer, or None.
+
+    As of AbortIfUndecided.
+    """
+
+    key: bytes
+
+
+class Fence(typing.NamedTuple):
+    """Write something that says nothing where a key belongs.
+
+    When replicas have it they have all that was written there before. The
+    reply says nothing. Only a store that has REPLICAS is asked for it.
+    """
+
+    key: bytes
 
 
 # Removing what nobody needs, if it is as it was seen ------------------------

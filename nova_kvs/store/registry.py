@@ -27,28 +27,21 @@ _drivers = {}
 _stores = {}
 
 
-def get_store(url, *, required=frozenset(), options=None):
+def get_store(url, *, options=None):
     """Return the store that a URL names, the same one each time.
 
     It is shared by all databases of the same servers, user and options, by
     all threads, and not by processes: a forked one makes its own.
 
     :param url: str, SQLAlchemy URL or StoreURL.
-    :param required: Characteristics that the caller relies on.
     :param options: dict of [nova_kvs] option values that win over those of
         the URL and of the configuration file.
-    :raises nova_kvs.exceptions.ConfigurationError: if the URL is wrong, the
-        driver is not there or lacks a required characteristic.
+    :raises nova_kvs.exceptions.ConfigurationError: if the URL is wrong or the
+        driver is not there.
     """
     url = parse_url(url)
     settings = url.settings(**(options or {}))
     driver = load_driver(url.driver)
-    missing = frozenset(required) - driver.CHARACTERISTICS
-    if missing:
-        raise exceptions.ConfigurationError(
-            "the store driver does not do what is required of it",
-            driver=url.driver, missing=", ".join(
-                sorted(characteristic.value for characteristic in missing)))
     key = (os.getpid(), url.driver, driver.identity(url), settings.key())
     store = _stores.get(key)
     if store is None:

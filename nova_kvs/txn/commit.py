@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commit protocol, on the client's side.
 
-Invariant: the commit script of a transaction, and nothing else, makes its
-outcome "c", in the same atomic step that applies the primary partition's
-mutations. Before that nothing is visible, after that nothing is taken back.
+Invariant: the Commit of a transaction, and nothing else, makes it committed,
+in the same atomic step that applies the primary partition's mutations.
+Before that nothing is visible, after that nothing is taken back. Where the
+store is ATOMIC that step applies the mutations of every partition, and there
+are no intents.
 
-The script is only valid until a moment of its server's own clock, which is
+A Commit is only valid until a moment of its server's own clock, which is
 read with the prewrites. All that is kept for a while on account of the
 transaction (an abort, an outcome, index entries without a record) is kept for
-longer. So a script that comes late, because its client stood still or its
+longer. So a Commit that comes late, because its client stood still or its
 packet did, finds that its time is over, not that nothing forbids it.
 
 :source: Percolator (OSDI 2010), section 2.2; the outcome is kept beside the
@@ -22,7 +24,9 @@ import time
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.txn import calls
+from nova_kvs.store import operations
+from nova_kvs.store.operations import Verdict
+from nova_kvs.txn import parts
 from nova_kvs.txn import reading
 from nova_kvs.txn import recovery
 from nova_kvs.txn import retry
@@ -44,6 +48,32 @@ LOG = logging.getLogger(__name__)
 def _items(entries, reads):
     """Return the operations of a batch for side writes and reads."""
     return [*entries, *[read.item() for read in reads]]
+
+
+def _flat(groups):
+    """Return all mutations of groups in order."""
+    if len(groups) == 1:
+        return next(iter(groups.values()))
+    return [change for changes in groups.values() for change in changes]
+
+
+def _valid_for(commit, now_ms, valid_ms):
+    """Return a Commit that does nothing after a time.
+
+    The outcome that it writes lives for longer, so that a copy finds one of
+    the two.
+
+    :param now_ms: what the clock of the partition's server shows; None: if
+        that is not known, the Commit is returned as it is.
+    :param valid_ms: the time.
+    """
+    if now_ms is None:
+        return commit
+    committed_ms = commit.committed_life_ms
+    return commit._replace(
+        committed_life_ms=committed_ms and max(committed_ms, valid_ms),
+        refused_life_ms=max(commit.refused_life_ms, valid_ms),
+        valid_until_ms=now_ms + valid_ms)
 
 
 def _check_fields(versions, count):
@@ -111,13 +141,14 @@ class Committer:
         #: the settle entry in the queue does the same.
         self._leftovers = collections.deque()
 
-    def commit_one(self, partition, mutations, entries, reads, guess,
-                   verified):
-        """Commit in one partition: one round trip.
+    def commit_at_once(self, groups, entries, reads, guess, verified):
+        """Commit in one step of the store: one round trip.
 
-        Two, if there are entries and several servers, or something is to be
-        verified.
+        Two, if something is to be verified, or there are entries and the
+        store is not ATOMIC.
 
+        :param groups: dict of partition -> its mutations; one partition
+            where the store is not ATOMIC.
         :param guess: nova_kvs.txn.reading.Guess that must be right, or None.
         :returns: as ``Coordinator.commit_and_read``, but the replies to the
             reads; None where they were lost.
@@ -125,31 +156,40 @@ class Committer:
         # Entries or verified reads go before the commit, and the clock is read
         # with them. Else it is assumed, so "too late" may be a mistake: by
         # then nothing is applied, and the clock is known.
-        staged = bool(verified or entries and not self._options.one_server)
+        partitions = list(groups)
+        mutations = _flat(groups)
+        staged = bool(verified or entries and not self._options.atomic)
         for _ in range(1 if staged else CLOCK_TRIES):
-            outcome, replicated, versions, answers = self._commit_one(
-                partition, mutations, entries, reads, guess, verified)
-            if outcome[:2] != calls.LATE:
+            answer, replicated, versions, replies = self._commit_at_once(
+                groups, mutations, entries, reads, guess, verified)
+            if answer.verdict is not Verdict.TOO_LATE:
                 break
-        if outcome != calls.COMMITTED:
-            raise calls.failure(partition, mutations, outcome, guess)
+        if answer.verdict is not Verdict.COMMITTED:
+            raise parts.failure(partitions, mutations, answer, guess)
         self._reach("after_commit")
         if not replicated:
             raise exceptions.UnreplicatedError()
-        return versions, answers
+        return versions, replies
 
-    def _commit_one(self, partition, mutations, entries, reads, guess,
-                    verified):
-        """Try to commit in one partition.
+    def _commit_at_once(self, groups, mutations, entries, reads, guess,
+                        verified):
+        """Try to commit in one step.
 
-        :returns: ``(outcome, replicated, versions, replies to reads)``.
+        :param mutations: of all groups.
+        :returns: ``(answer, replicated, versions, replies to reads)``.
         """
         versions = {}
         txn_id = os.urandom(16)
-        together = self._options.one_server
-        call = calls.commit_call(
-            partition, mutations, txn_id, recovery.OUTCOME_LIFE_MS, versions,
-            entries if together else (), guess)
+        together = self._options.atomic
+        guessed = None if guess is None else guess.read.partition
+        commit = operations.Commit(
+            next(iter(groups)).outcome_key(txn_id), [
+                parts.commit_part(
+                    partition, changes, versions,
+                    guess if partition == guessed else None)
+                for partition, changes in groups.items()],
+            entries if together else (), recovery.OUTCOME_LIFE_MS,
+            recovery.OUTCOME_LIFE_MS)
         _check_fields(versions, len(mutations))
         early = bool(entries) and not together
         started = time.monotonic()
@@ -157,39 +197,39 @@ class Committer:
             self._reach("before_prewrite")
             now_ms, *replies = self._stage(
                 {}, {}, txn_id, verified, [
-                    reading.ClockRead(partition).item(),
+                    reading.ClockRead(mutations[0].partition).item(),
                     *(_items(entries, reads) if early else ())],
                 deadline=None)
             self._reach("after_prewrite")
             # There are no intents by whose age others would take it for
             # abandoned, and a failover may have kept the entries waiting.
             # But not when a check of them may have taken them away again.
-            call = calls.valid_for(
-                call, self.clock.learn(now_ms), self._options.entry_life_ms)
+            commit = _valid_for(
+                commit, self.clock.learn(now_ms), self._options.entry_life_ms)
         else:
-            call = calls.valid_for(
-                call, self.clock.now(), self._options.lifetime_ms)
+            commit = _valid_for(
+                commit, self.clock.now(), self._options.lifetime_ms)
         deadline = min(
             time.monotonic() + self._options.lifetime_ms / 1000,
             started + self._options.entry_life_ms / 1000)
-        outcome, replicated, along = self._decide(
-            partition, mutations, txn_id, call, deadline, holds=False,
+        answer, replicated, along = self._decide(
+            mutations, txn_id, commit, deadline, holds=False,
             along=() if early else _items((), reads))
-        if outcome[:2] == calls.LATE:
-            self.clock.learn(outcome[2:])
-        return outcome, replicated, versions, (
+        if answer.verdict is Verdict.TOO_LATE:
+            self.clock.learn(answer.detail)
+        return answer, replicated, versions, (
             replies[len(entries):] if early else along)
 
     def commit_several(self, groups, entries, reads, verified,
                        serializable=False):
-        """Commit in several partitions: three round trips.
+        """Commit in several partitions by intents: three round trips.
 
         A fourth, if it is to be serializable. Then one partition may be all.
 
         :param groups: dict of partition -> its mutations.
         :param serializable: what is verified is compared when all partitions
             have their intents: see ``nova_kvs.txn.validation``.
-        :returns: as ``commit_one``.
+        :returns: as ``commit_at_once``.
         """
         versions = {}
         txn_id = os.urandom(16)
@@ -199,9 +239,8 @@ class Committer:
             # The primary partition has no intents, so it is another one.
             primary = keyspace.outcome_partition(
                 keyspace.database_of(next(iter(groups)).key), txn_id)
-            comparison = validation.Validation(verified, txn_id, [
-                change for mutations in groups.values()
-                for change in mutations], entries)
+            comparison = validation.Validation(
+                verified, txn_id, _flat(groups), entries)
             verified = ()
         else:
             primary = max(groups, key=lambda partition: len(groups[partition]))
@@ -210,11 +249,13 @@ class Committer:
                   for partition, mutations in groups.items()
                   if partition is not primary}
         prewrites = {
-            partition: calls.prewrite_call(
+            partition: parts.prewrite(
                 partition, mutations, txn_id, primary, versions)
             for partition, mutations in others.items()}
-        commit = calls.commit_call(
-            primary, own, txn_id, calls.FOR_EVER, versions)
+        commit = operations.Commit(
+            primary.outcome_key(txn_id),
+            [parts.commit_part(primary, own, versions)],
+            refused_life_ms=recovery.OUTCOME_LIFE_MS)
         _check_fields(versions, sum(map(len, groups.values())))
         entry = self._queue.item(SETTLE, [
             txn_id, primary.key, [partition.key for partition in others]])
@@ -227,14 +268,14 @@ class Committer:
             now_ms, *replies = self._stage(
                 prewrites, others, txn_id, verified, extras, deadline)
             self._reach("after_prewrite")
-            commit = calls.valid_for(
+            commit = _valid_for(
                 commit, self.clock.learn(now_ms), self._options.lifetime_ms)
             if comparison is not None:
                 self.validate(comparison, txn_id, deadline)
-            outcome, replicated, _ = self._decide(
-                primary, own, txn_id, commit, deadline, holds=True)
-            if outcome != calls.COMMITTED:
-                raise calls.failure(primary, own, outcome)
+            answer, replicated, _ = self._decide(
+                own, txn_id, commit, deadline, holds=True)
+            if answer.verdict is not Verdict.COMMITTED:
+                raise parts.failure([primary], own, answer)
         except exceptions.UndeterminedError:
             # Perhaps it is committed: whoever reads the outcome next knows.
             raise
@@ -274,7 +315,7 @@ class Committer:
     def _stage(self, prewrites, groups, txn_id, verified, extras, deadline):
         """Stage intents, and send what must be there before the commit.
 
-        :param prewrites: dict of partition -> call of prewrite.lua.
+        :param prewrites: dict of partition -> its Prewrite.
         :param verified: pairs of a read and the result that it must have.
         :param extras: items of the same batch.
         :param deadline: None if there are no prewrites.
@@ -311,14 +352,15 @@ class Committer:
             found = []
             failures = []
             blocked = {}
-            for (partition, call), reply in zip(waiting.items(), replies):
-                if type(reply) is list:
-                    blocked[partition] = call
-                    found += calls.blocking_intents(
-                        partition, groups[partition], reply)
-                elif reply != calls.STAGED:
-                    failures.append(calls.failure(
-                        partition, groups[partition], reply))
+            for (partition, prewrite), answer in zip(
+                    waiting.items(), replies):
+                if answer.verdict is Verdict.BLOCKED:
+                    blocked[partition] = prewrite
+                    found += parts.blocking_intents(
+                        groups[partition], answer)
+                elif answer.verdict is not Verdict.STAGED:
+                    failures.append(parts.failure(
+                        [partition], groups[partition], answer))
             if failures:
                 raise next(
                     (error for error in failures
@@ -331,19 +373,20 @@ class Committer:
                               holds=True):
                 break
         partition = next(iter(waiting))
-        raise calls.failure(partition, groups[partition], b"a")
+        raise parts.failure(
+            [partition], groups[partition], operations.Answer(
+                Verdict.ABORTED))
 
-    def _decide(self, partition, mutations, txn_id, call, deadline, holds,
-                along=()):
-        """Run the commit script until there is an outcome.
+    def _decide(self, mutations, txn_id, commit, deadline, holds, along=()):
+        """Send a Commit until there is an outcome.
 
+        :param mutations: of all its parts.
         :param holds: whether the transaction has staged intents.
         :param along: items that are sent with it, the first time.
-        :returns: ``(outcome, replicated, replies to along)``; None for the
+        :returns: ``(answer, replicated, replies to along)``; None for the
             latter where they were lost.
         """
         answers = None
-        outcome_key = call.keys[1]
         sent = None
         self._reach("before_commit")
         for round_number in range(POLLS + 1):
@@ -351,52 +394,52 @@ class Committer:
             if now >= deadline:
                 break
             try:
-                (reply, *others), replicated = self._write((call, *along))
+                (answer, *others), replicated = self._write((commit, *along))
                 sent = now
                 if answers is None:
                     answers, along = others, ()
-                if type(reply) is bytes or reply[0] == calls.STALE:
-                    return reply, replicated, answers
-                found = calls.blocking_intents(partition, mutations, reply)
+                if answer.verdict is not Verdict.BLOCKED:
+                    return answer, replicated, answers
                 if not self._wait(
-                        found, round_number, txn_id, deadline, holds):
+                        parts.blocking_intents(mutations, answer),
+                        round_number, txn_id, deadline, holds):
                     break
             except exceptions.KVSError as exc:
                 if sent is None and isinstance(
                         exc, exceptions.StoreUnavailableError):
                     raise
-                return *self._shut(outcome_key, now, exc), answers
+                return *self._shut(commit.outcome_key, now, exc), answers
         if sent is None:
             raise exceptions.ConflictError(
                 "the transaction was held up for too long",
-                partition=partition.key)
-        return *self._shut(outcome_key, sent, None), answers
+                partition=commit.parts[0].key)
+        return *self._shut(commit.outcome_key, sent, None), answers
 
     def _shut(self, outcome_key, sent, cause):
-        """Return the outcome; without one, abort the transaction.
+        """Return what was decided; without that, abort the transaction.
 
-        Its commit was sent and nothing is known to have come of it: the
-        script may run still, or once more, and must not commit any more
-        what the caller takes for not committed.
+        Its Commit was sent and nothing is known to have come of it: it
+        may be run still, or once more, and must not commit any more what
+        the caller takes for not committed.
 
         :param sent: when it was sent, by the monotonic clock.
         :param cause: what the store raised, if it did.
         :raises nova_kvs.exceptions.UndeterminedError: if the store does not
             tell.
         """
-        # A store that was silent for long has repeated the script itself;
+        # A store that was silent for long has repeated it itself;
         # asking once more would only keep the caller waiting longer.
         elapsed_ms = (time.monotonic() - sent) * 1000
         if elapsed_ms > self._options.lifetime_ms / 2:
             raise exceptions.UndeterminedError(cause=cause) from cause
         try:
-            (outcome,), replicated = self._settler.decide([outcome_key])
+            (answer,), replicated = self._settler.decide([outcome_key])
         except exceptions.KVSError as exc:
             raise exceptions.UndeterminedError(cause=exc) from exc
-        if outcome == b"a" and isinstance(cause, (
+        if answer.verdict is Verdict.ABORTED and isinstance(cause, (
                 exceptions.ConfigurationError, exceptions.StoreReplyError)):
             raise cause
-        return outcome, replicated
+        return answer, replicated
 
     def _wait(self, found, round_number, txn_id, deadline, holds):
         """Get others' intents out of the way, or wait a little for them.
@@ -419,8 +462,8 @@ class Committer:
         self._reach("before_apply")
         try:
             _, replicated = self._write([
-                recovery.resolve_call(
-                    partition, txn_id, calls.COMMITTED,
+                recovery.resolving(
+                    partition, txn_id, True,
                     [change.field for change in mutations])
                 for partition, mutations in others.items()])
         except exceptions.KVSError as exc:
@@ -447,8 +490,8 @@ class Committer:
             return
         try:
             self._store.batch([
-                recovery.resolve_call(
-                    partition, txn_id, b"a",
+                recovery.resolving(
+                    partition, txn_id, False,
                     [change.field for change in mutations])
                 for partition, mutations in others.items()])
         except exceptions.KVSError as exc:

@@ -13,8 +13,8 @@ from nova_kvs.txn import queue as housekeeping
 from nova_kvs.txn import recovery
 from nova_kvs.txn import validation
 
-#: Named points of a commit, in order; a single-partition commit without
-#: entries, or on one server, passes the third and fourth.
+#: Named points of a commit, in order; one in one step, without anything to
+#: stage before it, passes the third and fourth.
 FAILPOINTS = ("before_prewrite", "after_prewrite", "before_commit",
               "after_commit", "before_apply", "after_apply")
 
@@ -53,7 +53,7 @@ class Options(typing.NamedTuple):
     entry_life_ms: int
     commit_replicas: int
     replica_timeout_ms: int
-    one_server: bool
+    atomic: bool
     failpoint: typing.Callable | None
 
 
@@ -69,8 +69,8 @@ class Coordinator:
     :param replica_timeout_ms: how long to wait for them.
     :param entry_life_ms: how long after entries were sent the commit that
         they are for may be sent, before housekeeping takes it for decided.
-    :param one_server: whether the store is one server that has every key,
-        so that a script may use keys of several hash tags.
+    :param atomic: whether the store is ATOMIC: a commit is one step,
+        however many partitions it concerns.
     :param failpoint: for tests: called with each of ``FAILPOINTS`` when it
         is reached.
     :ivar queue: nova_kvs.txn.queue.Queue of the database, with the
@@ -81,8 +81,9 @@ class Coordinator:
 
     def __init__(self, store, database, *, lifetime_ms=10000,
                  commit_replicas=0, replica_timeout_ms=1000,
-                 entry_life_ms=50000, one_server=False, failpoint=None):
+                 entry_life_ms=50000, atomic=False, failpoint=None):
         self.store = store
+        self._atomic = atomic
         self.stats = Stats()
         #: Read -> when its master had nothing for it.
         self._missed = {}
@@ -94,7 +95,7 @@ class Coordinator:
         self._committer = commit.Committer(
             store, self.recovery, self.queue, Options(
                 lifetime_ms, entry_life_ms, commit_replicas,
-                replica_timeout_ms, one_server, failpoint))
+                replica_timeout_ms, atomic, failpoint))
 
     def learn_clock(self, server_ms):
         """Take in what a server's clock shows, as a ClockRead tells.
@@ -249,22 +250,22 @@ class Coordinator:
     def _commit_groups(self, groups, entries, reads, guess, verified,
                        serializable):
         """Commit mutations that are grouped by their partitions."""
-        if guess is not None and list(groups) != [guess.read.partition]:
+        at_once = len(groups) == 1 or self._atomic
+        if guess is not None and not (
+                at_once and guess.read.partition in groups):
             # What is only read of a partition, its commit does not prove.
             raise exceptions.StaleError()
         stats = self.stats
         stats.guesses += guess is not None
         try:
+            stats.multi_partition += len(groups) > 1
             if serializable and verified and groups:
-                stats.multi_partition += len(groups) > 1
                 versions, replies = self._committer.commit_several(
                     groups, entries, reads, verified, True)
-            elif len(groups) == 1:
-                (partition, group), = groups.items()
-                versions, replies = self._committer.commit_one(
-                    partition, group, entries, reads, guess, verified)
+            elif groups and at_once:
+                versions, replies = self._committer.commit_at_once(
+                    groups, entries, reads, guess, verified)
             elif groups:
-                stats.multi_partition += 1
                 versions, replies = self._committer.commit_several(
                     groups, entries, reads, verified)
             else:

@@ -5,14 +5,9 @@ import struct
 import time
 import typing
 
-VERSION = struct.Struct(">Q")
+from nova_kvs.store import operations
 
-#: Operations as the scripts know them.
-PUT = b"p"
-INSERT_HINTED = b"P"
-REMOVE = b"d"
-REMOVE_HINTED = b"D"
-VALIDATE = b"l"
+VERSION = struct.Struct(">Q")
 
 
 class _Marker:
@@ -72,21 +67,25 @@ class Mutation:
             kind, self.partition.key, self.field, self.expected)
 
     def operation(self):
-        """Return the operation, the new version and the payload.
+        """Return the kind of change, the new version and the payload.
 
-        The version is 0 after a delete.
+        The version is 0 after a delete; the kinds are
+        nova_kvs.store.operations's.
         """
         value = self.value
         if value is DELETE:
-            return REMOVE_HINTED if self.hinted else REMOVE, 0, b""
+            return (operations.REMOVE_RAISING_FLOOR if self.hinted
+                    else operations.REMOVE), 0, b""
         expected = self.expected
         if value is LOCK:
-            return VALIDATE, expected, b""
+            return operations.VALIDATE, expected, b""
         if expected:
-            return PUT, expected + 1, value
+            return operations.PUT, expected + 1, value
         if self.hinted:
-            return INSERT_HINTED, self.version or 1, value
-        return PUT, self.version or time.time_ns() // 1000, value
+            return (operations.INSERT_ABOVE_FLOOR, self.version or 1,
+                    value)
+        return (operations.PUT, self.version or time.time_ns() // 1000,
+                value)
 
     def index_changes(self):
         """Return the index members to add and those to remove.
@@ -132,7 +131,7 @@ class Intent(typing.NamedTuple):
 
 
 def pack_intent(txn_id, operation, version, primary, add, remove, payload):
-    """Return an intent as prewrite.lua takes it, without its start.
+    """Return an intent as Prewrite takes it, without its start.
 
     :param version: the new one; of a delete the one that it deletes.
     :param primary: key of the primary partition.

@@ -62,12 +62,12 @@ class Snapshot:
         :param data: the intent as stored.
         """
         operation = head.operation
-        if operation == mutation.PUT or operation == mutation.INSERT_HINTED:
+        if operation in (operations.PUT, operations.INSERT_ABOVE_FLOOR):
             self.stored[field] = mutation.VERSION.pack(
                 head.version) + mutation.intent_payload(data)
-        elif operation != mutation.VALIDATE:
+        elif operation != operations.VALIDATE:
             self.stored.pop(field, None)
-            if operation == mutation.REMOVE_HINTED:
+            if operation == operations.REMOVE_RAISING_FLOOR:
                 self.floor = max(self.floor, head.version)
 
 

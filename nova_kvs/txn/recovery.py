@@ -11,43 +11,33 @@ import logging
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.store import base
 from nova_kvs.store import operations
-from nova_kvs.store.redis import scripts
+from nova_kvs.store.operations import Verdict
 from nova_kvs.txn import mutation
-
-DECIDE = scripts.load("nova_kvs.store.redis", "abort_if_undecided")
-RESOLVE = scripts.load("nova_kvs.store.redis", "resolve")
 
 #: Life of the outcome of a transaction that has left nothing behind: longer
 #: than any store repeats a script whose reply was lost.
 OUTCOME_LIFE_MS = 60000
-#: Life of the key that is written before waiting for replicas.
-FENCE_LIFE_MS = 1000
 #: Life of an outcome "a": longer than a commit can be on its way.
 ABORT_LIFE_MS = 600000
 
 LOG = logging.getLogger(__name__)
 
 
-def resolve_call(partition, txn_id, outcome, fields=()):
-    """Return the call that applies or removes intents of a partition.
+def resolving(partition, txn_id, committed, fields=None):
+    """Return the operation that applies or removes intents of a partition.
 
-    :param outcome: ``b"c"`` or ``b"a"``.
-    :param fields: which; none: whatever the transaction has there.
+    :param committed: whether the transaction is.
+    :param fields: which; None: whatever the transaction has there.
     """
-    return base.ScriptCall(
-        RESOLVE,
-        (partition.key, partition.outcome_key(txn_id), partition.index_key),
-        (txn_id, outcome, OUTCOME_LIFE_MS, *fields))
+    return operations.Resolve(
+        partition.key, partition.index_key, partition.outcome_key(txn_id),
+        txn_id, committed, OUTCOME_LIFE_MS, fields)
 
 
-def _fence_command(key):
-    """Return a write to a key's server: what is before it is replicated
-    when this is.
-    """
-    return base.Command(key, (b"SET", keyspace.fence_key(key), b"",
-                              b"PX", FENCE_LIFE_MS))
+def is_committed(answer):
+    """Return whether an outcome commits a transaction; None: undecided."""
+    return None if answer is None else answer.verdict is Verdict.COMMITTED
 
 
 class Recovery:
@@ -84,9 +74,9 @@ class Recovery:
         One round trip.
 
         :param found: list of (partition, field, intent as stored).
-        :returns: ``(outcomes, old)``: dict of txn id -> ``b"c"``, ``b"a"``
-            or None, and dict of txn id -> outcome key for those that are
-            older than the lifetime.
+        :returns: ``(outcomes, old)``: dict of txn id -> whether it is
+            committed, None if undecided, and dict of txn id -> outcome key
+            for those that are older than the lifetime.
         """
         keys = {}
         starts = {}
@@ -100,10 +90,10 @@ class Recovery:
                 starts.get((txn_id, partition), head.start_ms))
         partitions = list({partition for _, partition in starts})
         replies = self._store.batch(
-            [operations.Get(key) for key in keys.values()]
+            [operations.ReadOutcome(key) for key in keys.values()]
             + [operations.ReadClock(partition.key)
                for partition in partitions])
-        outcomes = {txn_id: reply[:1] if reply else None
+        outcomes = {txn_id: is_committed(reply)
                     for txn_id, reply in zip(keys, replies)}
         now_ms = dict(zip(partitions, replies[len(keys):]))
         old = {txn_id: keys[txn_id]
@@ -123,8 +113,8 @@ class Recovery:
             # ahead, when its other intents are rolled back.
             return
         for txn_id, reply in zip(undecided, replies):
-            outcomes[txn_id] = reply[:1]
-            if reply[:1] == b"a":
+            outcomes[txn_id] = is_committed(reply)
+            if not outcomes[txn_id]:
                 self._stats.aborted += 1
 
     def resolve(self, found, outcomes):
@@ -144,7 +134,7 @@ class Recovery:
         if not fields:
             return
         self._store.batch([
-            resolve_call(partition, txn_id, outcomes[txn_id], names)
+            resolving(partition, txn_id, outcomes[txn_id], names)
             for (partition, txn_id), names in fields.items()])
         self._stats.recovered += len(fields)
 
@@ -157,25 +147,24 @@ class Recovery:
             if outcomes[head.txn_id] is not None:
                 primaries[head.txn_id] = head.primary
         _, replicated = self._write(
-            [_fence_command(key) for key in set(primaries.values())])
+            [operations.Fence(key) for key in set(primaries.values())])
         if not replicated:
             outcomes.update(dict.fromkeys(primaries))
 
     def decide(self, outcome_keys):
         """Abort those of some transactions that are undecided.
 
-        :returns: ``(outcomes, replicated)``: the outcomes that hold, whole,
-            and whether enough replicas have all of them, also of those that
-            were decided before.
+        :returns: ``(answers, replicated)``: the outcomes that hold, of
+            nova_kvs.store.operations.Answer, and whether enough replicas
+            have all of them, also of those that were decided before.
         :raises nova_kvs.exceptions.KVSError: as ``Store.batch``.
         """
-        calls = [base.ScriptCall(DECIDE, (key,), (self._abort_life_ms,))
+        items = [operations.AbortIfUndecided(key, self._abort_life_ms)
                  for key in outcome_keys]
         if self._replicas:
-            # WAIT counts from the connection's last write, and a script that
-            # finds an outcome writes nothing.
-            calls += [_fence_command(key) for key in outcome_keys]
-        replies, replicated = self._write(calls)
+            # What finds an outcome writes nothing that could be waited for.
+            items += [operations.Fence(key) for key in outcome_keys]
+        replies, replicated = self._write(items)
         return replies[:len(outcome_keys)], replicated
 
     def clear(self, found):
@@ -214,7 +203,7 @@ class Recovery:
                             exc)
         for item in met:
             head = mutation.Intent.parse(item.data)
-            if outcomes[head.txn_id] == b"c":
+            if outcomes[head.txn_id]:
                 item.snapshot.apply(item.field, head, item.data)
 
     def settle(self, items):
@@ -233,7 +222,8 @@ class Recovery:
             # Not before: a failover that loses an outcome must not find
             # half of its intents gone.
             _, replicated = self._write([
-                resolve_call(keyspace.Partition(key), txn_id, outcome[:1])
+                resolving(
+                    keyspace.Partition(key), txn_id, is_committed(outcome))
                 for (txn_id, _, others), outcome in zip(items, outcomes)
                 for key in others])
         if not replicated:
@@ -243,14 +233,14 @@ class Recovery:
         self._store.batch([self.expiry(key) for key in keys])
         self._stats.recovered += len(items)
 
-    def _write(self, calls):
-        """Send calls and have them replicated as commits are.
+    def _write(self, items):
+        """Send a batch and have them replicated as commits are.
 
         :returns: ``(replies, replicated)``.
         """
         wanted = self._replicas
         if not wanted:
-            return self._store.batch(calls), True
+            return self._store.batch(items), True
         replies = self._store.batch(
-            calls, wanted, self._replica_timeout_ms)
+            items, wanted, self._replica_timeout_ms)
         return replies, replies.pop() >= wanted

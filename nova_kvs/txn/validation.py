@@ -97,7 +97,7 @@ class Validation:
         return [(item.partition, item.field, item.data) for item in met
                 if mutation.Intent.parse(item.data).txn_id != self._txn_id
                 and mutation.Intent.parse(item.data).operation
-                != mutation.VALIDATE]
+                != operations.VALIDATE]
 
     def _news(self, key, before, now):
         """Return the members of an index that others have added."""

@@ -62,6 +62,12 @@ def keys(store, database):
 
 
 @pytest.fixture
+def has_servers(servers):
+    """Return whether the driver's data is outside of the process."""
+    return not isinstance(servers, _Embedded)
+
+
+@pytest.fixture
 def requires(store):
     """Return a function that tells whether the driver promises something."""
     return lambda name: (

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import base as store_base
+from nova_kvs.store import operations
 from nova_kvs.store import registry
 from tests import base
 
@@ -185,10 +187,10 @@ def test_threads_share_a_store(store, keys):
     assert sorted(seen) == sorted(list(range(1, 51)) * 4)
 
 
-def test_check_lists_the_servers(store, servers, requires):
+def test_check_lists_the_servers(store, servers, has_servers):
     facts = store.check()
     assert facts["driver"] == store.url.driver
-    assert bool(facts["servers"]) == requires("SHARED")
+    assert bool(facts["servers"]) == has_servers
     for server in facts["servers"]:
         assert server["role"] == "master"
         assert server["maxmemory_policy"] == "noeviction"
@@ -197,16 +199,16 @@ def test_check_lists_the_servers(store, servers, requires):
         assert server["maxmemory"] == 0
         assert server["rdb_last_bgsave_status"] == "ok"
         assert abs(server["clock_offset_ms"]) < 60000
-    assert ("cluster" in facts) == requires("PARTITIONED")
+    assert ("cluster" in facts) == (store.url.driver == "cluster")
     if "cluster" in facts:
         assert facts["cluster"]["cluster_state"] == "ok"
 
 
-def test_keys_have_addresses_of_servers(store, keys, requires):
+def test_keys_have_addresses_of_servers(store, keys, has_servers):
     known = {server["address"] for server in store.check()["servers"]}
     for number in range(20):
         address = store.address_of(keys("k", str(number)))
-        assert address in known or not requires("SHARED")
+        assert address in known or not has_servers
 
 
 def test_reads_from_replicas_arrive(servers, store, keys, database):
@@ -226,44 +228,30 @@ def test_reads_from_replicas_arrive(servers, store, keys, database):
     assert reader.batch([base.command(b"INCR", keys("k", "3"))]) == [4]
 
 
-# One test for each characteristic. A driver without it must not show it by
-# accident: callers that require it would be refused for no reason.
-
-def test_persistent_data_outlives_the_process_that_wrote_it(
-        url, store, keys, requires):
-    _in_process(_OTHER, url, keys("p").decode())
-    found = store.batch([base.command(b"GET", keys("p"))])
-    assert found == [b"other" if requires("PERSISTENT") else None]
-
-
-def test_shared_data_is_seen_by_another_process(url, store, keys, requires):
+def test_data_of_servers_is_shared_and_outlives_processes(
+        url, store, keys, has_servers):
     store.batch([base.command(b"SET", keys("s"), b"mine")])
     seen = _in_process(_OTHER, url, keys("s").decode())
-    assert seen.startswith(
-        "[b'mine'," if requires("SHARED") else "[None,")
+    assert seen.startswith("[b'mine'," if has_servers else "[None,")
+    found = store.batch([base.command(b"GET", keys("s"))])
+    assert found == [b"other" if has_servers else b"mine"]
 
 
-def test_partitioned_keys_are_on_several_servers(store, keys, requires,
-                                                 database):
-    store.batch([base.command(b"SET", keys("k", str(number)), b"")
-                 for number in range(64)])
-    servers = store.check()["servers"]
-    assert (len(servers) > 1) == requires("PARTITIONED")
-    if requires("PARTITIONED"):
-        pattern = keyspace.database_pattern(database)
-        counts = [len(list(_scan_one(store, number, pattern)))
-                  for number in range(len(servers))]
-        assert sum(counts) == 64 and all(counts)
+# One test for each characteristic, and one of ATOMIC in test_commits. A driver
+# without it must not show it by accident.
 
-
-def _scan_one(store, number, pattern):
-    """Yield the keys of one master only."""
-    masters = store._masters
-    store._masters = lambda deadline: [masters(deadline)[number]]
-    try:
-        yield from store.scan(pattern)
-    finally:
-        del store._masters
+def test_watched_changes_are_told(url, store, keys, requires):
+    reader = registry.get_store(url, options={"read_from": "memory"})
+    read = operations.ReadPartition(keys("w"))
+    write = operations.PutField
+    store.batch([write(keys("w"), b"f", b"1")])
+    for _ in range(3):
+        assert reader.batch([read], near=True) == [[b"f", b"1"]]
+    assert (reader.stats.remembered > 0) == requires("WATCH")
+    store.batch([write(keys("w"), b"f", b"2")])
+    deadline = time.monotonic() + 30
+    while reader.batch([read], near=True) != [[b"f", b"2"]]:
+        assert time.monotonic() < deadline
 
 
 def test_replicated_commits_wait_for_replicas(store, keys, requires):
@@ -273,4 +261,4 @@ def test_replicated_commits_wait_for_replicas(store, keys, requires):
         [b"OK"] * 20 + [1])
     # More than there are: whoever counts says so when the time is over.
     assert store.batch(items, replicas=2, replicas_timeout_ms=20)[-1] == (
-        1 if requires("REPLICATED") else 2)
+        1 if requires("REPLICAS") else 2)

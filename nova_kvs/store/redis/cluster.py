@@ -42,8 +42,8 @@ class Topology:
 class ClusterStore(remote.RemoteStore):
     """A store on a Redis Cluster."""
 
-    CHARACTERISTICS = remote.RemoteStore.CHARACTERISTICS | {
-        base.Characteristics.PARTITIONED}
+    CHARACTERISTICS = remote.RemoteStore.CHARACTERISTICS - {
+        base.Characteristics.ATOMIC}
     confirms_nothing = True
 
     # MOVED is a kind of ASK to redis-py.

@@ -11,6 +11,7 @@ import struct
 from nova_kvs.store import base
 from nova_kvs.store import freeing
 from nova_kvs.store import operations
+from nova_kvs.store.redis import commits
 from nova_kvs.store.redis import scripts
 
 _PACKAGE = "nova_kvs.store.redis"
@@ -52,6 +53,9 @@ def _when_full(item):
     if not base.is_write(item):
         return item
     if type(item) is _ScriptCall:
+        if item.script is commits.ABORT:
+            # Its key has an end of life, and it begins with such a write.
+            return item
         return item._replace(script=_script_when_full(item.script))
     if item.args[0] not in _MAY_GROW:
         return item
@@ -137,21 +141,6 @@ def _raise(operation):
     return _Command(key, (b"ZADD", key, b"GT", score, member))
 
 
-def side_write(operation):
-    """Return what commit.lua wants to know of Add, Raise or PutField.
-
-    :returns: how to write it, and the member or field.
-    """
-    kind = type(operation)
-    if kind is operations.Add:
-        _, member, due_in_ms = operation
-        return b"" if due_in_ms is None else due_in_ms, member
-    _, member, value = operation
-    if kind is operations.Raise:
-        return b">%d" % value, member
-    return b"=" + value, member
-
-
 def _lease_tasks(operation):
     key, limit, lease_ms = operation
     return _ScriptCall(LEASE, (key,), (limit, lease_ms))
@@ -207,6 +196,12 @@ _ENCODERS = {
     operations.DiscardField: lambda operation: _ScriptCall(
         DISCARD, operation[:1], operation[1:]),
     operations.CorrectIndex: _correct_index,
+    operations.Commit: commits.commit,
+    operations.Prewrite: commits.prewrite,
+    operations.Resolve: commits.resolve,
+    operations.AbortIfUndecided: commits.abort_if_undecided,
+    operations.ReadOutcome: _one(b"GET"),
+    operations.Fence: commits.fence,
 }
 
 
@@ -247,4 +242,8 @@ _PARSERS = {
     operations.DropIncluded: bool,
     operations.DiscardField: bool,
     operations.CorrectIndex: bool,
+    operations.Commit: commits.answer,
+    operations.Prewrite: commits.answer,
+    operations.AbortIfUndecided: commits.answer,
+    operations.ReadOutcome: commits.outcome,
 }

@@ -26,7 +26,7 @@ _servers = {}
 class MemoryStore(server.ServerStore):
     """A store in this process, for tests and for trying out."""
 
-    CHARACTERISTICS = frozenset()
+    CHARACTERISTICS = frozenset([base.Characteristics.ATOMIC])
 
     def __init__(self, url, settings):
         if fakeredis is None:

@@ -46,8 +46,8 @@ class RemoteStore(base.Store):
     _tracking = None
 
     CHARACTERISTICS = frozenset([
-        base.Characteristics.PERSISTENT, base.Characteristics.SHARED,
-        base.Characteristics.REPLICATED])
+        base.Characteristics.ATOMIC, base.Characteristics.REPLICAS,
+        base.Characteristics.WATCH])
 
     #: Error replies after which items are sent again.
     _PASSING = (

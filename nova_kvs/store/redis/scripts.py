@@ -2,8 +2,9 @@
 """Loads Lua scripts from packages.
 
 A script is one file, ``<package>/lua/<name>.lua``. One of its leading
-comment lines is ``-- Writes.`` or ``-- Reads.`` (words may follow on that
-line): a script that only reads may be sent to a replica.
+comment lines is ``-- Writes.`` or ``-- Reads.``: a script that only reads may
+be sent to a replica. If ``Uses prelude.lua.`` follows on that line, what runs
+is that file with the script behind it.
 """
 
 import functools
@@ -22,9 +23,12 @@ def load(package, name):
     :raises FileNotFoundError: if there is no such file.
     :raises ValueError: if its header does not say whether it writes.
     """
-    path = importlib.resources.files(package) / "lua" / (name + ".lua")
-    source = path.read_bytes()
-    return made(name, source, _writes(source, name))
+    folder = importlib.resources.files(package) / "lua"
+    source = (folder / (name + ".lua")).read_bytes()
+    words = _words(source, name)
+    if words[1:] == ["uses", "prelude.lua"]:
+        source = (folder / "prelude.lua").read_bytes() + source
+    return made(name, source, words[0] == "writes")
 
 
 def made(name, source, writes):
@@ -34,12 +38,13 @@ def made(name, source, writes):
         .hexdigest().encode("ascii"), writes)
 
 
-def _writes(source, name):
+def _words(source, name):
+    """Return the words of the header's line that says what it does."""
     for line in source.decode("utf-8").splitlines():
         if not line.startswith("--"):
             break
-        word = line[2:].strip().partition(" ")[0].rstrip(".:,;").lower()
-        if word in ("writes", "reads"):
-            return word == "writes"
+        words = [word.rstrip(".:,;").lower() for word in line[2:].split()]
+        if words[:1] in (["writes"], ["reads"]):
+            return words
     raise ValueError(
         "the header of %s.lua has no line '-- Writes.' or '-- Reads.'" % name)

@@ -8,6 +8,7 @@ from nova_kvs.cmd import main
 from nova_kvs.inspection import walk
 from nova_kvs import keyspace
 from nova_kvs.record import access
+from nova_kvs.store import operations
 from nova_kvs.transfer import sql
 from nova_kvs.txn import mutation
 from tests import base
@@ -258,7 +259,7 @@ def test_a_committed_intent_counts(source, target, capsys):
         base.command(
             b"HSET", server.key, keyspace.intent_field(field),
             b"%016d" % 10 ** 15 + mutation.pack_intent(
-                b"t" * 16, mutation.PUT, 2 ** 60, other.key, [], [],
+                b"t" * 16, operations.PUT, 2 ** 60, other.key, [], [],
                 stored[8:].replace(b"compute", b"another")))])
     assert run(capsys, source, target)[0] == 0
     assert (3, "host-3", "another") in copies.dump_sqlite(target)["services"]

@@ -221,7 +221,7 @@ class Damage:
     def intent(self, **changes):
         other = keyspace.partition(self.db.name, "s", "v")
         return b"%016d" % changes.get("start", 1) + mutation.pack_intent(
-            b"t" * 16, mutation.PUT, 9, other.key, [], [], b"\x80")
+            b"t" * 16, operations.PUT, 9, other.key, [], [], b"\x80")
 
     def intent_abandoned(self):
         self.run(b"HSET", self.server.key,
@@ -236,7 +236,7 @@ class Damage:
         self.run(b"HSET", self.server.key,
                  keyspace.intent_field(self.instance),
                  b"%016d" % 1 + mutation.pack_intent(
-                     b"t" * 16, mutation.PUT, version, other.key, [], [],
+                     b"t" * 16, operations.PUT, version, other.key, [], [],
                      row[8:]))
 
     def intent_undecodable(self):

@@ -6,7 +6,6 @@ import copy
 
 from nova_kvs.record import access
 from nova_kvs.record import database as record_database
-from nova_kvs.store import base as store_base
 from nova_kvs.store import registry
 from tests import base
 
@@ -63,8 +62,7 @@ def open_again(url, failpoint=None, spread=False):
     store = registry.get_store(parsed)
     if spread:
         store = copy.copy(store)
-        store.CHARACTERISTICS = frozenset(
-            [store_base.Characteristics.PARTITIONED])
+        store.CHARACTERISTICS = frozenset()
     database = record_database.Database(
         store, parsed.database, parsed.settings(), failpoint)
     database.refresh_schema()

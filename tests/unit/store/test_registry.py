@@ -5,7 +5,6 @@ import pytest
 import stevedore
 
 from nova_kvs import exceptions
-from nova_kvs.store import base
 from nova_kvs.store.redis import cluster
 from nova_kvs.store.redis import memory
 from nova_kvs.store.redis import sentinel
@@ -72,12 +71,3 @@ def test_a_driver_that_cannot_be_imported_says_why(monkeypatch):
     with pytest.raises(exceptions.ConfigurationError) as caught:
         registry.get_store("kvs+redis://h/db")
     assert "no such module: hiredis" in str(caught.value)
-
-
-def test_missing_characteristics_are_named():
-    with pytest.raises(exceptions.ConfigurationError) as caught:
-        registry.get_store("kvs+memory:///db", required={
-            base.Characteristics.SHARED, base.Characteristics.PERSISTENT})
-    assert "missing=persistent, shared" in str(caught.value)
-    registry.get_store("kvs+cluster://h/db", required=frozenset(
-        base.Characteristics))

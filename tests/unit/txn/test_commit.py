@@ -323,7 +323,7 @@ def test_round_trips(store, database, partitions):
 def test_one_server_takes_all_in_one_round_trip(
         store, database, partitions):
     wrapper = stores.Wrapper(store)
-    coordinator = txn.Coordinator(wrapper, database, one_server=True)
+    coordinator = txn.Coordinator(wrapper, database, atomic=True)
     partition, other = partitions[:2]
     coordinator.commit([txn.Mutation(other, FIELD, 0, b"other")])
     entries = [
@@ -355,7 +355,7 @@ def test_one_server_takes_all_in_one_round_trip(
 
 def test_what_is_refused_on_one_server_adds_no_entry(
         store, database, partitions):
-    coordinator = txn.Coordinator(store, database, one_server=True)
+    coordinator = txn.Coordinator(store, database, atomic=True)
     hint = operations.Add(partitions[0].index_key + b"h", b"hint")
     with pytest.raises(exceptions.ConflictError):
         coordinator.commit(
@@ -366,7 +366,7 @@ def test_what_is_refused_on_one_server_adds_no_entry(
 
 def test_entry_that_cannot_be_added(store, database, partitions):
     """The script has applied nothing when it fails."""
-    coordinator = txn.Coordinator(store, database, one_server=True)
+    coordinator = txn.Coordinator(store, database, atomic=True)
     hint = operations.Add(partitions[0].index_key + b"h", b"hint")
     scenarios.send(store, hint.key, b"SET", hint.key, b"no sorted set")
     with pytest.raises(exceptions.StoreReplyError):
@@ -375,10 +375,10 @@ def test_entry_that_cannot_be_added(store, database, partitions):
     assert payloads(coordinator, partitions[0]) == {}
 
 
-@pytest.mark.parametrize("one_server", [False, True])
-def test_reads_along_with_a_commit(store, database, some, one_server):
+@pytest.mark.parametrize("atomic", [False, True])
+def test_reads_along_with_a_commit(store, database, some, atomic):
     wrapper = stores.Wrapper(store)
-    coordinator = txn.Coordinator(wrapper, database, one_server=one_server)
+    coordinator = txn.Coordinator(wrapper, database, atomic=atomic)
     other = keyspace.partition(database, "t", "other")
     coordinator.commit([txn.Mutation(other, FIELD, 0, b"other")])
     wrapper.batches.clear()
@@ -390,7 +390,7 @@ def test_reads_along_with_a_commit(store, database, some, one_server):
     assert found.cell(FIELD).payload == b"other"
     assert nothing.cells == {}
     assert len(wrapper.batches) == (
-        3 if len(some) > 1 else 1 if one_server else 2)
+        1 if atomic else 3 if len(some) > 1 else 2)
     assert coordinator.commit_and_read(
         [], [], [txn.FieldsRead(other, (FIELD,))])[1][0].cells.keys() == {
         FIELD}

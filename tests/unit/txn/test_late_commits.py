@@ -116,7 +116,7 @@ def test_nothing_is_committed_when_its_index_entries_may_be_gone(
 def test_a_clock_that_jumped_costs_a_round_trip(
         store, database, partitions, passes):
     wrapper = stores.Wrapper(store)
-    coordinator = txn.Coordinator(wrapper, database, one_server=True)
+    coordinator = txn.Coordinator(wrapper, database, atomic=True)
     coordinator.learn_clock(1000 * time.time())
     passes(LONG_S)
     wrapper.batches.clear()

@@ -42,7 +42,7 @@ def check_settled(store, database):
 @pytest.mark.parametrize("script", ["commit", "prewrite", "resolve"])
 def test_scripts_that_run_twice(store, database, some, script):
     faulty = stores.Faulty(store, script, "twice", times=9)
-    coordinator = txn.Coordinator(faulty, database, one_server=True)
+    coordinator = txn.Coordinator(faulty, database, atomic=True)
     coordinator.commit(mutations(some))
     assert state(store, database, some) == [{FIELD: b"x"}] * len(some)
     second = mutations(some)
@@ -64,7 +64,7 @@ def test_lost_reply_of_a_commit(store, database, some):
 def test_lost_reply_of_a_commit_with_reads(store, database, some):
     """What was read is lost with it, and read again."""
     faulty = stores.Faulty(store, "commit", "lost")
-    coordinator = txn.Coordinator(faulty, database, one_server=True)
+    coordinator = txn.Coordinator(faulty, database, atomic=True)
     other = some[0]._replace(key=some[0].key + b"other")
     txn.Coordinator(store, database).commit(mutations([other], b"y"))
     _, (found,) = coordinator.commit_and_read(
@@ -92,7 +92,8 @@ def test_commit_that_did_not_arrive(store, database, some):
         txn.Coordinator(faulty, database).commit(mutations(some))
     assert state(store, database, some) == [{}] * len(some)
     # It may still arrive, but has no effect any more.
-    assert store.batch(faulty.dropped) == [b"a"]
+    assert store.batch(faulty.dropped) == [
+        operations.Answer(operations.Verdict.ABORTED)]
     assert state(store, database, some) == [{}] * len(some)
     check_settled(store, database)
 

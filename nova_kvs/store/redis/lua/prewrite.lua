@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- prewrite.lua: stage one partition's mutations as intents, all or none.
--- Writes.
+-- Writes. Uses prelude.lua.
 -- KEYS[1] partition, KEYS[2] what became of the transaction here, KEYS[3]
 -- the partition's index (only if there are members to add).
 -- ARGV[1] transaction id (16 bytes), ARGV[2] number n of mutations; n
@@ -15,7 +15,6 @@
 -- another transaction's intent in its way, ... Idempotent. O(mutations and
 -- index members).
 
-local CHUNK = 4000
 local ID, OP, VERSION = 17, 33, 34
 
 local outcome = redis.call('GET', KEYS[2])
@@ -29,20 +28,8 @@ local floor = nil
 local differing = {}
 local refused = false
 local blocking = {}
-local time = redis.call('TIME')
-local now = string.format(
-  '%016.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+local now = string.format('%016.0f', read_clock())
 local puts = {}
-
-local function above(a, b)
-  for i = 1, 8 do
-    local x, y = string.byte(a, i), string.byte(b, i)
-    if x ~= y then
-      return x > y
-    end
-  end
-  return false
-end
 
 for first = 0, count - 1, CHUNK / 2 do
   local last = math.min(first + CHUNK / 2, count) - 1
@@ -66,8 +53,7 @@ for first = 0, count - 1, CHUNK / 2 do
     elseif (cell and string.sub(cell, 1, 8) or '') ~= ARGV[at + 2] then
       differing[#differing + 1] = i
     elseif string.sub(intent, OP, OP) == 'P' then
-      floor = floor or redis.call('HGET', KEYS[1], 'f')
-        or '\0\0\0\0\0\0\0\0'
+      floor = floor or read_floor(KEYS[1])
       refused = refused
         or not above(string.sub(intent, VERSION, VERSION + 7), floor)
     end
@@ -84,19 +70,8 @@ elseif #blocking > 0 then
   return blocking
 end
 
-for first = 1, #puts, CHUNK do
-  redis.call('HSET', KEYS[1],
-             unpack(puts, first, math.min(first + CHUNK - 1, #puts)))
-end
+write('HSET', KEYS[1], puts)
 if KEYS[3] then
-  local adds = {}
-  for i = HEADER + 3 * count + 1, #ARGV do
-    adds[#adds + 1] = '0'
-    adds[#adds + 1] = ARGV[i]
-  end
-  for first = 1, #adds, CHUNK do
-    redis.call('ZADD', KEYS[3],
-               unpack(adds, first, math.min(first + CHUNK - 1, #adds)))
-  end
+  add_members(KEYS[3], ARGV, HEADER + 3 * count + 1, #ARGV)
 end
 return 's'

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- read_index.lua: members of a partition's index and the records they name.
--- Reads.
+-- Reads. Uses prelude.lua.
 -- KEYS[1] partition, KEYS[2] its index. ARGV[1] greatest number of members
 -- ("-1": no limit), ARGV[2] "ZRANGEBYLEX", or "ZREVRANGEBYLEX" for the
 -- reverse order; then for each range the bounds in that command's order.
@@ -8,7 +8,6 @@
 -- Returns {members, {field, value, ...}}: the floor, the records named and
 -- the intents on them. O(members * log(index) + bytes returned).
 
-local CHUNK = 4000
 local limit = tonumber(ARGV[1])
 local members = {}
 for i = 3, #ARGV, 2 do
@@ -39,15 +38,5 @@ for _, member in ipairs(members) do
   end
 end
 local pairs_found = {}
-for first = 1, #names, CHUNK do
-  local last = math.min(first + CHUNK - 1, #names)
-  local values = redis.call('HMGET', KEYS[1], unpack(names, first, last))
-  for i = first, last do
-    local value = values[i - first + 1]
-    if value then
-      pairs_found[#pairs_found + 1] = names[i]
-      pairs_found[#pairs_found + 1] = value
-    end
-  end
-end
+append_fields(KEYS[1], names, pairs_found)
 return {members, pairs_found}

@@ -1,11 +1,10 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- read_prefixes.lua: the fields of a partition that start with a prefix.
--- Reads.
+-- Reads. Uses prelude.lua.
 -- KEYS[1] partition; ARGV prefixes, of records and of unique keys.
 -- Returns field, value, ... of the floor and of what starts with a prefix,
 -- or is an intent on such a field. O(fields of the partition * prefixes).
 
-local CHUNK = 4000
 local byte, sub = string.byte, string.sub
 local names = {'f'}
 for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
@@ -22,15 +21,5 @@ for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
   end
 end
 local answer = {}
-for first = 1, #names, CHUNK do
-  local last = math.min(first + CHUNK - 1, #names)
-  local values = redis.call('HMGET', KEYS[1], unpack(names, first, last))
-  for i = first, last do
-    local value = values[i - first + 1]
-    if value then
-      answer[#answer + 1] = names[i]
-      answer[#answer + 1] = value
-    end
-  end
-end
+append_fields(KEYS[1], names, answer)
 return answer

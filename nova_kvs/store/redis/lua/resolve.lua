@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- resolve.lua: turn a decided transaction's intents in one partition into
 -- records (outcome "c"), or remove them (outcome "a").
--- Writes.
+-- Writes. Uses prelude.lua.
 -- KEYS[1] partition, KEYS[2] what became of the transaction here, KEYS[3]
 -- the partition's index.
 -- ARGV[1] transaction id, ARGV[2] outcome, ARGV[3] life of KEYS[2] in ms:
@@ -10,7 +10,6 @@
 -- Returns the number of intents resolved. Idempotent; touches nothing of
 -- other transactions. O(fields), without fields O(partition).
 
-local CHUNK = 4000
 local ID, OP, VERSION, PRIMARY = 17, 33, 34, 42
 
 local committed = ARGV[2] == 'c'
@@ -58,16 +57,6 @@ local function read_members(intent, at)
   return members, at
 end
 
-local function above(a, b)
-  for i = 1, 8 do
-    local x, y = string.byte(a, i), string.byte(b, i)
-    if x ~= y then
-      return x > y
-    end
-  end
-  return false
-end
-
 local puts, deletes, removes = {}, {}, {}
 local floor = nil
 for _, item in ipairs(intents) do
@@ -89,8 +78,7 @@ for _, item in ipairs(intents) do
   elseif committed and op ~= 'l' then
     deletes[#deletes + 1] = field
     if op == 'D' then
-      floor = floor or redis.call('HGET', KEYS[1], 'f')
-        or '\0\0\0\0\0\0\0\0'
+      floor = floor or read_floor(KEYS[1])
       if above(version, floor) then
         floor = version
       end
@@ -100,13 +88,6 @@ end
 if floor then
   puts[#puts + 1] = 'f'
   puts[#puts + 1] = floor
-end
-
-local function write(command, key, list)
-  for first = 1, #list, CHUNK do
-    redis.call(command, key,
-               unpack(list, first, math.min(first + CHUNK - 1, #list)))
-  end
 end
 
 -- What frees memory first, and something in any case: Redis lets a script
