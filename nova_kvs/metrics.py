@@ -37,8 +37,8 @@ _STORE = (
 _COORDINATOR = (
     ("commits", "Transactions committed."),
     ("conflicts", "Commits refused because others were first."),
-    ("guesses", "Commits that rested on what the process remembered."),
-    ("wrong_guesses", "Those of them that had to be run again."),
+    ("speculations", "Commits that rested on what the process remembered."),
+    ("wrong_speculations", "Those of them that had to be run again."),
     ("multi_partition", "Commits that spanned partitions."),
     ("recovered", "Intents of other transactions applied or removed."),
     ("aborted", "Abandoned transactions of others that were aborted."),

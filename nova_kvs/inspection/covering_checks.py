@@ -51,7 +51,7 @@ class MinimumNeeded(_Check):
                 context, self._place, self._partition, self._field,
                 cell)[0] is None:
             return None
-        return checks.Fault("mark-missing", cell.version)
+        return checks.Fault("minimum-missing", cell.version)
 
     def repair(self, context, fault):
         """Raise it to the version that was read: no later one was known."""
@@ -80,7 +80,7 @@ class MinimumHeld(_Check):
                 context, self._place, self._partition, self._field,
                 cell)[0] is not None:
             return None
-        return checks.Fault("mark-stale", (
+        return checks.Fault("minimum-stale", (
             score, None if cell is None else cell.version))
 
     def promise(self, fault):
@@ -115,7 +115,7 @@ class IncludedHeld(_Check):
         if cover is None:
             return None
         if score is None:
-            return checks.Fault("cover-dangling", cover)
+            return checks.Fault("included-dangling", cover)
         cell = snapshot.cell(self._field)
         table, row = _needed(context, self._place, self._partition,
                              self._field, cell)
@@ -131,8 +131,8 @@ class IncludedHeld(_Check):
                     == included.of(row)):
                 return None
         except exceptions.CorruptRecordError:
-            return checks.Fault("cover-undecodable", cover)
-        return checks.Fault("cover-stale", cover)
+            return checks.Fault("included-undecodable", cover)
+        return checks.Fault("included-stale", cover)
 
     def promise(self, fault):
         """Return the Place of columns whose minimum version had gone before.
@@ -142,7 +142,7 @@ class IncludedHeld(_Check):
         that may still be on their way. The check that leaving queued
         removes them.
         """
-        return self._place if fault.kind == "cover-dangling" else None
+        return self._place if fault.kind == "included-dangling" else None
 
     def repair(self, context, fault):
         """Remove them: whoever needs them next reads the row."""

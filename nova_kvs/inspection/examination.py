@@ -39,9 +39,9 @@ class Examiner:
         self._of = {
             keys.KeyType.PARTITION: self._partition,
             keys.KeyType.INDEX: self._index,
-            keys.KeyType.HINTS: self._hints,
-            keys.KeyType.MARKS: self._marks,
-            keys.KeyType.COVERS: self._covers,
+            keys.KeyType.GLOBAL_INDEX: self._hints,
+            keys.KeyType.MINIMUMS: self._marks,
+            keys.KeyType.INCLUDED: self._covers,
             keys.KeyType.DIRECTORY: self._directory,
             keys.KeyType.QUEUE: self._queue,
         }
@@ -183,14 +183,15 @@ class Examiner:
     def _hints(self, piece):
         return self._of_members(
             piece, lambda member: index_checks.GlobalEntryHeld(
-                piece.key.name, member, self._keys), "hint-undecodable")
+                piece.key.name, member, self._keys),
+            "global-index-undecodable")
 
     def _marks(self, piece):
         bucket = keyspace.hints_key(piece.key.name)
         return self._of_members(
             piece, lambda member: covering_checks.MinimumHeld(
                 covering_index.Place(bucket, member), self._keys),
-            "mark-undecodable")
+            "minimum-undecodable")
 
     def _covers(self, piece):
         bucket = keyspace.hints_key(piece.key.name)

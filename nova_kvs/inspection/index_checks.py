@@ -52,7 +52,7 @@ class GlobalEntryNeeded(checks.Check):
         if table is None or self._entry not in context.global_entries(
                 table, row, self._partition, self._field):
             return None
-        return checks.Fault("hint-missing", cell.version)
+        return checks.Fault("global-index-missing", cell.version)
 
     def describe(self):
         return {"partition": checks.text(self._partition.key),
@@ -101,13 +101,13 @@ class GlobalEntryHeld(checks.Check):
             return None
         cell = snapshot.cells.get(self._field)
         if cell is None:
-            return checks.Fault("hint-dangling")
+            return checks.Fault("global-index-dangling")
         table, row = context.row(self._field, cell)
         if table is None or (self._key, self._prefix) in (
                 context.global_entries(
                     table, row, self._partition, self._field)):
             return None
-        return checks.Fault("hint-stale", cell.version)
+        return checks.Fault("global-index-stale", cell.version)
 
     def describe(self):
         return {"partition": checks.text(self._partition.key),

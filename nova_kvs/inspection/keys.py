@@ -8,7 +8,7 @@ from urllib import parse
 from nova_kvs import keyspace
 from nova_kvs.record import partition_rules
 
-_HINT = b"h"
+_GLOBAL_INDEX = b"h"
 _QUEUE = b"gc"
 _COUNTER = b"id"
 _INDEX_SUFFIX = b"x"
@@ -30,10 +30,10 @@ class KeyType(enum.Enum):
     PARTITION = "partition"
     INDEX = "index"
     OUTCOME = "outcome"
-    HINTS = "hints"
-    #: Beside hints, see nova_kvs.record.indexes.covering_index.
-    MARKS = "marks"
-    COVERS = "covers"
+    GLOBAL_INDEX = "global_index"
+    #: Beside the entries, see nova_kvs.record.indexes.covering_index.
+    MINIMUMS = "minimum_versions"
+    INCLUDED = "included_columns"
     DIRECTORY = "directory"
     QUEUE = "queue"
     COUNTER = "counter"
@@ -55,9 +55,9 @@ class Key(typing.NamedTuple):
     table: str = ""
 
 
-#: By what comes behind the key of a slice of an index.
-_BESIDE_HINTS = {b"": KeyType.HINTS, b"v": KeyType.MARKS,
-                 b"c": KeyType.COVERS}
+#: By what comes behind the key of a bucket of a global index.
+_BESIDE_ENTRIES = {b"": KeyType.GLOBAL_INDEX, b"v": KeyType.MINIMUMS,
+                   b"c": KeyType.INCLUDED}
 
 
 def classify(key, database):
@@ -75,13 +75,13 @@ def classify(key, database):
         return _of_partition(key, parts[0].decode(), key[:end + 1], suffix)
     if suffix == _FENCE_SUFFIX:
         return Key(key, KeyType.FENCE)
-    if parts[0] == _HINT and len(parts) == 3:
+    if parts[0] == _GLOBAL_INDEX and len(parts) == 3:
         index = parse.unquote(parts[1].decode("ascii", "replace"))
         if index.startswith("."):
             if not suffix:
                 return Key(key, KeyType.DIRECTORY, kind=index[1:])
-        elif suffix in _BESIDE_HINTS:
-            return Key(key, _BESIDE_HINTS[suffix])
+        elif suffix in _BESIDE_ENTRIES:
+            return Key(key, _BESIDE_ENTRIES[suffix])
     if suffix:
         return Key(key, KeyType.UNKNOWN)
     if parts[0] == _QUEUE and len(parts) == 2:

@@ -24,9 +24,9 @@ PIECE = 1000
 _PAGES = {
     key_types.KeyType.PARTITION: operations.PageFields,
     key_types.KeyType.INDEX: operations.PageMembers,
-    key_types.KeyType.HINTS: operations.PageMembers,
-    key_types.KeyType.MARKS: operations.PageMembers,
-    key_types.KeyType.COVERS: operations.PageFields,
+    key_types.KeyType.GLOBAL_INDEX: operations.PageMembers,
+    key_types.KeyType.MINIMUMS: operations.PageMembers,
+    key_types.KeyType.INCLUDED: operations.PageFields,
     key_types.KeyType.DIRECTORY: operations.PageMembers,
     key_types.KeyType.QUEUE: operations.PageMembers,
 }

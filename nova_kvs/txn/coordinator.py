@@ -31,9 +31,9 @@ class Stats:
     #: Commits refused because others were first, unique keys included.
     conflicts: int = 0
     #: Commits that rested on what the process remembered instead of a read.
-    guesses: int = 0
+    speculations: int = 0
     #: Those of them that were refused because it was out of date.
-    wrong_guesses: int = 0
+    wrong_speculations: int = 0
     #: Commits that spanned partitions.
     multi_partition: int = 0
     #: Applications or removals of other transactions' intents.
@@ -256,7 +256,7 @@ class Coordinator:
             # What is only read of a partition, its commit does not prove.
             raise exceptions.StaleError()
         stats = self.stats
-        stats.guesses += guess is not None
+        stats.speculations += guess is not None
         try:
             stats.multi_partition += len(groups) > 1
             if serializable and verified and groups:
@@ -273,7 +273,7 @@ class Coordinator:
                     self.store.batch(entries)
                 return {}, self.read(reads) if reads else []
         except exceptions.StaleError:
-            stats.wrong_guesses += 1
+            stats.wrong_speculations += 1
             raise
         except (exceptions.ConflictError, exceptions.DuplicateKeyError) as exc:
             stats.conflicts += 1

@@ -138,7 +138,7 @@ def test_repair_under_load(cluster, tmp_path):
     status, document = run_fsck(url, "--repair", "--quarantine", file)
     assert status == 1
     assert document["clean"]
-    assert {"hint-missing", "directory-missing", "intent-abandoned",
+    assert {"global-index-missing", "directory-missing", "intent-abandoned",
             "record-undecodable"} <= set(document["found"])
     assert document["repaired"] == document["found"]
     assert os.path.getsize(file)

@@ -277,18 +277,18 @@ DAMAGE = {
     "index_stale": "index-stale",
     "index_of_nothing": "index-stale",
     "index_undecodable": "index-undecodable",
-    "hint_missing": "hint-missing",
-    "hint_stale": "hint-stale",
-    "hint_of_a_later_version": "hint-stale",
-    "hint_dangling": "hint-dangling",
-    "hint_undecodable": "hint-undecodable",
-    "mark_missing": "mark-missing",
-    "mark_stale": "mark-stale",
-    "mark_of_nothing": "mark-stale",
-    "mark_undecodable": "mark-undecodable",
-    "cover_stale": "cover-stale",
-    "cover_dangling": "cover-dangling",
-    "cover_undecodable": "cover-undecodable",
+    "hint_missing": "global-index-missing",
+    "hint_stale": "global-index-stale",
+    "hint_of_a_later_version": "global-index-stale",
+    "hint_dangling": "global-index-dangling",
+    "hint_undecodable": "global-index-undecodable",
+    "mark_missing": "minimum-missing",
+    "mark_stale": "minimum-stale",
+    "mark_of_nothing": "minimum-stale",
+    "mark_undecodable": "minimum-undecodable",
+    "cover_stale": "included-stale",
+    "cover_dangling": "included-dangling",
+    "cover_undecodable": "included-undecodable",
     "directory_missing": "directory-missing",
     "directory_stale": "directory-stale",
     "directory_undecodable": "directory-undecodable",
@@ -462,7 +462,7 @@ def test_a_wrong_cover_is_damage_whatever_is_queued():
     db.grace_ms = 10 ** 6
     databases.insert(db, "instances", {"uuid": "u", "host": "a", "deleted": 0})
     Damage(db).cover_stale()
-    assert check(db).found == {"cover-stale": 1}
+    assert check(db).found == {"included-stale": 1}
 
 
 def test_fsck_while_the_database_is_written(db):
@@ -542,7 +542,7 @@ def test_many_suspects_are_settled_in_between(db, monkeypatch):
     report = check(db, [].append)
     assert report.is_clean
     assert set(report.found) == {
-        "hint-missing", "directory-missing", "index-stale"}
+        "global-index-missing", "directory-missing", "index-stale"}
 
 
 def no_pause(seconds):
@@ -563,7 +563,7 @@ def test_nothing_is_waited_for_if_nothing_is_in_flight(db, monkeypatch):
     used = databases.another(db)
     used.grace_ms = 10 ** 6
     report = fsck.Fsck(used, LIFETIME_MS).run()
-    assert report.found["hint-missing"]
+    assert report.found["global-index-missing"]
     # A transaction has just ended: others may be at work.
     databases.insert(db, "notes", {"author": "b"})
     with pytest.raises(AssertionError, match="waits"):

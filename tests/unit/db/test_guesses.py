@@ -142,10 +142,10 @@ def test_what_is_out_of_date_costs_no_more_than_to_read_it(
     if name != "block device":
         read(ours, uuid)
     assert increment(theirs, uuid) == 1
-    before = ours.main.coordinator.stats.wrong_guesses
+    before = ours.main.coordinator.stats.wrong_speculations
     WRITERS[name](ours, uuid, 7)
     if name != "block device":
-        assert ours.main.coordinator.stats.wrong_guesses == before + 1
+        assert ours.main.coordinator.stats.wrong_speculations == before + 1
         assert ours.cost == 2
     if name == "update":
         assert read(theirs, uuid).progress == 7
@@ -251,7 +251,7 @@ def test_what_is_mostly_out_of_date_is_read_again(ours, theirs, uuid):
     for number in range(30):
         increment(ours, uuid)
         increment(theirs, uuid)
-    assert 3 < stats.guesses == stats.wrong_guesses < 15
+    assert 3 < stats.speculations == stats.wrong_speculations < 15
     for _ in range(30):
         increment(ours, uuid)
     # It has read often enough that nothing had changed.

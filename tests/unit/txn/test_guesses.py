@@ -98,7 +98,8 @@ def test_right_guess_needs_one_round_trip(coordinator, partition):
     assert versions == {(partition, FIELD): 2}
     assert payloads(coordinator, partition) == {
         FIELD: b"new", OTHER: b"2", HINTED: b"3"}
-    assert (coordinator.stats.guesses, coordinator.stats.wrong_guesses) == (
+    stats = coordinator.stats
+    assert (stats.speculations, stats.wrong_speculations) == (
         1, 0)
 
 
@@ -118,7 +119,8 @@ def test_wrong_guess_changes_nothing_and_tells(
     assert snapshot.pairs == current.pairs
     assert "changed" not in str(caught.value)
     stats = coordinator.stats
-    assert (stats.guesses, stats.wrong_guesses, stats.conflicts) == (1, 1, 0)
+    assert stats.speculations == stats.wrong_speculations == 1
+    assert stats.conflicts == 0
 
 
 def test_the_intent_of_another_makes_a_guess_wrong(
@@ -149,7 +151,7 @@ def test_guess_of_a_partition_that_is_not_all_that_is_written(
             coordinator.commit_and_read(mutations, (), (), known)
         assert caught.value.reply is None
     assert coordinator.store.stats.round_trips == before
-    assert coordinator.stats.guesses == 0
+    assert coordinator.stats.speculations == 0
 
 
 def test_duplicate_is_told_by_a_right_guess_only(coordinator, partition):
