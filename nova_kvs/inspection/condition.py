@@ -303,12 +303,12 @@ def _database(store, name, settings):
 
 
 def _format(state):
-    text = "version %d" % state.version
-    if state.built < stored_format.CURRENT:
-        text += (", of %d: some lists read all servers until nova-kvs "
-                 "upgrade has built the indexes for them" % (
-                     stored_format.CURRENT))
-    return Line("format", Status.OK, text)
+    if state == stored_format.NEW:
+        return Line("format", Status.OK, "version %d" % state.version)
+    return Line("format", Status.WARNING, "version %d of %d: some lists read "
+                "all servers until nova-kvs upgrade has built the indexes "
+                "for them; all services must be of this release then" % (
+                    state.built, stored_format.CURRENT))
 
 
 def _schema(database, schema):

@@ -15,6 +15,10 @@ import tarfile
 
 import pytest
 
+from nova_kvs.record import access
+from nova_kvs.record import building
+from nova_kvs.record import database as record_database
+from nova_kvs.record import format as stored_format
 from tests import base
 from tests import fixtures
 
@@ -90,6 +94,17 @@ class Versions:
             service.kill()
             service.communicate()
 
+    def begin(self, config, version, actions):
+        """Start services of a version, see ``answers``."""
+        stream = self._services[version].stdin
+        stream.write(json.dumps(
+            {"config": str(config), "actions": actions}) + "\n")
+        stream.flush()
+
+    def answers(self, version):
+        """Wait for services of a version: [status, output] of each."""
+        return json.loads(self._services[version].stdout.readline())
+
     def run(self, config, **actions):
         """Run services of all versions side by side.
 
@@ -97,14 +112,10 @@ class Versions:
         :returns: list of what they return, version by version.
         """
         for version, wanted in actions.items():
-            stream = self._services[version].stdin
-            stream.write(json.dumps(
-                {"config": str(config), "actions": wanted}) + "\n")
-            stream.flush()
+            self.begin(config, version, wanted)
         results = []
         for version in actions:
-            for status, output in json.loads(
-                    self._services[version].stdout.readline()):
+            for status, output in self.answers(version):
                 assert status == 0, (version, output)
                 results.append(json.loads(output))
                 assert results[-1].pop("code").startswith(
@@ -180,3 +191,41 @@ def test_versions_share_a_database(versions, servers, tmp_path):
         assert found["counter"] == increments
         for report in versions.fsck(url):
             assert (report["clean"], report["details"]) == (True, [])
+
+
+def test_an_upgrade_while_services_run(versions, tmp_path, monkeypatch):
+    """Those of the earlier version are refused then, and no row is lost."""
+    monkeypatch.setattr(record_database, "SCHEMA_AGE_S", 1)
+    name = base.database_name("mixed")
+    with fixtures.RedisClusterFixture(masters=3, replicas=0) as servers:
+        config = tmp_path / "nova.conf"
+        config.write_text(
+            "[database]\nconnection = {0}\n[api_database]\n"
+            "connection = {0}\n".format(servers.url(name)))
+        versions.run(config, earlier=[["prepare"]])
+        done = versions.run(config, earlier=[["work", 1, ROUNDS]])
+        versions.begin(config, "new", [["work", 2, ROUNDS]])
+        database = record_database.open_database(servers.url(name))
+        database.grace_ms = 1000
+        builder = building.Builder(database)
+        builder.run()
+        assert (builder.before, builder.after) == (
+            stored_format.State(1, 1), stored_format.NEW)
+        (status, output), = versions.answers("new")
+        assert status == 0, output
+        done.append(json.loads(output))
+        versions.begin(config, "earlier", [["check"]])
+        (status, output), = versions.answers("earlier")
+        assert status != 0
+        assert "FormatVersionError" in output
+        found, = versions.run(config, new=[["check"]])
+        assert set(found["live"]) == {
+            row for result in done for row in result["live"]}
+        created = database.begin().load(
+            [access.ByRange("instances", "created_at+id")])[0]
+        assert len(created) == len(found["live"]) + len(
+            found["deleted"]) + 4
+        process = start(ROOT, "-m", "nova_kvs.cmd.main", "fsck", "--json",
+                        servers.url(name))
+        report = json.loads(process.communicate(timeout=120)[0])
+        assert (report["clean"], report["details"]) == (True, [])

@@ -9,7 +9,7 @@ from nova_kvs.cmd import completion
 from nova_kvs.cmd import main
 
 COMMANDS = ["check", "demo", "drop", "export", "fsck", "import", "show",
-            "stats"]
+            "stats", "upgrade"]
 
 #: Does what bash does at a Tab: the last argument is the word at the cursor.
 _BASH = """
