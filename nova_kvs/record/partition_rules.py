@@ -158,6 +158,42 @@ RULES = {
         _ID, Hint(("consumer_id",)))),
 }
 
+#: Ids by which nobody looks for a row: each index of them would cost a boot
+#: an entry a row, and it writes some twenty of them.
+_NO_IDS = "rows are read with their server, user, project or token"
+#: Column -> why an index of Nova's or Placement's that begins with it has no
+#: counterpart, for the tables of ``RULES``.
+WITHOUT = {
+    "console_auth_tokens": {"id": _NO_IDS},
+    "instances": {
+        "compute_id": "no query of Nova's names it; its host is indexed",
+        "reservation_id": "lists that filter by it are of a project",
+        "terminated_at": "usage of all projects is asked for a time in which "
+        "most servers were there: reading all of them costs the same"},
+    "project_user_quotas": {"id": _NO_IDS,
+                            "user_id": "asked with the project"},
+    "quotas": {"id": _NO_IDS},
+    "tags": {"tag": "asked for with servers, which other filters find"},
+    "block_device_mapping": {"snapshot_id": "no query of Nova's names it"},
+    "instance_actions": {"request_id": "asked with the server"},
+    "instance_extra": {"id": _NO_IDS},
+    "instance_faults": {"host": "no query of Nova's names it",
+                        "id": _NO_IDS},
+    "instance_info_caches": {"id": _NO_IDS},
+    "instance_metadata": {"id": _NO_IDS},
+    "instance_system_metadata": {"id": _NO_IDS},
+    "migrations": {"dest_compute_id": "no query of Nova's names it; the host "
+                   "is indexed"},
+    "security_group_instance_association": {"id": _NO_IDS},
+    "share_mapping": {"id": _NO_IDS},
+    "virtual_interfaces": {"network_id": "asked with the server"},
+    "instance_actions_events": {"id": _NO_IDS},
+    "key_pairs": {"id": _NO_IDS},
+    "instance_mappings": {"user_id": "counted with the project"},
+    "allocations": {"resource_class_id": "asked with the provider"},
+    "consumers": {"consumer_type_id": "asked with the project"},
+}
+
 #: Kinds whose partitions hold rows of one table: whoever looks for a row
 #: of it has no use for the rest of its partition.
 SINGLE = frozenset(

@@ -5,8 +5,11 @@ from nova.db.api import models as api_models
 from nova.db.main import models as main_models
 from placement.db.sqlalchemy import models as placement_models
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from nova_kvs.record import partition_rules
+from nova_kvs.record import schema
 
 METADATA = (main_models.BASE.metadata, api_models.BASE.metadata,
             placement_models.BASE.metadata)
@@ -58,6 +61,46 @@ def test_archived_rows_have_no_ordered_indexes():
                            ("_alembic_tmp_shadow_instances", False)):
         rule = partition_rules.rule_for(name, columns)
         assert any(hint.ordered for hint in rule.hints) == expected
+
+
+def indexes_of(table):
+    """Return the columns of a table's indexes, as MySQL has them."""
+    found = {tuple(column.name for column in index.columns)
+             for index in (*table.indexes, *table.foreign_key_constraints,
+                           table.primary_key, *[
+                               constraint for constraint in table.constraints
+                               if isinstance(constraint,
+                                             sa.UniqueConstraint)])}
+    return found - {()}
+
+
+def test_each_index_of_nova_and_placement_has_a_counterpart():
+    """Or a reason: none is missing, and none stands there for nothing."""
+    missing = {}
+    for metadata in METADATA:
+        ddl = [str(element.compile(dialect=sqlite.dialect()))
+               for table in metadata.sorted_tables
+               for element in (sa.schema.CreateTable(table), *map(
+                   sa.schema.CreateIndex, table.indexes))]
+        tables = schema.Schema.from_ddl(ddl).tables
+        for sql_table in metadata.sorted_tables:
+            table = tables[sql_table.name]
+            if table.partition_column is None:
+                # All indexes of these are kept, see the schema's tests.
+                continue
+            found = {table.partition_column, *[
+                index.columns[0] for index in (*table.indexes, *[
+                    unique for unique in table.uniques
+                    if not unique.inside])]}
+            absent = {columns[0] for columns in indexes_of(sql_table)
+                      if columns[0] not in found
+                      and table.partition_column not in columns}
+            if absent:
+                missing.setdefault(table.name, set()).update(absent)
+    assert missing == {name: set(reasons) for name, reasons
+                       in partition_rules.WITHOUT.items()}
+    assert all(reason for reasons in partition_rules.WITHOUT.values()
+               for reason in reasons.values())
 
 
 @pytest.mark.parametrize("name,expected", [
