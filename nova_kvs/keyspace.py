@@ -130,6 +130,11 @@ def _hint_head(database, index):
     return b"%s{%s:h:%s:" % (PREFIX, quote(database), quote(index))
 
 
+def is_global_index(key):
+    """Return whether a key is that of one slice of a global index."""
+    return b":h:" in key and key.endswith(b"}")
+
+
 def marks_key(hints):
     """Return the key of the marks beside one slice of an index.
 

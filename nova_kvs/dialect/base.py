@@ -196,6 +196,13 @@ class KVSDialect_sentinel(KVSDialect):
     supports_statement_cache = True
 
 
+class KVSDialect_etcd(KVSDialect):
+    """An etcd cluster."""
+
+    driver = "etcd"
+    supports_statement_cache = True
+
+
 class KVSDialect_memory(KVSDialect):
     """The store that is embedded in the process."""
 

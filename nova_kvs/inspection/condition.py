@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Examines if a store is fit for a database: ``nova-kvs check``."""
 
-import enum
-import typing
-
 from nova_kvs.compatibility import releases
 from nova_kvs import exceptions
+from nova_kvs.inspection import etcd_members
+from nova_kvs.inspection import lines
 from nova_kvs.inspection import revision
 from nova_kvs import keyspace
 from nova_kvs.record import access
@@ -28,21 +27,8 @@ _NAMED = 10
 _PROBES = 2000
 
 
-class Status(enum.IntEnum):
-    """The verdict of one examination."""
-
-    OK = 0
-    WARNING = 1
-    ERROR = 2
-
-
-class Line(typing.NamedTuple):
-    """The result of one check."""
-
-    name: str
-    status: Status
-    #: What was found, and what to do about it.
-    text: str
+Line = lines.Line
+Status = lines.Status
 
 
 def examine(url):
@@ -65,6 +51,10 @@ def examine(url):
     if servers:
         yield Line("store", Status.OK, "answers: %s" % " ".join(
             server["address"] for server in servers))
+        if facts["driver"] == "etcd":
+            yield from etcd_members.examine(store, url.database, facts)
+            yield from _database(store, url.database, settings)
+            return
         yield _version(servers)
         line = _cluster(facts)
         yield line

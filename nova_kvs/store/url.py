@@ -20,7 +20,7 @@ from nova_kvs import keyspace
 
 SCHEME = "kvs"
 DEFAULT_DRIVER = "redis"
-DEFAULT_PORTS = {"sentinel": 26379}
+DEFAULT_PORTS = {"etcd": 2379, "sentinel": 26379}
 DEFAULT_PORT = 6379
 LOG = logging.getLogger(__name__)
 
@@ -28,7 +28,8 @@ _EMBEDDED = "memory"
 _OPTIONS = {opt.dest: opt for opt in conf.OPTS}
 _SECRET = frozenset(opt.dest for opt in conf.OPTS if opt.secret)
 #: Query names that belong to a driver, not to [nova_kvs].
-_DRIVER_QUERY = {"node": ("cluster", "sentinel"), "service": ("sentinel",)}
+_DRIVER_QUERY = {
+    "node": ("cluster", "etcd", "sentinel"), "service": ("sentinel",)}
 #: Highest value of an option that is a number; a float has one of seconds.
 _HIGHEST = {float: 1e6, int: 2 ** 31 - 1}
 _WRONG_HOST = ("the host or port in the connection URL is not valid: write "
@@ -206,7 +207,8 @@ def _check_scheme(scheme):
     if scheme.partition("+")[0] != SCHEME:
         raise exceptions.ConfigurationError(
             "the connection URL is not one of nova-kvs: it must start with "
-            "kvs+cluster://, kvs+redis://, kvs+sentinel:// or kvs+memory://",
+            "kvs+cluster://, kvs+redis://, kvs+sentinel://, kvs+etcd:// or "
+            "kvs+memory://",
             # Without "://" it is the whole text.
             **{"scheme": scheme} if re.fullmatch(r"[\w+]*", scheme) else {})
 

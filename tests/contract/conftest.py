@@ -8,7 +8,12 @@ import pytest
 from nova_kvs.store import base as store_base
 from nova_kvs.store import registry
 from tests import base
+from tests import etcd_servers
 from tests import fixtures
+
+
+#: Names of the drivers that speak Redis's commands.
+REDIS_FAMILY = ("cluster_server", "memory", "redis_server", "sentinel_server")
 
 
 class _Embedded:
@@ -19,6 +24,7 @@ class _Embedded:
 
 
 _SERVERS = {
+    "etcd": etcd_servers.EtcdFixture,
     "memory": lambda: contextlib.nullcontext(_Embedded()),
     "redis_server": lambda: fixtures.RedisServerFixture(replicas=1),
     "cluster_server": fixtures.RedisClusterFixture,
@@ -26,11 +32,27 @@ _SERVERS = {
 }
 
 
+@pytest.fixture(scope="session")
+def running():
+    """Yield a function that returns the servers of a driver, by its name.
+
+    They are started when they are first asked for, and shared by all tests
+    of a run.
+    """
+    started = {}
+    with contextlib.ExitStack() as stack:
+        def start(name):
+            if name not in started:
+                started[name] = stack.enter_context(_SERVERS[name]())
+            return started[name]
+
+        yield start
+
+
 @pytest.fixture(scope="session", params=sorted(_SERVERS))
-def servers(request):
-    """Yield servers of one driver, shared by the tests of a run."""
-    with _SERVERS[request.param]() as running:
-        yield running
+def servers(request, running):
+    """Return the servers of one driver."""
+    return running(request.param)
 
 
 @pytest.fixture

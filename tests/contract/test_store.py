@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every store driver does, whatever is behind it."""
+"""What every driver of the Redis family does, by Redis's own commands."""
 
 import os
 import subprocess
@@ -15,6 +15,7 @@ from nova_kvs.store import base as store_base
 from nova_kvs.store import operations
 from nova_kvs.store import registry
 from tests import base
+from tests.contract import conftest
 
 NASTY = bytes(range(256)) + b"\r\n$3\r\nabc\r\n{}"
 
@@ -25,6 +26,12 @@ return value
 """, name="increment")
 ECHO = base.script("return {KEYS, ARGV, 7, false, {'a', {'b'}}}",
                    writes=False, name="echo")
+
+
+@pytest.fixture(scope="session", params=conftest.REDIS_FAMILY)
+def servers(request, running):
+    """Return the servers of one driver."""
+    return running(request.param)
 
 
 def _call(script, *keys, args=()):

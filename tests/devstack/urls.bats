@@ -58,6 +58,17 @@ load common
     is "${lines[-1]}" kvs+redis://default:secret@127.0.0.1:7000/nova_cell1
 }
 
+@test "with etcd it is the one of DevStack" {
+    devstack 'source_phase; database_connection_url nova_cell1
+        check_nova_kvs_settings; is_service_enabled etcd3 && echo enabled' \
+        NOVA_KVS_STORE=etcd
+    succeeds
+    is "${lines[-2]}" kvs+etcd://127.0.0.1:2379/nova_cell1
+    is "${lines[-1]}" enabled
+    devstack 'source_phase; check_nova_kvs_settings' NOVA_KVS_STORE=mongo
+    [[ "$status" -ne 0 && "$output" == *"must be redis or etcd"* ]]
+}
+
 @test "nova-kvs itself accepts the URLs" {
     local url
     devstack 'source_phase

@@ -36,11 +36,13 @@ def _parse(arguments):
         help='run a part of Nova\'s functional tests')
     parser.add_argument(
         '--backend',
-        choices=('memory', 'redis', 'cluster', 'cluster-memory', 'sqlite'),
+        choices=('memory', 'redis', 'cluster', 'cluster-memory', 'etcd',
+                 'sqlite'),
         default='memory',
         help='what holds the state: the embedded store, redis-server '
              'processes started here (with read_from=memory: '
-             'cluster-memory), or SQLite to compare with')
+             'cluster-memory), an etcd started here, or SQLite to compare '
+             'with')
     parser.add_argument(
         '--native', choices=('on', 'off'), default='on',
         help='whether the native functions are used (default: on)')

@@ -45,8 +45,11 @@ from nova_kvs.dialect import dbapi
 from nova_kvs import keyspace
 from nova_kvs.record import database as databases
 from nova_kvs.store import base
+from nova_kvs.store.etcd import driver
+from nova_kvs.store import operations
 from nova_kvs.store.redis import memory
 from nova_kvs.store import registry
+from tests.nova import etcd_copies
 
 _numbers = itertools.count()
 #: Names of the databases made since the last ``forget``.
@@ -265,9 +268,13 @@ _READS = {
 def _snapshot(database):
     """Return what a database has stored.
 
-    :returns: the database's name, and the commands that write its keys.
+    :returns: the database's name, and the commands that write its keys; of
+        etcd, its own keys and values.
     """
     store = database.store
+    if isinstance(store, driver.EtcdStore):
+        return database.name, etcd_copies.read(
+            store, keyspace.database_pattern(database.name)[:-1])
     keys = _keys(database)
     kinds = store.batch([_command(key, b'TYPE') for key in keys])
     values = store.batch([
@@ -295,6 +302,12 @@ def _restore(snapshot, database):
     old = b'{%s:' % name.encode()
     new = b'{%s:' % database.name.encode()
     _drop(database)
+    if isinstance(database.store, driver.EtcdStore):
+        etcd_copies.write(database.store, [
+            (key.replace(old, new), value.replace(old, new))
+            for key, value in commands])
+        database.refresh_schema()
+        return
     database.store.batch([
         base.Command(command.key.replace(old, new), tuple(
             arg.replace(old, new) if isinstance(arg, bytes) else arg
@@ -306,7 +319,7 @@ def _restore(snapshot, database):
 def _drop(database):
     keys = _keys(database)
     if keys:
-        database.store.batch([_command(key, b'DEL') for key in keys])
+        database.store.batch([operations.Delete(key) for key in keys])
     # Connections hold on to the object, so what it knows goes, not itself.
     database.__init__(database.store, database.name, database.store.settings)
     database.refresh_schema()
@@ -320,7 +333,7 @@ def forget():
         del databases._databases[key]
         keys = _keys(database)
         if keys:
-            database.store.batch([_command(key, b'DEL') for key in keys])
+            database.store.batch([operations.Delete(key) for key in keys])
     for key in [key for key, store in registry._stores.items()
                 if getattr(store.url, 'database', None) in _used
                 and isinstance(store, memory.MemoryStore)]:

@@ -21,6 +21,9 @@ BLOCKS = {
     "doc/source/admin/backup.rst": {
         "redis-cli": "backup",
     },
+    "doc/source/admin/etcd.rst": {
+        "[database]": "configuration",
+    },
     "doc/source/admin/migration.rst": {
         "nova-manage --config-file nova-kvs.conf": "moving",
         "nova-kvs import": "moving",

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations that read, as ranges of etcd's keys."""
+
+import time
+
+from nova_kvs.store.etcd import layout
+from nova_kvs.store.etcd import messages
+from nova_kvs.store.etcd import outcomes
+from nova_kvs.store.etcd import rounds
+from nova_kvs.store import operations
+
+_FLOOR = b"f"
+#: Fields that are asked for one by one; more are picked out of all.
+_MOST_FIELDS = 40
+
+_range = messages.range_request
+
+
+class Reads:
+    """The reading operations of a store.
+
+    :param heads: nova_kvs.store.etcd.heads.Heads.
+    """
+
+    def __init__(self, heads):
+        self._heads = heads
+
+    def of(self, operation, serializable):
+        """Return the generator that runs an operation, or None.
+
+        :param serializable: whether the member may answer by itself, with
+            what it knows.
+        """
+        method = _METHODS.get(type(operation))
+        if method is None:
+            return None
+        return method(self, operation, serializable)
+
+    def _read_partition(self, operation, serializable):
+        key, prefixes = operation
+        if prefixes:
+            found, _ = yield _ranges(
+                [_one(layout.field(key, _FLOOR))]
+                + [layout.fields(key, prefix) for prefix in prefixes],
+                serializable)
+            fields = {}
+            for each in found:
+                fields.update(_named(key, each))
+            return [item for pair in fields.items() for item in pair]
+        (head, found), _ = yield _ranges(
+            [_one(layout.head(key)), layout.fields(key)], serializable)
+        reply = _flat(key, found)
+        self._heads.learn(
+            key, head.items[0].mod_revision if head.items else 0, reply)
+        return reply
+
+    def _read_fields(self, operation, serializable):
+        key, fields = operation
+        # No transaction leaves intents.
+        nothing = [None] * len(fields)
+        if len(fields) > _MOST_FIELDS:
+            (found,), _ = yield _ranges([layout.fields(key)], serializable)
+            values = dict(_named(key, found))
+            return [values.get(field) for field in (_FLOOR, *fields)] + nothing
+        found, _ = yield _ranges(
+            [_one(layout.field(key, field)) for field in (_FLOOR, *fields)],
+            serializable)
+        return [_value(each) for each in found] + nothing
+
+    def _read_index(self, operation, serializable):
+        key, index_key, ranges, limit, reverse = operation
+        found, revision = yield rounds.Ranges([
+            _members(index_key, low, high, limit, reverse, serializable)
+            for low, high in ranges])
+        members = []
+        for each in found:
+            members += _names(index_key, each, reverse)
+        if limit is not None:
+            del members[limit:]
+        fields = {_FLOOR: None}
+        for member in members:
+            size = int.from_bytes(member[-2:], "big")
+            fields[member[-2 - size:-2]] = None
+        if len(fields) > rounds.MOST_OPERATIONS:
+            requests = [layout.fields(key)]
+        else:
+            requests = [_one(layout.field(key, field)) for field in fields]
+        found, _ = yield rounds.Ranges([
+            _range(start, end, revision=revision, serializable=serializable)
+            for start, end in requests])
+        pairs = []
+        for each in found:
+            for field, value in _named(key, each):
+                if field in fields:
+                    pairs += (field, value)
+        return members, pairs
+
+    def _read_members(self, operation, serializable):
+        key, low, high, limit, reverse = operation
+        (found,), _ = yield rounds.Ranges([
+            _members(key, low, high, limit, reverse, serializable)])
+        return _names(key, found, reverse)
+
+    def _read_scores(self, operation, serializable):
+        key, = operation
+        (found,), _ = yield _ranges(
+            [layout.members(key, b"-", b"+")], serializable)
+        return {layout.name_of(key, item.key): float(item.value or 0)
+                for item in found.items}
+
+    def _read_all(self, operation, serializable):
+        key, = operation
+        (found,), _ = yield _ranges([layout.fields(key)], serializable)
+        return dict(_named(key, found))
+
+    def _list_fields(self, operation, serializable):
+        key, = operation
+        (found,), _ = yield rounds.Ranges([_range(
+            *layout.fields(key), keys_only=True, serializable=serializable)])
+        return [layout.name_of(key, item.key) for item in found.items]
+
+    def _count_fields(self, operation, serializable):
+        key, = operation
+        (found,), _ = yield rounds.Ranges([_range(
+            *layout.fields(key), count_only=True, serializable=serializable)])
+        return found.count
+
+    def _get_field(self, operation, serializable):
+        key, field = operation
+        (found,), _ = yield _ranges(
+            [_one(layout.field(key, field))], serializable)
+        return _value(found)
+
+    def _has_field(self, operation, serializable):
+        return (yield from self._get_field(
+            operation, serializable)) is not None
+
+    def _get_score(self, operation, serializable):
+        key, member = operation
+        (found,), _ = yield _ranges(
+            [_one(layout.member(key, member))], serializable)
+        return float(found.items[0].value or 0) if found.items else None
+
+    def _get(self, operation, serializable):
+        key, = operation
+        (found,), _ = yield _ranges([_one(layout.value(key))], serializable)
+        return _value(found)
+
+    def _read_outcome(self, operation, serializable):
+        return outcomes.parse((yield from self._get(operation, serializable)))
+
+    def _exists(self, operation, serializable):
+        key, = operation
+        (found,), _ = yield rounds.Ranges([_range(
+            *layout.contents(key), limit=1, keys_only=True,
+            serializable=serializable)])
+        return bool(found.items)
+
+    def _lives_for_ever(self, operation, serializable):
+        key, = operation
+        (found,), _ = yield rounds.Ranges([_range(
+            *layout.contents(key), limit=1, keys_only=True,
+            serializable=serializable)])
+        return bool(found.items) and not found.items[0].lease
+
+    def _read_clock(self, operation, serializable):
+        # etcd has no clock, and nothing here needs a better one.
+        return time.time_ns() // 1000000
+        yield
+
+    def _page_fields(self, operation, serializable):
+        key, cursor, count = operation
+        (found,), _ = yield rounds.Ranges([_range(
+            *layout.fields_from(key, cursor), limit=count,
+            serializable=serializable)])
+        pairs = list(_named(key, found))
+        return (pairs[-1][0] if found.more else None), pairs
+
+    def _page_members(self, operation, serializable):
+        key, cursor, count = operation
+        low = b"-" if cursor is None else b"(" + cursor
+        (found,), _ = yield rounds.Ranges([_members(
+            key, low, b"+", count, False, serializable)])
+        pairs = [(layout.name_of(key, item.key), item.value or b"0")
+                 for item in found.items]
+        return (pairs[-1][0] if found.more else None), pairs
+
+
+_METHODS = {
+    operations.ReadPartition: Reads._read_partition,
+    operations.ReadFields: Reads._read_fields,
+    operations.ReadIndex: Reads._read_index,
+    operations.ReadMembers: Reads._read_members,
+    operations.ReadScores: Reads._read_scores,
+    operations.ReadAll: Reads._read_all,
+    operations.ListFields: Reads._list_fields,
+    operations.CountFields: Reads._count_fields,
+    operations.GetField: Reads._get_field,
+    operations.HasField: Reads._has_field,
+    operations.GetScore: Reads._get_score,
+    operations.Get: Reads._get,
+    operations.Exists: Reads._exists,
+    operations.LivesForEver: Reads._lives_for_ever,
+    operations.ReadClock: Reads._read_clock,
+    operations.PageFields: Reads._page_fields,
+    operations.PageMembers: Reads._page_members,
+    operations.ReadOutcome: Reads._read_outcome,
+}
+
+
+def _one(key):
+    return key, b""
+
+
+def _ranges(bounds, serializable):
+    return rounds.Ranges([
+        _range(start, end, serializable=serializable)
+        for start, end in bounds])
+
+
+def _members(key, low, high, limit, reverse, serializable):
+    turned = reverse and layout.has_turned(key)
+    start, end = layout.members(key, low, high, turned)
+    return _range(start, end, limit or 0, descending=reverse and not turned,
+                  serializable=serializable)
+
+
+def _names(key, found, reverse):
+    name = layout.name_of
+    if reverse and layout.has_turned(key):
+        name = layout.turned_name
+    return [name(key, item.key) for item in found.items]
+
+
+def _named(key, found):
+    """Return pairs of field and value."""
+    start = len(layout.field(key, b""))
+    return [(item.key[start:], item.value) for item in found.items]
+
+
+def _flat(key, found):
+    start = len(layout.field(key, b""))
+    reply = []
+    for item in found.items:
+        reply.append(item.key[start:])
+        reply.append(item.value)
+    return reply
+
+
+def _value(found):
+    return found.items[0].value if found.items else None
+
+
+def is_read(operation):
+    """Return whether an operation reads, and nothing else."""
+    return type(operation) in _METHODS

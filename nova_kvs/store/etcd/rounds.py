@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the operations of a batch side by side, in as few trips as can be.
+
+An operation is a generator that yields what it wants of etcd next: Ranges or
+a Change. In each round, what all of them want is sent together: ranges share
+transactions that only read, so that those of one operation are of one
+moment. Operations of which one writes what another one reads or writes run
+one after the other.
+"""
+
+import typing
+
+from nova_kvs.store.etcd import client as calls
+from nova_kvs.store.etcd import faults
+from nova_kvs.store.etcd import messages
+
+#: Operations of one transaction. etcd's own limit is 128 by default.
+MOST_OPERATIONS = 100
+#: Bytes of one transaction of writes that could as well be several. etcd's
+#: own limit is 1.5 MiB by default.
+MOST_BYTES = 1 << 20
+
+
+class Ranges(typing.NamedTuple):
+    """A wish to read ranges at one moment.
+
+    It is answered with the list of Found, and the revision they are of; a
+    Refusal is raised. More than ``MOST_OPERATIONS`` must name a revision.
+    """
+
+    #: As nova_kvs.store.etcd.messages.range_request returns them.
+    requests: list
+
+
+class Change(typing.NamedTuple):
+    """A wish to run a transaction that may write.
+
+    It is answered with TxnReply, or with a Refusal.
+    """
+
+    request: bytes
+
+
+class Blind(typing.NamedTuple):
+    """Writes that do not depend on what there is, or say it themselves."""
+
+    #: Pairs of etcd's keys and an operation of a transaction on them.
+    writes: list
+    #: Operations along the longest path of one of them: 1, or more for
+    #: nested transactions.
+    depth: int = 1
+
+
+def run(client, generators):
+    """Run generators of operations side by side.
+
+    :param client: nova_kvs.store.etcd.client.Client.
+    :param generators: list of generators.
+    :returns: list of what they return; where one was refused, the
+        nova_kvs.exceptions.KVSError.
+    :raises nova_kvs.exceptions.KVSError: as ``Client.call``.
+    """
+    results = [None] * len(generators)
+    wishes = {}
+
+    def resume(number, answer):
+        generator = generators[number]
+        try:
+            if type(answer) is faults.Refusal and (
+                    type(wishes[number]) is Ranges):
+                wishes[number] = generator.throw(answer)
+            else:
+                wishes[number] = generator.send(answer)
+        except StopIteration as stop:
+            wishes.pop(number, None)
+            results[number] = stop.value
+        except faults.Refusal as refusal:
+            wishes.pop(number, None)
+            results[number] = refusal.error(None)
+
+    for number in range(len(generators)):
+        resume(number, None)
+    while wishes:
+        for number, answer in _answer(client, list(wishes.items())):
+            resume(number, answer)
+    return results
+
+
+def _answer(client, wishes):
+    """Return pairs of a number and the answer to its wish: one round trip."""
+    packed = []
+    writes = False
+    # Index of the call and of the first of its replies, for each wish.
+    places = []
+    reads = []
+    changes = []
+    for number, wish in wishes:
+        if type(wish) is Ranges:
+            reads.append((number, wish.requests))
+        else:
+            changes.append((number, wish.request))
+            writes = True
+    group = []
+    for number, requests in reads:
+        if group and len(group) + len(requests) > MOST_OPERATIONS:
+            packed.append(group)
+            group = []
+        pieces = []
+        for at in range(0, len(requests), MOST_OPERATIONS):
+            piece = requests[at:at + MOST_OPERATIONS]
+            if group and len(group) + len(piece) > MOST_OPERATIONS:
+                packed.append(group)
+                group = []
+            pieces.append((len(packed), len(group), len(piece)))
+            group = group + piece
+        places.append((number, pieces))
+    if group:
+        packed.append(group)
+    sent = [(calls.TXN, messages.txn_request(
+        (), [messages.range_op(request) for request in requests]))
+        for requests in packed]
+    sent += [(calls.TXN, request) for _, request in changes]
+    replies = []
+    for answer in client.call(sent, writes):
+        if not isinstance(answer, Exception):
+            is_repeated = type(answer) is calls.Repeated
+            answer = messages.parse_txn(answer)
+            if is_repeated:
+                answer = answer._replace(is_repeated=True)
+        replies.append(answer)
+    answers = []
+    for number, pieces in places:
+        found = []
+        answer = None
+        for call, first, count in pieces:
+            reply = replies[call]
+            if isinstance(reply, Exception):
+                answer = reply
+                break
+            found += reply.replies[first:first + count]
+            revision = reply.revision
+        answers.append((number, answer or (found, revision)))
+    for (number, _), reply in zip(changes, replies[len(packed):]):
+        answers.append((number, reply))
+    return answers
+
+
+def in_waves(blind):
+    """Return transactions for blind writes, in waves that follow each other.
+
+    :param blind: list of Blind, in order.
+    :returns: list of waves; a wave is a list of transactions, a transaction
+        a list of numbers of ``blind``.
+    """
+    waves = []
+    touched = None
+    count = size_bytes = 0
+    for number, (writes, depth) in enumerate(blind):
+        keys = [key for key, _ in writes]
+        size = sum([len(operation) for _, operation in writes])
+        if touched is None or not touched.isdisjoint(keys):
+            waves.append([])
+            touched = set()
+            count = MOST_OPERATIONS
+        touched.update(keys)
+        if (count + len(writes) + depth > MOST_OPERATIONS
+                or size_bytes + size > MOST_BYTES):
+            waves[-1].append([])
+            count = size_bytes = 0
+        waves[-1][-1].append(number)
+        count += len(writes)
+        size_bytes += size
+    return waves
