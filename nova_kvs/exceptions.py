@@ -125,7 +125,7 @@ class IncompleteImportError(KVSError):
     """The database holds a part of its rows: complete the import."""
 
     message = ("an import into the database is not complete: run the same "
-               "nova-kvs import again")
+               "nova-kvs import or restore again")
 
 
 class CorruptRecordError(KVSError):

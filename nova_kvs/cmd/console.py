@@ -5,6 +5,7 @@ import argparse
 import functools
 import json
 import os
+import signal
 import sys
 import time
 
@@ -216,23 +217,39 @@ def _read_configuration(files):
                 % one_line(error)) from error
 
 
-def print_json(document):
-    """Print one JSON document."""
-    json.dump(document, sys.stdout, indent=2, sort_keys=True)
-    sys.stdout.write("\n")
+def print_json(document, stream=None):
+    """Print one JSON document.
+
+    :param stream: None for the standard output.
+    """
+    stream = stream or sys.stdout
+    json.dump(document, stream, indent=2, sort_keys=True)
+    stream.write("\n")
 
 
 def copy(args, job):
-    """Run an import or export, or only count, and print what was done.
+    """Run a copy, or only try it, and print what was done.
 
-    :param job: nova_kvs.transfer.importing.Import or Export.
+    :param job: nova_kvs.transfer.importing.Import, exporting.Export or
+        restoring.Restore.
     :returns: the exit status.
     """
     started = time.monotonic()
-    if args.dry_run:
-        counts = job.try_out()
-    else:
-        counts = job.run(args.replace)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        counts = job.try_out() if args.dry_run else job.run(args.replace)
+    except exceptions.KVSError as error:
+        if job.goes_on:
+            error.args = ("%s; the copy goes on when the same command is run "
+                          "again" % error.args[0],)
+        raise
+    except KeyboardInterrupt:
+        if job.goes_on:
+            print("nova-kvs: stopped: the copy is not complete; it goes on "
+                  "when the same command is run again", file=sys.stderr)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     seconds = time.monotonic() - started
     if args.json:
         print_json({
@@ -252,6 +269,14 @@ def copy(args, job):
     return 0
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM."""
+
+
+def _interrupt(number, frame):
+    raise Terminated
+
+
 class Progress:
     """The progress of a long command, on stderr.
 
@@ -265,6 +290,8 @@ class Progress:
         self._started = time.monotonic()
         self._next = self._started + self._interval_s
         self._is_open = False
+        # When ``step`` was called first, and with what number.
+        self._first = None
 
     def count(self, text, *values):
         """Say how far it is, unless that was said a moment ago."""
@@ -273,6 +300,28 @@ class Progress:
             return
         self._next = now + self._interval_s
         self.say(text % values if values else text)
+
+    def step(self, text, done, total):
+        """Say how much is done and when all is, as ``count`` does.
+
+        :param text: what is going on.
+        :param done: number of rows so far.
+        :param total: number of all rows; None if not known.
+        """
+        now = time.monotonic()
+        if self._first is None or done < self._first[1]:
+            self._first = now, done
+        if not total:
+            self.count("%s: %s", text, wording.number(done, "row"))
+            return
+        # A copy that goes on has not done all of it now.
+        began, skipped = self._first
+        left = ""
+        if done > skipped and now > began:
+            left = ", about %d s left" % (
+                (now - began) * max(0, total - done) / (done - skipped))
+        self.count("%s: %d %% of %s%s", text, 100 * min(done, total) // total,
+                   wording.number(total, "row"), left)
 
     def say(self, text):
         """Say it now."""

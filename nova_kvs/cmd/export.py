@@ -41,6 +41,6 @@ def run(args):
         database = console.open_database(source)
         database.check_import()
         return console.copy(args, exporting.Export(
-            database, target, name, progress.count))
+            database, target, name, progress.step))
     finally:
         progress.close()

@@ -44,6 +44,6 @@ def run(args):
         source = sql.Database(args.source)
         return console.copy(
             args, importing.Import(source, record.open_database(target),
-                                   progress.count))
+                                   progress.step))
     finally:
         progress.close()

@@ -89,6 +89,8 @@ def main(argv=None):
         if "--json" in argv:
             console.print_json({"error": error.message})
         raise
+    except console.Terminated:
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:

@@ -9,13 +9,12 @@ of the source again, and writes what is missing.
 from nova_kvs import exceptions
 from nova_kvs.inspection import keys
 from nova_kvs.inspection import walk
-from nova_kvs import keyspace
 from nova_kvs.record import codec
 from nova_kvs.record import partition_rules
 from nova_kvs.transfer import agreement
 from nova_kvs.transfer import conversion
 from nova_kvs.transfer import importing
-from nova_kvs.txn import reading
+from nova_kvs.transfer import stored
 
 
 class Export:
@@ -24,14 +23,17 @@ class Export:
     :param database: nova_kvs.record.database.Database.
     :param target: nova_kvs.transfer.sql.Database.
     :param name: of the source, without a password.
-    :param progress: called with a text now and then.
+    :param progress: called with a text, a number of rows and the number of
+        all, now and then.
+    :ivar goes_on: whether the same copy, begun again, would go on.
     """
 
     def __init__(self, database, target, name, progress=None):
         self._database = database
         self._target = target
         self._name = name[:255]
-        self._progress = progress or (lambda text: None)
+        self._progress = progress or (lambda text, done, total: None)
+        self.goes_on = False
         agreement.check_revisions(
             agreement.stored_revision(database), target.revision(),
             database.schema.tables)
@@ -43,7 +45,8 @@ class Export:
         """Return table's name -> number of rows in the source."""
         found = walk.counts(
             self._database, self._database.schema.tables,
-            lambda seen: self._progress("counting: %d partitions" % seen))
+            lambda seen: self._progress(
+                "counting (%d partitions)" % seen, 0, None))
         return {name: found[name] for name in self.tables}
 
     def try_out(self):
@@ -64,8 +67,7 @@ class Export:
                     self._write(connection, name, values)
                     done += len(values)
                 connection.commit()
-                self._progress("trying %d of %d rows" % (
-                    min(done, total), total))
+                self._progress("trying", done, total)
         self._target.refused.check()
         return counts
 
@@ -87,13 +89,14 @@ class Export:
             if full and not replace:
                 return self._finished(full)
             if full:
-                self._progress("removing what is in the target")
+                self._progress("removing what is in the target", 0, None)
                 self._target.clear(full)
             self._target.set_mark(self._name)
         elif mark != self._name:
             raise exceptions.ConfigurationError(
                 "the target holds a part of a copy from another source: "
                 "complete that, or say --replace", source=mark)
+        self.goes_on = True
         counts = self.counts()
         total = sum(counts.values())
         done = 0
@@ -102,9 +105,12 @@ class Export:
                 for name, values in rows.items():
                     self._write(connection, name, values)
                     done += len(values)
-            self._progress("%d of %d rows" % (min(done, total), total))
+            # Every row is read twice.
+            self._progress("copying", done, 2 * total)
+        self.goes_on = not self._target.refused
         self._target.refused.check()
         difference = self._difference(counts, total)
+        self.goes_on = False
         if difference is None:
             # Before the mark goes, so that a copy killed here is completed.
             self._target.finish()
@@ -145,27 +151,9 @@ class Export:
 
     def _decode(self, pieces):
         rows = {}
-        for piece in pieces:
-            cells = {field: value[8:] for field, value in piece.pairs
-                     if field[:1] == keyspace.RECORD}
-            # What a transaction left on its way counts as its outcome says.
-            fields = tuple(
-                field[1:] for field, _ in piece.pairs
-                if field[:1] == keyspace.INTENT
-                and field[1:2] == keyspace.RECORD)
-            if fields:
-                snapshot, = self._database.coordinator.read([
-                    reading.FieldsRead(
-                        keyspace.Partition(piece.key.name), fields)])
-                for field in fields:
-                    cells.pop(field, None)
-                cells.update((field, cell.payload) for field, cell
-                             in snapshot.cells.items())
-            for field, payload in cells.items():
-                name = keys.table_of(field)
-                if name in self.tables:
-                    rows.setdefault(name, []).append(
-                        codec.decode(payload, field))
+        for record in stored.records(self._database, pieces, self.tables):
+            rows.setdefault(record.table, []).append(
+                codec.decode(record.payload, record.field))
         return rows
 
     def _write(self, connection, name, rows):
@@ -202,8 +190,7 @@ class Export:
                         return exceptions.KVSError(
                             importing.DIFFERENT, table=name, key=key)
                     done += len(values)
-            self._progress("verifying: %d of %d rows" % (
-                min(done, total), total))
+            self._progress("verifying", total + done, 2 * total)
         with self._target.reading() as connection:
             for name in self.tables:
                 found = self._target.count(connection, name)

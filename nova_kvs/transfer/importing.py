@@ -24,13 +24,17 @@ class Import:
 
     :param source: nova_kvs.transfer.sql.Database.
     :param database: nova_kvs.record.database.Database.
-    :param progress: called with a text now and then.
+    :param progress: called with a text, a number of rows and the number of
+        all, now and then.
+    :ivar goes_on: whether the same copy, begun again, would go on.
     """
 
     def __init__(self, source, database, progress=None):
         self._source = source
         self._database = database
-        self._progress = progress or (lambda text: None)
+        self._progress = progress or (lambda text, done, total: None)
+        self.goes_on = False
+        self._done = 0
         agreement.check_revisions(
             source.revision(), agreement.stored_revision(database),
             source.tables)
@@ -54,13 +58,13 @@ class Import:
             any.
         """
         counts = self.counts()
+        done = 0
         for name in self.tables:
-            done = 0
             for rows in self._source.pages(name):
                 self._stored(name, rows)
                 done += len(rows)
-                self._progress("trying %s: %d of %d rows" % (
-                    name, done, counts[name]))
+                self._progress(
+                    "trying " + name, done, sum(counts.values()))
         self._refusals.check()
         return counts
 
@@ -89,7 +93,7 @@ class Import:
                 # So that a kill meanwhile leaves no half a database that
                 # passes as a whole one.
                 state.begin(self._source.name, is_clearing=True)
-                self._progress("removing what is in the target")
+                self._progress("removing what is in the target", 0, None)
                 self._target.clear()
             state.begin(self._source.name)
         elif state.source != self._source.name:
@@ -100,11 +104,15 @@ class Import:
             raise exceptions.ConfigurationError(
                 "the copy is not what the source was: say --replace to begin "
                 "again")
+        self.goes_on = True
         counts = self.counts()
         for name in self.tables:
-            self._copy(name, state, counts[name])
+            # Every row is read twice.
+            self._copy(name, state, 2 * sum(counts.values()))
+        self.goes_on = not self._refusals
         self._refusals.check()
         difference = self._difference(counts)
+        self.goes_on = False
         if difference is not None:
             # It stays an import that is not complete, for services and
             # checks, but going on would not help.
@@ -125,14 +133,17 @@ class Import:
                 "in it", database=self._database.name)
         return counts
 
-    def _copy(self, name, state, count):
+    def _copy(self, name, state, total):
         after, done = state.table(name)
+        self._done += done
         # What is behind the last note may be there or not: a page of it.
         unsure = sql.PAGE if state.is_resumed else 0
         table = self._database.schema.tables[name]
         key = self._source.key(name)
         for rows in self._source.pages(name, after):
             stored = self._stored(name, rows)
+            self._done += len(rows)
+            self._progress("copying " + name, self._done, total)
             if self._refusals:
                 # Nothing behind a row that is left out may be noted. What
                 # else is refused is found in the same run.
@@ -147,7 +158,6 @@ class Import:
             after = tuple(rows[-1][column] for column in key)
             done += len(rows)
             state.set_table(name, after, done)
-            self._progress("%s: %d of %d rows" % (name, done, count))
 
     def _stored(self, name, rows):
         """Return rows as they are stored, without those that are refused."""
@@ -177,14 +187,14 @@ class Import:
                         return exceptions.KVSError(
                             DIFFERENT, table=name, key=key)
                 done += len(rows)
-                self._progress("verifying %s: %d of %d rows" % (
-                    name, done, counts[name]))
+                self._done += len(rows)
+                self._progress(
+                    "verifying " + name, self._done, 2 * sum(counts.values()))
             if done != counts[name]:
                 return exceptions.KVSError(
                     "rows came or went while they were copied: stop the "
                     "services of the source and begin again", table=name)
-        found = self._target.counts(lambda seen: self._progress(
-            "counting: %d partitions" % seen))
+        found = self._target.counts()
         for name in self.tables:
             if found[name] != counts[name]:
                 return exceptions.KVSError(

@@ -19,6 +19,7 @@ BLOCKS = {
         "DEVSTACK_SRC=": "tox",
     },
     "doc/source/admin/backup.rst": {
+        "nova-kvs backup": "cloud",
         "redis-cli": "backup",
     },
     "doc/source/admin/etcd.rst": {

@@ -8,8 +8,8 @@ import pytest
 from nova_kvs.cmd import completion
 from nova_kvs.cmd import main
 
-COMMANDS = ["check", "demo", "drop", "export", "fsck", "import", "show",
-            "stats", "upgrade"]
+COMMANDS = ["backup", "check", "demo", "drop", "export", "fsck", "import",
+            "restore", "show", "stats", "upgrade"]
 
 #: Does what bash does at a Tab: the last argument is the word at the cursor.
 _BASH = """

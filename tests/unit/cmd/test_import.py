@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import signal
 import sqlite3
 
 import pytest
@@ -16,6 +17,7 @@ from nova_kvs.record import access
 from nova_kvs.record import importing
 from nova_kvs.record.indexes import directory
 from nova_kvs.store import registry
+from nova_kvs.transfer import importing as transfer
 from nova_kvs.transfer import sql
 from nova_kvs.transfer import target as transfer_target
 from tests import base
@@ -404,3 +406,39 @@ def test_a_wrong_source(url, target, capsys):
                                  "kvs+redis://u:secret@h:99999/x"])
 def test_a_wrong_target(url, source, capsys):
     assert "secret" not in refused(run(capsys, source, url))
+
+
+def test_progress_has_a_total_and_the_time_left(source, target):
+    told = []
+    copy = transfer.Import(
+        sql.Database(source), record.open_database(target),
+        lambda *step: told.append(step))
+    copy.run()
+    steps = [(done, total) for text, done, total in told
+             if text.startswith(("copying ", "verifying "))]
+    total = 2 * (10 * SERVERS + 1)
+    assert {step[1] for step in steps} == {total}
+    assert [step[0] for step in steps] == sorted(step[0] for step in steps)
+    assert steps[-1] == (total, total)
+
+
+def test_a_copy_that_is_stopped_says_how_to_go_on(source, target, capsys,
+                                                  monkeypatch):
+    def stop(*_):
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(transfer_target.Target, "insert", stop)
+        status, _, error = run(capsys, source, target)
+        assert status == 128 + signal.SIGTERM
+        assert error == (
+            "nova-kvs: stopped: the copy is not complete; it goes on when "
+            "the same command is run again\n")
+    with monkeypatch.context() as patched:
+        def fail(*_):
+            raise exceptions.KVSError("the SQL database reports: gone")
+
+        patched.setattr(sql.Database, "pages", fail)
+        assert "reports: gone; the copy goes on when" in refused(
+            run(capsys, source, target))
+    assert run(capsys, source, target)[0] == 0

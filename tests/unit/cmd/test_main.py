@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import argparse
 from importlib import metadata
+import io
 import json
 import subprocess
 import sys
@@ -151,3 +152,21 @@ def test_modules_without_parser_are_not_commands():
                if isinstance(action, argparse._SubParsersAction)]
     assert "main" not in actions[0].choices
     assert "demo" in actions[0].choices
+
+
+def test_progress_tells_the_time_that_is_left(monkeypatch):
+    stream = io.StringIO()
+    now = [100.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    progress = console.Progress(stream)
+    # Of a copy that goes on.
+    progress.step("copying instances", 400, 2000)
+    now[0] += 20
+    progress.step("copying instances", 800, 2000)
+    now[0] += 1
+    progress.step("copying instances", 1000, 2000)
+    now[0] += 20
+    progress.step("restoring", 1500, None)
+    assert stream.getvalue() == (
+        "[20 s] copying instances: 40 % of 2000 rows, about 60 s left\n"
+        "[41 s] restoring: 1500 rows\n")
