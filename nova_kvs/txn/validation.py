@@ -42,7 +42,10 @@ class Validation:
                       for read, before in reads]
         #: Key of an index -> the members that the transaction added itself.
         self._own = {}
+        #: Partition -> the fields that it writes there.
+        self._written = {}
         for change in mutations:
+            self._written.setdefault(change.partition, set()).add(change.field)
             if change.index_add:
                 self._own.setdefault(change.partition.index_key, set()).update(
                     change.index_changes()[0])
@@ -107,10 +110,12 @@ class Validation:
         if type(read) is reading.IndexRead:
             if self._news(read.partition.index_key, before[0], now[0]):
                 return False
-            # Records that the transaction's own entries name come along.
-            stored = now[1].stored
-            return all(stored.get(field) == value
-                       for field, value in before[1].stored.items())
+            # What its own entries name may come along; of the others one may
+            # have been there before its record was.
+            own = self._written.get(read.partition, ())
+            stored, known = now[1].stored, before[1].stored
+            return known.items() <= stored.items() and all(
+                field in known or field in own for field in stored)
         if isinstance(now, reading.Snapshot):
             return now.stored == before.stored
         return now == before

@@ -8,9 +8,10 @@ import traceback
 #: How long processes may take to start, or to end what they are at.
 PATIENCE_S = 90
 
-_context = multiprocessing.get_context("forkserver")
+context = multiprocessing.get_context("forkserver")
 # Imported once, not by every process.
-_context.set_forkserver_preload(["tests.fault.ledger"])
+context.set_forkserver_preload(
+    ["tests.fault.ledger", "tests.fault.blackbox.client"])
 
 
 def _run(pipe, ready, stop, work, number, args):
@@ -34,14 +35,14 @@ class Fleet:
     """
 
     def __init__(self, work, count, *args):
-        self._stop = _context.Event()
-        self._ready = _context.Barrier(count + 1)
+        self._stop = context.Event()
+        self._ready = context.Barrier(count + 1)
         self._pipes = []
         self._processes = []
         for number in range(count):
-            receiving, sending = _context.Pipe(duplex=False)
+            receiving, sending = context.Pipe(duplex=False)
             self._pipes.append(receiving)
-            self._processes.append(_context.Process(
+            self._processes.append(context.Process(
                 target=_run, daemon=True, args=(
                     sending, self._ready, self._stop, work, number, args)))
 

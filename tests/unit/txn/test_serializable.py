@@ -165,6 +165,27 @@ def test_its_own_intents_and_entries_are_not_others(
            insert(elsewhere), entries=[added])
 
 
+def test_an_entry_that_is_there_before_its_record(
+        store, database, partitions):
+    """Of a transaction that was at work when the index was read."""
+    coordinator = txn.Coordinator(store, database)
+    seen = []
+
+    def failpoint(reached):
+        if reached == "after_prewrite":
+            seen.extend(read(coordinator, txn.IndexRead(
+                partitions[0], EVERYTHING)))
+
+    other = txn.Coordinator(store, database, failpoint=failpoint)
+    other.commit([insert(partitions[0], index_add=(member(b"m"),)),
+                  insert(partitions[1]), insert(partitions[1], OTHER)])
+    assert seen[0][1][0] == [member(b"m")] and not seen[0][1][1].stored
+    with pytest.raises(exceptions.SerializationError):
+        commit(coordinator, seen, insert(partitions[2]))
+    with pytest.raises(exceptions.SerializationError):
+        coordinator.validate(seen)
+
+
 def test_a_row_that_is_only_locked_may_be_read(
         store, database, partitions, pauses):
     coordinator = txn.Coordinator(store, database)
