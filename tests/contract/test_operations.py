@@ -193,6 +193,9 @@ def test_an_index_is_read_with_the_records_that_it_names(store, partition):
     assert sorted(pairs[::2]) == [b"r0", b"r2", b"r3"]
     assert set(pairs[1::2]) == {_VERSION(1)}
     members, pairs = store.batch([operations.ReadIndex(
+        key, index_key, ())])[0]
+    assert members == pairs == []
+    members, pairs = store.batch([operations.ReadIndex(
         key, index_key, ((b"[o2", b"(o4"), (b"[o5", b"+")), 2, True)])[0]
     assert members == [_member(b"o3", b"r2"), _member(b"o2", b"r3")]
 
@@ -383,6 +386,19 @@ def test_a_rehearsal_leaves_nothing(store, keys, database):
     store.rehearse(keys("r"))
     assert store.batch([operations.Exists(keys("r"))]) == [False]
     assert list(store.scan(keyspace.database_pattern(database))) == []
+
+
+def test_what_was_acknowledged_survives_a_killed_server(
+        servers, store, keys, requires):
+    if not requires("DURABLE"):
+        return
+    key = keys("n")
+    for number in range(1, 21):
+        assert store.batch([operations.Increment(key, 1)]) == [number]
+    for node in servers.nodes:
+        servers.kill(node)
+        servers.start_member(node)
+    assert store.batch([operations.Get(key)]) == [b"20"]
 
 
 def test_data_of_servers_is_shared_and_stays(url, store, keys, has_servers):

@@ -87,7 +87,10 @@ def run(client, generators):
 
 
 def _answer(client, wishes):
-    """Return pairs of a number and the answer to its wish: one round trip."""
+    """Return pairs of a number and the answer to its wish: one round trip.
+
+    None, if nothing is wished for.
+    """
     packed = []
     writes = False
     # Index of the call and of the first of its replies, for each wish.
@@ -121,7 +124,7 @@ def _answer(client, wishes):
         for requests in packed]
     sent += [(calls.TXN, request) for _, request in changes]
     replies = []
-    for answer in client.call(sent, writes):
+    for answer in client.call(sent, writes) if sent else ():
         if not isinstance(answer, Exception):
             is_repeated = type(answer) is calls.Repeated
             answer = messages.parse_txn(answer)
@@ -132,6 +135,7 @@ def _answer(client, wishes):
     for number, pieces in places:
         found = []
         answer = None
+        revision = 0
         for call, first, count in pieces:
             reply = replies[call]
             if isinstance(reply, Exception):
