@@ -54,7 +54,7 @@ class Source:
     """One occurrence of a table in a statement."""
 
     __slots__ = ("table", "label", "nullable", "values", "links", "ranges",
-                 "order")
+                 "alternatives", "order")
 
     def __init__(self, table, label, nullable, order):
         self.table = table
@@ -69,7 +69,16 @@ class Source:
         #: (column, whether it is a lower bound) -> list of tuples of Value:
         #: the column is not beyond the farthest of each tuple.
         self.ranges = {}
+        #: Of each OR that restricts it: a dict as ``values`` for each of the
+        #: alternatives, of which one is true.
+        self.alternatives = []
         self.order = order
+
+    def one_of(self, values):
+        """Return this source as one of its alternatives restricts it."""
+        found = Source(self.table, self.label, self.nullable, self.order)
+        found.values = {**self.values, **values}
+        return found
 
     def __str__(self):
         if self.label == self.table:
@@ -232,6 +241,23 @@ class Analysis:
                 source.ranges.setdefault((column, is_low), []).append(values)
             for source, column, origin in self._links(scope, clause, sources):
                 source.links.setdefault(column, []).append(origin)
+            if isinstance(clause, elements.BooleanClauseList):
+                self._alternatives(scope, clause, sources)
+
+    def _alternatives(self, scope, clause, sources):
+        """Note what each alternative of an OR says of the sources."""
+        alternatives = []
+        for alternative in clause.clauses:
+            found = {}
+            for part in _conjuncts(alternative):
+                for source, column, values in self._equalities(
+                        scope, part, sources):
+                    found.setdefault(source, {}).setdefault(column, values)
+            alternatives.append(found)
+        for source in alternatives[0]:
+            if all(source in found for found in alternatives):
+                source.alternatives.append(
+                    tuple(found[source] for found in alternatives))
 
     def _bounds(self, scope, clause, sources):
         """Return the bounds that a clause sets to columns.

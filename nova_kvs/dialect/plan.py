@@ -255,6 +255,28 @@ class Step:
         return list(found)
 
 
+class Union:
+    """Loads the rows of one source: of an OR each alternative's."""
+
+    __slots__ = ("source", "table", "path", "steps")
+
+    def __init__(self, step, steps):
+        """Prepare a step.
+
+        :param step: Step that would load more.
+        :param steps: a Step for each alternative.
+        """
+        self.source = step.source
+        self.table = step.table
+        self.path = step.path
+        self.steps = steps
+
+    def collect(self, workspace, parameters, loads):
+        """Add what has to be loaded to a Loads."""
+        for step in self.steps:
+            step.collect(workspace, parameters, loads)
+
+
 class Check:
     """Loads the rows that an INSERT's unique key could collide with."""
 
@@ -343,6 +365,8 @@ def describe(plan):
 def _describe(step):
     if isinstance(step, Check):
         return "%s: unique (%s)" % (step.table.name, ", ".join(step.columns))
+    if isinstance(step, Union):
+        return " or ".join(map(_describe, step.steps))
     if isinstance(step, paging.RangeStep):
         return "%s: %s" % (step.source, step.explain())
     path = step.path

@@ -146,9 +146,13 @@ class Planner:
             level = []
             for rank, path, source in sorted(
                     chosen, key=lambda item: item[2].order):
-                level.append(paging.step_of(
-                    plan.Step(source, self._schema.tables.get(source.table),
-                              path), rank, pages, compiled))
+                step = plan.Step(
+                    source, self._schema.tables.get(source.table), path)
+                union = None
+                if source not in pages:
+                    union = _union(step, rank)
+                level.append(union or paging.step_of(
+                    step, rank, pages, compiled))
                 pending.remove(source)
             resolved.update(step.source for step in level)
             levels.append(level)
@@ -236,6 +240,26 @@ class Planner:
                 return (), True
             checks.append(plan.Check(table, columns, names, path))
         return checks, False
+
+
+def _union(step, rank):
+    """Return the Union that reads less than a step, or None.
+
+    :param rank: of the step's path.
+    """
+    if step.table is None or rank < planner.Rank.BROAD:
+        return None
+    best = None
+    for alternatives in step.source.alternatives:
+        worst, steps = planner.Rank.PARTITION, []
+        for values in alternatives:
+            source = step.source.one_of(values)
+            found, path, _ = planner.choose(step.table, source.values)
+            worst = max(worst, found)
+            steps.append(plan.Step(source, step.table, plan.Path(path)))
+        if worst < planner.Rank.BROAD and (best is None or worst < best[0]):
+            best = worst, steps
+    return None if best is None else plan.Union(step, best[1])
 
 
 def _origin(source, columns, resolved):

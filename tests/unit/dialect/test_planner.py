@@ -79,7 +79,17 @@ SINGLE = {
     "or of other columns": (
         sa.select(Service).where(
             sa.or_(Service.id == 1, Service.host == "h")),
+        "services: key (id = :id_1) or services: index (host = :host_1)"),
+    "or of alternatives, of which one has no index": (
+        sa.select(Service).where(
+            sa.or_(Service.id == 1, Service.binary == "b")),
         "services: full scan"),
+    "or with what is true of all alternatives": (
+        sa.select(Instance).where(Instance.deleted == 0, sa.or_(
+            sa.and_(Instance.project_id == "p", Instance.host == "h"),
+            Instance.uuid == "u")),
+        "instances: index (project_id = :project_id_1, "
+        "deleted = :deleted_1) or instances: partition (uuid = :uuid_1)"),
     "not": (
         sa.select(Service).where(~(Service.id == 1)), "services: full scan"),
     "range": (
