@@ -175,6 +175,14 @@ OPTS = [
         min=0.1,
         help="Time, in seconds, between two writes of a process's file in "
              "metrics_directory."),
+    cfg.FloatOpt(
+        "slow_log_threshold",
+        default=0.0,
+        min=0.0,
+        help="Calls of Nova's and Placement's database functions, and SQL "
+             "statements, that take this time, in seconds, or longer are "
+             "logged as a warning, with what they read and how (no values "
+             "but those that stand in a statement's text). With 0, none."),
     # Of earlier releases.
     cfg.BoolOpt(
         "read_from_replicas",

@@ -8,8 +8,10 @@ does not fail for its metrics.
 """
 
 import atexit
+import collections
 import contextlib
 import glob
+import itertools
 import logging
 import os
 import re
@@ -18,6 +20,7 @@ import threading
 import time
 
 from nova_kvs import conf
+from nova_kvs import observing
 
 LOG = logging.getLogger(__name__)
 
@@ -77,6 +80,9 @@ def watch(database, settings):
     :param settings: nova_kvs.store.url.Settings.
     """
     global _writer
+    if database.observer is None and (
+            settings.metrics_directory or settings.slow_log_threshold):
+        observing.Observer(database, settings.slow_log_threshold)
     if not settings.metrics_directory:
         return
     with _lock:
@@ -204,6 +210,66 @@ class Writer:
             yield from self._counters("", names, ("store", "database"), [
                 ((_name(one.store.url), one.name), stats(one))
                 for one in databases])
+        yield from self._observed(databases)
+
+    def _observed(self, databases):
+        """Yield what observers have seen, and the pools of connections."""
+        from prometheus_client import core
+        stores, calls, commits = {}, {}, {}
+        errors, scans = collections.Counter(), collections.Counter()
+        running, idle = {}, {}
+        for one in databases:
+            observer = one.observer
+            if observer is None:
+                continue
+            name = _name(one.store.url)
+            where = name, one.name
+            # Views of one database, which differ in options, are added up.
+            for function, histogram in list(observer.calls.items()):
+                calls.setdefault((*where, function), []).append(histogram)
+            commits.setdefault(where, []).append(observer.commits)
+            for kind, count in list(observer.errors.items()):
+                errors[*where, kind] += count
+            for text, count in list(observer.scans.items()):
+                scans[*where, text] += count
+            if one.store not in stores:
+                stores[one.store] = name, observer.store
+        operations = {}
+        for store, (name, observer) in stores.items():
+            for kind, count in list(observer.errors.items()):
+                errors[name, "", kind] += count
+            for operation, histogram in list(observer.operations.items()):
+                operations.setdefault((name, operation), []).append(histogram)
+            running[name,] = running.get((name,), 0) + observer.running
+            for server, count in store.idle_connections().items():
+                idle[name, server] = idle.get((name, server), 0) + count
+        own = self._program, str(self.pid)
+        for name, text, labels, found in (
+                ("store_operation", "Round trips to the store, by their "
+                 "first operation.", ("operation",), operations),
+                ("call", "Calls of database functions, and statements.",
+                 ("database", "function"), calls),
+                ("commit", "Commits.", ("database",), commits)):
+            metric = core.HistogramMetricFamily(
+                "nova_kvs_%s_seconds" % name, text,
+                labels=("store", *labels, "program", "pid"))
+            for values, histograms in found.items():
+                metric.add_metric((*values, *own), *_buckets(histograms))
+            yield metric
+        for kind, name, text, labels, found in (
+                (core.CounterMetricFamily, "errors", "Errors, by their kind.",
+                 ("database", "kind"), errors),
+                (core.CounterMetricFamily, "scans", "Tables read whole, by "
+                 "the call or statement.", ("database", "statement"), scans),
+                (core.GaugeMetricFamily, "store_batches_running",
+                 "Round trips that are under way.", (), running),
+                (core.GaugeMetricFamily, "store_idle_connections",
+                 "Connections that wait for use.", ("server",), idle)):
+            metric = kind("nova_kvs_" + name, text,
+                          labels=("store", *labels, "program", "pid"))
+            for values, total in found.items():
+                metric.add_metric((*values, *own), total)
+            yield metric
 
         yield from self._counters(
             "cache_", _CACHE, ("store", "database", "cache"), [
@@ -228,6 +294,14 @@ class Writer:
                 metric.add_metric(
                     (*values, self._program, str(self.pid)), total)
             yield metric
+
+
+def _buckets(histograms):
+    """Return buckets and sum of Histograms together, as Prometheus has it."""
+    bounds = [*map(str, observing.BOUNDS_S), "+Inf"]
+    counts = map(sum, zip(*[histogram.counts for histogram in histograms]))
+    return (list(zip(bounds, itertools.accumulate(counts))),
+            sum(histogram.total_s for histogram in histograms))
 
 
 def _is_there(pid):

@@ -127,6 +127,32 @@ def add_copy(parser):
     add_common(parser)
 
 
+def add_metrics_directory(parser):
+    """Add the option that names where the services write their metrics."""
+    parser.add_argument(
+        "--directory", metavar="DIR",
+        help="the metrics_directory of the services (default: that of "
+        "[nova_kvs] in nova.conf)")
+
+
+def metrics_directory(args):
+    """Return the directory where the services write their metrics.
+
+    :raises nova_kvs.exceptions.ConfigurationError: if nobody names one.
+    """
+    from nova_kvs import conf
+    from nova_kvs.inspection import configured
+    if args.directory:
+        return args.directory
+    configured.load(args.config_file)
+    found = conf.CONF[conf.GROUP].metrics_directory
+    if not found:
+        raise exceptions.ConfigurationError(
+            "[nova_kvs] has no metrics_directory: set it for the services, "
+            "or name it with --directory")
+    return found
+
+
 def command(run):
     """Make a command's ``run`` end with status 2 and one line on errors.
 

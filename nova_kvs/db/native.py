@@ -148,7 +148,10 @@ def _register(function, target, resolve, mode, require_context):
             kvs = resolve(context)
             if kvs is not None and not overrides.are_replaced(
                     wrapper.nova_callees):
-                return run(kvs, context, args, kwargs)
+                if kvs.observer is None:
+                    return run(kvs, context, args, kwargs)
+                return kvs.observer.call(
+                    target, run, kvs, context, args, kwargs)
         except Fallback:
             pass
         except errors.INTERNAL as error:

@@ -145,8 +145,18 @@ class KVSDialect(reflection.Reflection, pysqlite.SQLiteDialect_pysqlite):
     def do_execute_no_params(self, cursor, statement, context=None):
         self._execute(cursor, statement, (), context, False)
 
+    @classmethod
+    def _execute(cls, cursor, statement, parameters, context, many):
+        observer = cursor.observer
+        if observer is None:
+            cls._run(cursor, statement, parameters, context, many)
+        else:
+            observer.call(statement.split(None, 1)[0].upper()[:12], cls._run,
+                          cursor, statement, parameters, context, many,
+                          text=statement)
+
     @staticmethod
-    def _execute(cursor, statement, parameters, context, many):
+    def _run(cursor, statement, parameters, context, many):
         compiled = context.compiled if context is not None else None
         if compiled is None or context.isddl or not compiled.kvs_is_planned:
             if many:

@@ -120,6 +120,11 @@ class Cursor(sqlite3.Cursor):
         self._last_id = None
 
     @property
+    def observer(self):
+        """Observer of the database, or None."""
+        return self._owner.workspace.database.observer
+
+    @property
     def lastrowid(self):
         """The id of the row that was inserted last."""
         if self._last_id is not None:

@@ -136,6 +136,9 @@ class Database:
     :param failpoint: as for nova_kvs.txn.coordinator.Coordinator.
     """
 
+    #: nova_kvs.observing.Observer; None where nothing is timed.
+    observer = None
+
     def __init__(self, store, name, settings, failpoint=None):
         self.name = name
         self.store = store

@@ -215,6 +215,10 @@ class Store(abc.ABC):
             tells.
         """
 
+    def idle_connections(self):
+        """Return address -> connections to it that wait for use."""
+        return {}
+
     @abc.abstractmethod
     def close(self):
         """Give idle connections back to the system."""

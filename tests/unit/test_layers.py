@@ -29,8 +29,8 @@ BELOW = {
             "transfer"},
 }
 #: Modules at the top, which every layer may use.
-COMMON = {"cache", "conf", "exceptions", "keyspace", "metrics", "regexp",
-          "translation", "wording"}
+COMMON = {"cache", "conf", "exceptions", "keyspace", "metrics", "observing",
+          "regexp", "translation", "wording"}
 #: Modules of ``db`` that put the native functions and the dialect together.
 JOINTS = {"db/api.py", "db/dispatch.py"}
 
@@ -80,7 +80,8 @@ def test_imports_point_down():
 def test_the_top_modules_stand_on_no_layer():
     for name in COMMON:
         path = PACKAGE / (name + ".py")
-        assert set(imported_layers(path)) <= {"conf", "exceptions"}, name
+        assert set(imported_layers(path)) <= {
+            "conf", "exceptions", "observing"}, name
 
 
 def test_only_the_store_knows_the_client_library():

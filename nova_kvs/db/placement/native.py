@@ -94,7 +94,11 @@ def _register(target, find_context, run):
             kvs = _database(context)
             if kvs is not None and not overrides.are_replaced(
                     wrapper.nova_callees):
-                return run(own, session.Session(kvs, False), args, kwargs)
+                current = session.Session(kvs, False)
+                if kvs.observer is None:
+                    return run(own, current, args, kwargs)
+                return kvs.observer.call(
+                    target, run, own, current, args, kwargs)
         except Fallback:
             pass
         except errors.INTERNAL as error:

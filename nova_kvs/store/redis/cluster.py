@@ -248,6 +248,9 @@ class ClusterStore(remote.RemoteStore):
                     facts["strangers"].append("%s:%d" % address)
         return facts
 
+    def _known_nodes(self):
+        return list(self._nodes.values())
+
     def close(self):
         super().close()
         for node in list(self._nodes.values()):

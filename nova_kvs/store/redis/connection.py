@@ -216,6 +216,10 @@ class Node:
         else:
             connection.close()
 
+    def count_idle(self):
+        """Return the number of connections that wait for use."""
+        return len(self._idle)
+
     def drop(self):
         """Close the idle connections."""
         while self._idle:

@@ -509,6 +509,10 @@ class RemoteStore(base.Store):
         return dict(line.split(":", 1) for line
                     in reply.decode().splitlines() if ":" in line)
 
+    def idle_connections(self):
+        return {"%s:%d" % node.address: node.count_idle()
+                for node in self._known_nodes()}
+
     def rehearse(self, key):
         rehearsal.run(self, key)
 

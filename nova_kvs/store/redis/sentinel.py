@@ -134,6 +134,9 @@ class SentinelStore(remote.RemoteStore):
     def _masters(self, deadline):
         return [self._load(deadline)]
 
+    def _known_nodes(self):
+        return [node for node in (self._master, *self._replicas) if node]
+
     def close(self):
         super().close()
         for node in (self._master, *self._replicas, *self._sentinels):

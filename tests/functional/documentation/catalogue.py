@@ -36,6 +36,7 @@ BLOCKS = {
         "[nova_kvs]": "configuration",
         "node_exporter": "elsewhere",
         "sum(rate(": "metrics",
+        "histogram_quantile(": "histograms",
     },
     "doc/source/admin/redis.rst": {
         "redis-cli --cluster create": "cluster",

@@ -105,6 +105,14 @@ def check_metrics(lab, literals):
         assert names and names <= set(blocks.first_column(literal.document))
 
 
+def check_histograms(lab, literals):
+    """The page's table has each histogram of the expressions."""
+    for literal in literals:
+        names = {re.sub(r"_(bucket|sum|count)$", "", name) for name
+                 in re.findall(r"\bnova_kvs_\w+", literal.text)}
+        assert names and names <= set(blocks.first_column(literal.document))
+
+
 def check_excluded_tests(lab, literals):
     """Each test is in the list of those that may fail."""
     with open(report.EXCLUDED, "rb") as stream:
