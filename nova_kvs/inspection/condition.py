@@ -17,6 +17,10 @@ from nova_kvs import wording
 #: Read-only scripts are sent with EVALSHA_RO.
 OLDEST_VERSION = (7, 0)
 CLOCK_WARNING_MS = 1000
+#: A failover takes up to so many times cluster-node-timeout, and this.
+FAILOVER_FACTOR = 1.5
+ELECTION_S = 1
+_LOOPBACK = frozenset(["127.0.0.1", "::1", "localhost"])
 INCOMPLETE = "an import from %s is not complete: run it again"
 #: Part of maxmemory that may be used.
 FULL = 0.9
@@ -62,6 +66,7 @@ def examine(url):
             # The rest would be about one node, not about the store.
             return
         yield from _hosts(facts)
+        yield from _timeouts(facts, settings)
         yield _replicas(servers, settings)
         yield _eviction(servers)
         yield _memory(servers)
@@ -135,6 +140,33 @@ def _hosts(facts):
                            text, ", ".join(facts[name])))
 
 
+def _timeouts(facts, settings):
+    """Yield a Line if a failover takes longer than operations wait."""
+    node_timeout_ms = facts.get("node_timeout_ms")
+    if node_timeout_ms is None:
+        # No cluster, or the user may not ask.
+        return
+    needed_s = FAILOVER_FACTOR * node_timeout_ms / 1000 + ELECTION_S
+    if settings.request_timeout <= needed_s:
+        yield Line("timeouts", Status.WARNING, "operations are given up "
+                   "after %.1f s (request_timeout), a failover takes up to "
+                   "%.1f s: lower the servers' cluster-node-timeout (%.1f s) "
+                   "or raise request_timeout" % (
+                       settings.request_timeout, needed_s,
+                       node_timeout_ms / 1000))
+
+
+def _shared_hosts(servers):
+    """Return the addresses of masters with a replica on their own host."""
+    found = []
+    for server in servers:
+        host = server["address"].rpartition(":")[0]
+        # On loopback everything is: somebody tries something out.
+        if host not in _LOOPBACK and host in server.get("replica_hosts", ()):
+            found.append(server["address"])
+    return found
+
+
 def _replicas(servers, settings):
     least = min(server["replicas"] for server in servers)
     if least < settings.commit_replicas:
@@ -148,6 +180,11 @@ def _replicas(servers, settings):
                     "takes its data with it, add a replica" % _where(
                         [server for server in servers
                          if not server["replicas"]]))
+    shared = _shared_hosts(servers)
+    if shared:
+        return Line("replicas", Status.WARNING, "%s: a replica is on the "
+                    "master's own host and is lost with it: put it on "
+                    "another" % ", ".join(shared))
     return Line("replicas", Status.OK, "%d or more of each master" % least)
 
 

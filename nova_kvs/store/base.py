@@ -189,12 +189,14 @@ class Store(abc.ABC):
         """Return a dict of facts about the servers, for operators.
 
         :returns: ``driver`` and ``servers``: a list of dicts with
-            ``address``, ``role``, ``version``, ``replicas`` (number),
+            ``address``, ``role``, ``version``, ``replicas`` (number) and
+            ``replica_hosts``,
             ``used_memory`` and ``maxmemory`` (bytes), ``maxmemory_policy``,
             ``appendonly``, ``aof_last_write_status`` and
             ``rdb_last_bgsave_status``, each as the server says, and
             ``clock_offset_ms``: how far its clock is ahead of this host's.
-            In a cluster ``cluster``, too: the lines of CLUSTER INFO.
+            In a cluster ``cluster``, too: the lines of CLUSTER INFO, and
+            ``node_timeout_ms`` (None if the user may not ask).
         :raises nova_kvs.exceptions.StoreUnavailableError: if no server
             answers.
         """

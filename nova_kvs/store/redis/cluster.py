@@ -222,6 +222,15 @@ class ClusterStore(remote.RemoteStore):
     def _masters(self, deadline):
         return list(dict.fromkeys(self._load(deadline).masters))
 
+    def _node_timeout_ms(self, node):
+        """Return cluster-node-timeout, or None if the user may not ask."""
+        try:
+            reply, = self._ask(
+                node, (b"CONFIG", b"GET", b"cluster-node-timeout"))
+        except exceptions.KVSError:
+            return None
+        return int(reply[1]) if len(reply) == 2 else None
+
     def check(self):
         facts = super().check()
         try:
@@ -232,6 +241,7 @@ class ClusterStore(remote.RemoteStore):
         except repetition.NotSent as exc:
             raise self._unavailable(exc.cause) from exc.cause
         members = {line.split()[0] for line in nodes.splitlines()}
+        facts["node_timeout_ms"] = self._node_timeout_ms(master)
         facts["silent"], facts["strangers"] = [], []
         for address in self.url.nodes:
             try:

@@ -10,6 +10,7 @@ every script may run twice and plain commands are ones that may, too.
 
 import abc
 import random
+import re
 import socket
 import time
 
@@ -31,6 +32,9 @@ from nova_kvs.store.redis import tracking
 _PASSING_CODES = ("BUSY ", "NOREPLICAS ")
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.5
+
+#: Line of INFO about one replica.
+_REPLICA = re.compile(r"slave\d+")
 
 
 class RemoteStore(base.Store):
@@ -493,6 +497,11 @@ class RemoteStore(base.Store):
             "version": facts.get("redis_version"),
             "cluster_enabled": facts.get("cluster_enabled") == "1",
             "replicas": int(facts.get("connected_slaves", 0)),
+            "replica_hosts": [
+                dict(part.split("=", 1) for part in line.split(",")
+                     if "=" in part).get("ip")
+                for name, line in facts.items()
+                if _REPLICA.fullmatch(name)],
             "used_memory": int(facts.get("used_memory", 0)),
             "maxmemory_policy": facts.get("maxmemory_policy"),
             "appendonly": facts.get("aof_enabled") == "1",

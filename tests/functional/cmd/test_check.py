@@ -214,6 +214,19 @@ def test_hosts_of_the_url_that_are_of_no_use(server, capsys):
         other) in out
 
 
+def test_a_failover_takes_longer_than_operations_wait(capsys):
+    options = {**GOOD, "cluster-node-timeout": 4000}
+    with fixtures.RedisClusterFixture(
+            masters=3, replicas=0, options=options) as cluster:
+        databases.make(url=cluster.url("x"))
+        main.main(["check", cluster.url("x", request_timeout=7)])
+        assert ("WARNING timeouts: operations are given up after 7.0 s "
+                "(request_timeout), a failover takes up to 7.0 s"
+                ) in capsys.readouterr().out
+        main.main(["check", cluster.url("x", request_timeout=8)])
+        assert "timeouts" not in capsys.readouterr().out
+
+
 def test_a_cluster_that_lost_a_master(capsys):
     with fixtures.RedisClusterFixture(
             masters=3, replicas=0, options=GOOD) as cluster:

@@ -62,6 +62,7 @@ BLOCKS = {
         "[placement_database]": "configuration",
     },
     "doc/source/admin/sizing.rst": {
+        "$ nova-kvs plan": "session",
         "python -m benchmarks.copies": "programs",
     },
     "doc/source/admin/upgrade.rst": {

@@ -91,6 +91,28 @@ def test_state_of_the_cluster(cluster, status, examine):
         "cluster"].status.name == status
 
 
+@pytest.mark.parametrize("node_timeout_ms, request_timeout, expected", [
+    (15000, 8, "WARNING"), (3000, 8, None), (3000, 5, "WARNING"),
+    (None, 1, None)])
+def test_a_failover_that_takes_too_long(
+        node_timeout_ms, request_timeout, expected, examine, monkeypatch):
+    found = condition._timeouts(
+        {"node_timeout_ms": node_timeout_ms}, registry.parse_url(
+            base.memory_url() + "?request_timeout=%d" % request_timeout
+        ).settings())
+    assert [line.status.name for line in found] == (
+        [expected] if expected else [])
+
+
+@pytest.mark.parametrize("address, hosts, expected", [
+    ("10.0.0.1:7000", ["10.0.0.1"], "WARNING"),
+    ("10.0.0.1:7000", ["10.0.0.2"], "OK"),
+    ("127.0.0.1:7000", ["127.0.0.1"], "OK")])
+def test_a_replica_on_its_masters_host(address, hosts, expected, examine):
+    line = examine({"address": address, "replica_hosts": hosts})["replicas"]
+    assert line.status.name == expected
+
+
 def test_a_cluster_of_two_masters(examine):
     assert examine({}, {}, cluster={})["cluster"].status.name == "WARNING"
 
