@@ -27,6 +27,7 @@ function real_nova_kvs {
     is "$(redis 1 cluster nodes | grep -c master)" 3
     is "$(redis 3 config get maxmemory-policy | tail -n 1)" noeviction
     is "$(redis 3 config get appendonly | tail -n 1)" yes
+    is "$(redis 3 config get cluster-node-timeout | tail -n 1)" 3000
     is "$(stat -c %a "$WORK/opt/data/nova-kvs/1/redis.conf")" 600
     [[ "$(redis-cli -p "$NOVA_KVS_PORT" get a)" == NOAUTH* ]] || fail "no password needed"
     local url
