@@ -204,6 +204,11 @@ def _is_text(text):
 
 
 def _check_scheme(scheme):
+    if scheme == SCHEME + "+unix":
+        raise exceptions.ConfigurationError(
+            "nova-kvs reaches servers by TCP only, also on its own host, "
+            "since clusters and failovers are about addresses: write "
+            "kvs+redis://127.0.0.1:6379/name")
     if scheme.partition("+")[0] != SCHEME:
         raise exceptions.ConfigurationError(
             "the connection URL is not one of nova-kvs: it must start with "

@@ -8,10 +8,13 @@ there: they know the types, defaults and indexes of each kind of database.
 from nova_kvs import exceptions
 from nova_kvs.inspection import revision
 from nova_kvs.record import access
+from nova_kvs import wording
 
 REVISION_TABLE = "alembic_version"
 #: Left by sqlalchemy-migrate in databases older than Nova 24.
 _LEFT_OVER = frozenset(["migrate_version"])
+#: Tables that are named of a target that is not empty.
+_NAMED = 5
 
 
 def stored_revision(database):
@@ -67,6 +70,34 @@ def _in_order(schema, names):
     """Return names, those first whose records others live with."""
     first = [name for name in sorted(names) if schema.children.get(name)]
     return first + sorted(set(names) - set(first))
+
+
+def check_kinds(source, target):
+    """Compare what kinds of databases source and target are.
+
+    :param source: names of the source's tables. :param target: likewise.
+    :raises nova_kvs.exceptions.ConfigurationError: if they are of Nova's or
+        Placement's, and not of the same kind.
+    """
+    kinds = [revision.kind_of(names) for names in (source, target)]
+    if None not in kinds and kinds[0] is not kinds[1]:
+        raise exceptions.ConfigurationError(
+            "the source is a %s, the target a %s: name the other one" % (
+                kinds[0].text, kinds[1].text))
+
+
+def name_contents(counts):
+    """Return a text of what a database holds.
+
+    :param counts: table's name -> number of rows.
+    """
+    full = sorted(((count, name) for name, count in counts.items()
+                   if count and name != REVISION_TABLE), reverse=True)
+    text = ", ".join("%s of %s" % (wording.number(count, "row"), name)
+                     for count, name in full[:_NAMED])
+    if len(full) > _NAMED:
+        text += " and %s more" % wording.number(len(full) - _NAMED, "table")
+    return text
 
 
 def check_revisions(source, target, names):

@@ -34,6 +34,7 @@ class Export:
         self._name = name[:255]
         self._progress = progress or (lambda text, done, total: None)
         self.goes_on = False
+        agreement.check_kinds(database.schema.tables, target.tables)
         agreement.check_revisions(
             agreement.stored_revision(database), target.revision(),
             database.schema.tables)

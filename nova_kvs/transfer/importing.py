@@ -35,6 +35,7 @@ class Import:
         self._progress = progress or (lambda text, done, total: None)
         self.goes_on = False
         self._done = 0
+        agreement.check_kinds(source.tables, database.schema.tables)
         agreement.check_revisions(
             source.revision(), agreement.stored_revision(database),
             source.tables)
@@ -130,7 +131,8 @@ class Import:
         if self._difference(counts) is not None:
             raise exceptions.ConfigurationError(
                 "the target is not empty: say --replace to remove what is "
-                "in it", database=self._database.name)
+                "in it", database=self._database.name,
+                holds=agreement.name_contents(self._target.counts()))
         return counts
 
     def _copy(self, name, state, total):

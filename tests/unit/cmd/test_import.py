@@ -271,6 +271,24 @@ def test_the_name_of_what_is_replaced_must_be_said(name, source, target,
     assert not transfer_target.Target(db).is_empty()
 
 
+def test_what_is_in_the_target_is_said(source, target, capsys):
+    db = databases.open_again(target)
+    databases.insert(db, "instances", {"uuid": "u", "host": "other"},
+                     {"uuid": "v", "host": "other"})
+    databases.insert(db, "services", {"host": "a", "topic": "t"})
+    error = refused(run(capsys, source, target))
+    assert "holds=2 rows of instances, 1 row of services" in error
+
+
+def test_a_source_of_another_kind(source, capsys):
+    target = base.memory_url()
+    databases.make(url=target, ddl=[
+        "CREATE TABLE cell_mappings (id INTEGER NOT NULL PRIMARY KEY)"])
+    error = refused(run(capsys, source, target))
+    assert ("the source is a Nova cell database, the target a Nova API "
+            "database") in error
+
+
 def test_run_twice(source, target, capsys):
     assert run(capsys, source, target)[0] == 0
     # Killed after its end, it left no sign of being complete.

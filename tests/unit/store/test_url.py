@@ -242,3 +242,8 @@ def test_hints_must_outlive_transactions():
         "kvs+redis://h/db?hint_grace=5&transaction_lifetime=5")
     with pytest.raises(exceptions.ConfigurationError, match="hint_grace=5"):
         url.settings()
+
+
+def test_sockets_of_the_host_are_refused():
+    with pytest.raises(exceptions.ConfigurationError, match="by TCP only"):
+        store_url.parse_url("kvs+unix:///var/run/redis.sock")
