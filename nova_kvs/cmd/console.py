@@ -52,6 +52,11 @@ def add_database(parser, name="url", is_several=False, **kwargs):
     """
     add_url(parser, name, **(
         kwargs or {"nargs": "*" if is_several else "?"}))
+    add_database_name(parser, is_several)
+
+
+def add_database_name(parser, is_several=False):
+    """Add the option that names a database as nova.conf does."""
     parser.add_argument(
         "--database", action="append" if is_several else "store",
         metavar="NAME", default=[] if is_several else None,
@@ -59,6 +64,24 @@ def add_database(parser, name="url", is_several=False, **kwargs):
         "api, main, cell0, cell:NAME or placement"
         + (". Can be repeated. Without it and a URL: all of them"
            if is_several else ""))
+
+
+def intermix(parser):
+    """Let options stand between a URL that may be left out and the rest."""
+    parse = parser.parse_known_args
+    state = []
+
+    def parse_known_args(*args):
+        if state:
+            # parse_known_intermixed_args itself.
+            return parse(*args)
+        state.append(True)
+        try:
+            return parser.parse_known_intermixed_args(*args)
+        finally:
+            state.clear()
+
+    parser.parse_known_args = parse_known_args
 
 
 def chosen(args, name="url", option="a URL"):

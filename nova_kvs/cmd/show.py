@@ -28,26 +28,8 @@ def add_parser(subparsers):
     parser.add_argument(
         "uuid", type=_uuid, metavar="UUID", help="the server's UUID")
     console.add_common(parser)
-    _intermix(parser)
+    console.intermix(parser)
     return parser
-
-
-def _intermix(parser):
-    """Let options stand between the URL, which may be left out, and UUID."""
-    parse = parser.parse_known_args
-    state = []
-
-    def parse_known_args(*args):
-        if state:
-            # parse_known_intermixed_args itself.
-            return parse(*args)
-        state.append(True)
-        try:
-            return parser.parse_known_intermixed_args(*args)
-        finally:
-            state.clear()
-
-    parser.parse_known_args = parse_known_args
 
 
 @console.command

@@ -8,7 +8,9 @@ import pytest
 from nova_kvs.cmd import completion
 from nova_kvs.cmd import main
 
-COMMANDS = ["backup", "check", "demo", "drop", "export", "exporter", "fsck", "import", "plan", "restore", "show", "stats", "top", "upgrade"]
+COMMANDS = ["backup", "check", "demo", "drop", "explain", "export",
+            "exporter", "fsck", "import", "plan", "restore", "show", "stats",
+            "top", "upgrade"]
 
 #: Does what bash does at a Tab: the last argument is the word at the cursor.
 _BASH = """
