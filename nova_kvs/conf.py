@@ -143,6 +143,12 @@ OPTS = [
         help="Time, in seconds, after which a transaction that spans "
              "several partitions counts as abandoned and others roll it "
              "back. Must be the same in every service."),
+    cfg.BoolOpt(
+        "foreign_keys",
+        default=False,
+        help="Enforce foreign keys, as services expect that rely on their "
+             "database for it (Keystone, Neutron). Nova and Placement do "
+             "not, so it is best said in the query of the other's URL."),
     cfg.StrOpt(
         "db_api",
         advanced=True,

@@ -109,6 +109,18 @@ class DuplicateKeyError(KVSError):
     message = "a record with this unique key exists"
 
 
+class ForeignKeyError(KVSError):
+    """A row refers to one that is not there, or is referred to.
+
+    :ivar table: the table that refers.
+    :ivar constraint: the foreign key's name.
+    :ivar key: its columns, joined by commas.
+    :ivar key_table: the table that it refers to.
+    """
+
+    message = "a row refers to one that is not there, or is referred to"
+
+
 class UnsupportedStatementError(KVSError):
     """The dialect cannot run this statement: rewrite it or add support."""
 

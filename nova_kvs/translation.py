@@ -43,6 +43,10 @@ class DuplicateIntegrityError(_KVSMixin, sqlite3.IntegrityError):
     """A unique key is taken."""
 
 
+class ForeignKeyIntegrityError(_KVSMixin, sqlite3.IntegrityError):
+    """A foreign key is violated."""
+
+
 class KVSInternalError(_KVSMixin, sqlite3.InternalError):
     """The stored data is not as it should be."""
 
@@ -56,6 +60,13 @@ def _duplicate(error, original):
     return db_exception.DBDuplicateEntry(
         columns=list(error.columns), inner_exception=original,
         value=",".join(str(value) for value in error.values))
+
+
+def _reference(error, original):
+    """Return oslo.db's error for a ForeignKeyError."""
+    return db_exception.DBReferenceError(
+        error.table, error.constraint, error.key, error.key_table,
+        inner_exception=original)
 
 
 def _made_of(kind):
@@ -86,6 +97,7 @@ TABLE = {
         ConnectionOperationalError,
         _made_of(db_exception.DBConnectionError)),
     exceptions.DuplicateKeyError: Row(DuplicateIntegrityError, _duplicate),
+    exceptions.ForeignKeyError: Row(ForeignKeyIntegrityError, _reference),
     exceptions.UnsupportedStatementError: Row(
         KVSNotSupportedError, _made_of(db_exception.DBNotSupportedError)),
     exceptions.FormatVersionError: Row(
@@ -114,6 +126,12 @@ def text(error):
         # In SQLite's words: some callers look for them.
         return "UNIQUE constraint failed: " + ", ".join(
             "%s.%s" % (error.table, column) for column in error.columns)
+    if isinstance(error, exceptions.ForeignKeyError):
+        # In SQLite's words, and the rest as MySQL tells it.
+        return ("FOREIGN KEY constraint failed (%s, CONSTRAINT %s FOREIGN "
+                "KEY (%s) REFERENCES %s)" % (
+                    error.table, error.constraint, error.key,
+                    error.key_table))
     return str(error)
 
 

@@ -5,6 +5,7 @@ The error classes are those of ``sqlite3``, which raises most of them; what
 nova-kvs raises itself is in ``nova_kvs.translation``.
 """
 
+import contextlib
 import datetime
 import logging
 import sqlite3
@@ -24,6 +25,7 @@ from sqlite3 import Warning  # noqa: A004
 from nova_kvs.compatibility import private
 from nova_kvs.dialect import alteration
 from nova_kvs.dialect import analysis
+from nova_kvs.dialect import foreign_keys
 from nova_kvs.dialect import plan as plans
 from nova_kvs.dialect import sqltext
 from nova_kvs.dialect import workspace as workspaces
@@ -181,7 +183,6 @@ class Connection:
         #: True if each statement is a transaction.
         self.autocommit = False
         self._is_closed = False
-        self._pragmas = {}
 
     def __repr__(self):
         return "<Connection %s>" % self.workspace.database.name
@@ -248,24 +249,59 @@ class Connection:
                 run(self, cursor, statement, sql, parameters)
                 return
             self._begin()
-            space = self.workspace
             names = self._names(statement)
             if statement.kind == "schema":
                 self._run_schema(cursor, statement, sql, names)
             else:
-                space.scan(names, sql)
-                if statement.kind != "read":
-                    for name in names:
-                        space.state(name).note_write()
-                target = (sqltext.target_of(statement) or "").lower()
-                self._run(
-                    cursor, next((name for name in names
-                                  if name.lower() == target), None),
-                    sql, parameters, many)
+                self._run_text(cursor, statement, names, sql, parameters, many)
             if statement.kind != "read":
                 self._end_statement()
         except exceptions.KVSError as error:
             raise translation.dbapi_error(error) from error
+
+    def _run_text(self, cursor, statement, names, sql, parameters, many):
+        """Run a statement that is no DDL on whole tables."""
+        space = self.workspace
+        if statement.kind == "read":
+            space.scan(names, sql)
+            cursor.run(sql, parameters, many)
+            return
+        target = (sqltext.target_of(statement) or "").lower()
+        target = next((name for name in names if name.lower() == target),
+                      None)
+        if space.enforcement is not None:
+            names = space.enforcement.keys.around(names)
+        space.scan(names, sql)
+        for name in names:
+            space.state(name).note_write()
+        with self._explaining_keys(cursor, names, sql, parameters, many):
+            self._run(cursor, target, sql, parameters, many)
+
+    @contextlib.contextmanager
+    def _explaining_keys(self, cursor, names, sql, parameters, many):
+        """Tell which foreign key it is that SQLite has enforced.
+
+        :param names: the tables that the statement may write.
+        """
+        try:
+            yield
+        except IntegrityError as error:
+            space = self.workspace
+            if space.enforcement is None or not str(error).startswith(
+                    foreign_keys.FAILED):
+                raise
+            found = space.enforcement.error(names, lambda: (
+                self._try(cursor, sql, parameters, many)))
+            if found is None:
+                raise
+            raise translation.dbapi_error(found) from error
+
+    @staticmethod
+    def _try(cursor, sql, parameters, many):
+        """Run a statement that is going to be undone."""
+        cursor.run(sql, parameters, many)
+        if cursor.description is not None:
+            cursor.fetchall()
 
     def run_compiled(self, cursor, context, sql, parameters, many):
         """Run a statement that SQLAlchemy compiled."""
@@ -288,14 +324,21 @@ class Connection:
                         info.has_other_uniques or not info.has_key):
                     space.scan((target,), sql)
                 state.note_write()
+                if space.enforcement is not None:
+                    self._follow_keys(cursor, plan, sql, parameters, many)
                 if plan.verify and not state.complete:
                     self._verify(cursor, plan, sql, parameters, many)
                 elif plan.needs_ids and len(values) > 1:
                     space.reserve_ids(target, values.sets)
             else:
                 space.number_rows()
-            self._run(cursor, None if plan.is_insert else target, sql,
-                      parameters, many)
+            written = None if plan.is_insert else target
+            if space.enforcement is None:
+                self._run(cursor, written, sql, parameters, many)
+            else:
+                with self._explaining_keys(
+                        cursor, (target,), sql, parameters, many):
+                    self._run(cursor, written, sql, parameters, many)
             if plan.locked:
                 for source in plan.locked:
                     space.lock(source, values)
@@ -382,9 +425,7 @@ class Connection:
         sqlite.execute("SAVEPOINT " + _VERIFY)
         try:
             try:
-                cursor.run(sql, parameters, many)
-                if cursor.description is not None:
-                    cursor.fetchall()
+                self._try(cursor, sql, parameters, many)
             except Error:
                 # It will be raised again. What an executemany() did before
                 # remains, so that is looked at too.
@@ -395,6 +436,17 @@ class Connection:
             sqlite.execute("RELEASE " + _VERIFY)
         space.give_ids_again(plan.target, space.given_ids)
         loads.run()
+
+    def _follow_keys(self, cursor, plan, sql, parameters, many):
+        """Load the rows that foreign keys of a statement are about."""
+        space = self.workspace
+        for name in space.enforcement.keys.below(plan.target):
+            if space.info(name) is not None:
+                space.state(name).note_write()
+        if plan.parents is None:
+            space.enforcement.follow(plan.target, sql, lambda: (
+                self._try(cursor, sql, parameters, many)))
+            space.give_ids_again(plan.target, space.given_ids)
 
     def _run_schema(self, cursor, statement, sql, names):
         space = self.workspace
@@ -492,15 +544,16 @@ class Connection:
             words = words[2:]
         name = (words[0].name or "").lower() if words else ""
         if name == "foreign_keys" and len(words) != 2:
-            # SQLite could not tell a parent that is missing from one that
-            # is not loaded.
+            space = self.workspace
             if len(words) > 1:
-                self._pragmas[name] = int(
-                    words[2].text.lower() in ("on", "1", "true", "yes"))
+                # As in SQLite, it does nothing within a transaction.
+                if not space.is_begun:
+                    space.checks_foreign_keys = words[2].text.lower() in (
+                        "on", "1", "true", "yes")
                 cursor.run("SELECT 1 WHERE 0", (), False)
             else:
                 cursor.run("SELECT %d AS foreign_keys"
-                           % self._pragmas.get(name, 0), (), False)
+                           % space.checks_foreign_keys, (), False)
             return
         self._begin()
         cursor.run(sql, parameters, False)

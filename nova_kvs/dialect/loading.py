@@ -77,9 +77,12 @@ class Loads:
         self._others.append((state, wanted))
 
     def run(self):
-        """Load what was asked for, in as few round trips as it takes."""
+        """Load what was asked for, in as few round trips as it takes.
+
+        :returns: whether anything was asked for.
+        """
         if not self._scans and not self._found and not self._others:
-            return
+            return False
         accesses = []
         states = []
         asked = []
@@ -105,3 +108,4 @@ class Loads:
             state.complete = True
         for state, columns, tuples in asked:
             state.seen.setdefault(columns, set()).update(tuples)
+        return True

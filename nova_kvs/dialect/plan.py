@@ -328,6 +328,9 @@ class Plan(typing.NamedTuple):
     is_insert: bool
     #: Inserted rows get their ids from the store.
     needs_ids: bool
+    #: Where foreign keys are enforced: a Check for each one's parents, or
+    #: None if the statement tells them only when it is run.
+    parents: tuple | None = None
 
     def load(self, workspace, parameters, statement):
         """Load every row that the statement could touch.
@@ -339,6 +342,9 @@ class Plan(typing.NamedTuple):
             state = workspace.state(name)
             if not state.complete:
                 loads.scan(state)
+        if self.parents and workspace.enforcement is not None:
+            for check in self.parents:
+                check.collect(workspace, parameters, loads)
         for level in self.levels:
             for step in level:
                 step.collect(workspace, parameters, loads)

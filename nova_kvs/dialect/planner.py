@@ -16,14 +16,16 @@ _ROWID = "_rowid_"
 class Planner:
     """Makes plans for one schema."""
 
-    def __init__(self, schema, generated):
+    def __init__(self, schema, generated, foreign_keys):
         """Prepare for a schema.
 
         :param schema: nova_kvs.record.schema.Schema.
         :param generated: table -> column that gets ids from the store, or
             None.
+        :param foreign_keys: nova_kvs.dialect.foreign_keys.ForeignKeys.
         """
         self._schema = schema
+        self.foreign_keys = foreign_keys
         self._generated = generated
         self._unique_paths = {}
         self._names = {name.lower(): name for name in schema.tables}
@@ -76,11 +78,13 @@ class Planner:
         dml = compiled.kvs_dml
         target = None
         needs_ids = False
+        parents = None
         if dml is not None:
             target = self._names.get(dml.table.name.lower(), dml.table.name)
             table = self._schema.tables.get(target)
             if table is not None and compiled.isinsert:
                 checks, verify = self._insert_checks(compiled, dml, table)
+                parents = self._parent_checks(compiled, dml, table)
                 generated = self._generated[target]
                 needs_ids = generated is not None and not _is_given(
                     compiled, dml, _dml_values(compiled), generated)
@@ -104,7 +108,12 @@ class Planner:
             target=target,
             verify=verify,
             is_insert=compiled.isinsert,
-            needs_ids=needs_ids)
+            needs_ids=needs_ids,
+            parents=parents)
+
+    def table(self, name):
+        """Return a stored table, a record.schema.Table, or None."""
+        return self._schema.tables.get(name)
 
     def unique_paths(self, name):
         """Return how to find the rows that a table's rows collide with.
@@ -205,6 +214,38 @@ class Planner:
             # The store keeps such keys unique in a partition.
             return table.paths[0]
         return planner.known_path(table, columns)
+
+    def _parent_checks(self, compiled, dml, table):
+        """Return a Check for each foreign key of a new row, or None."""
+        if dml.select is not None or getattr(
+                compiled.dml_compile_state,
+                private.HAS_MULTI_PARAMETERS) or any(
+                compiled.kvs_converts(column.type)
+                for column in dml.table.c):
+            return None
+        given = _dml_values(compiled)
+        checks = []
+        for key in self.foreign_keys.of.get(table.name, ()):
+            parent = self._schema.tables.get(key.parent)
+            if parent is None:
+                return None
+            names = [_parameter(compiled, dml, given, column)
+                     for column in key.columns]
+            if None in names:
+                if all(not _is_given(compiled, dml, given, column)
+                       and column not in table.defaults
+                       for column, name in zip(key.columns, names)
+                       if name is None):
+                    # It is NULL, and so refers to nothing.
+                    continue
+                return None
+            path = planner.known_path(parent, key.parent_columns)
+            if path.kind == planner.SCAN or (
+                    not set(path.columns) <= set(key.parent_columns)):
+                return None
+            checks.append(plan.Check(
+                parent, key.parent_columns, names, path))
+        return tuple(checks)
 
     def _insert_checks(self, compiled, dml, table):
         """Return the Checks of an INSERT, and if it must be verified."""

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import weakref
 
+from nova_kvs.dialect import foreign_keys
 from nova_kvs.dialect import planner
 from nova_kvs.dialect import sqltext
 
@@ -129,8 +130,12 @@ class Template:
             for name, in self._sqlite.execute(
                 "SELECT name FROM sqlite_master WHERE type = 'table' AND "
                 + NOT_INTERNAL).fetchall()}
-        self.planner = planner.Planner(schema, {
-            name: info.generated for name, info in self.infos.items()})
+        #: The foreign keys of the schema.
+        self.foreign_keys = foreign_keys.ForeignKeys(self._sqlite)
+        self.planner = planner.Planner(
+            schema, {name: info.generated
+                     for name, info in self.infos.items()},
+            self.foreign_keys)
 
     def copy_to(self, sqlite):
         """Make a SQLite database a copy of this one."""

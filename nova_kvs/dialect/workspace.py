@@ -13,6 +13,7 @@ savepoints, REPLACE, upserts and DDL need no book-keeping of their own.
 
 import sqlite3
 
+from nova_kvs.dialect import foreign_keys
 from nova_kvs.dialect import loading
 from nova_kvs.dialect import plan
 from nova_kvs.dialect import sqltext
@@ -35,6 +36,11 @@ class Workspace:
         self.sqlite.create_function("kvs_next_id", 1, self._next_id)
         #: The error behind "user-defined function raised exception".
         self.function_error = None
+        #: Whether foreign keys are enforced, from the next transaction on.
+        self.checks_foreign_keys = database.checks_foreign_keys
+        #: Of the transaction: foreign_keys.Enforcement, or None.
+        self.enforcement = None
+        self._pragma = None
         #: The ids that a statement gave to rows.
         self.given_ids = []
         self._reserved_for = None
@@ -87,11 +93,47 @@ class Workspace:
             return
         self.clear()
         self._follow_schema()
+        self._begin_enforcing()
         self.sqlite.execute("BEGIN")
         self._transaction = self.database.begin(
             may_lag=True, serializable=self.serializable
             or databases.asks_serializable())
         self._is_begun = True
+
+    def _begin_enforcing(self):
+        """Have SQLite enforce foreign keys in the transaction, or not."""
+        self.enforcement = None
+        if self.checks_foreign_keys:
+            keys = self._template.foreign_keys
+            if keys.of:
+                self.enforcement = foreign_keys.Enforcement(self, keys)
+        wanted = "ON" if self.enforcement is not None else "OFF"
+        if wanted != self._pragma:
+            self.sqlite.execute("PRAGMA foreign_keys = " + wanted)
+            self._pragma = wanted
+
+    def _end_enforcing(self):
+        """Have SQLite enforce nothing for the rest of the transaction.
+
+        To drop or to make a table again would run the actions of keys. It
+        only listens between its own transactions, so the rows move to
+        another one.
+        """
+        if self.enforcement is None:
+            return
+        if self._savepoints:
+            raise exceptions.UnsupportedStatementError(
+                "a change of the schema under a savepoint is not supported "
+                "where foreign keys are enforced")
+        rows = [(info, self.sqlite.execute(info.select).fetchall())
+                for info in map(self.info, self._states) if info is not None]
+        self.enforcement = None
+        self.sqlite.execute("ROLLBACK")
+        self.sqlite.execute("PRAGMA foreign_keys = OFF")
+        self._pragma = "OFF"
+        self.sqlite.execute("BEGIN")
+        for info, values in rows:
+            self.sqlite.executemany(info.insert, values)
 
     def clear(self):
         """Forget all rows, once nobody reads a finished transaction's."""
@@ -129,9 +171,17 @@ class Workspace:
             if ddl != self._template.schema.ddl:
                 transaction.set_schema(ddl)
         has_changes = self._infos is not None
+        changed = {}
         for state in self._states.values():
             if state.written:
-                has_changes |= self._write_changes(transaction, state)
+                has_changes |= self._write_changes(
+                    transaction, state, changed.setdefault(state.name, []))
+        if self.enforcement is not None and has_changes:
+            try:
+                self.enforcement.secure(transaction, changed)
+            except exceptions.KVSError:
+                transaction.rollback()
+                raise
         if not has_changes and not self._locks and (
                 not transaction.serializable):
             if any(state.written for state in self._states.values()):
@@ -153,8 +203,12 @@ class Workspace:
         """
         self._transaction.verify()
 
-    def _write_changes(self, transaction, state):
-        """Give the changes of one table to the transaction."""
+    def _write_changes(self, transaction, state, changed):
+        """Give the changes of one table to the transaction.
+
+        :param changed: takes pairs of what a row was and what it is; None
+            where it is not there.
+        """
         info = self.info(state.name)
         rows = state.rows
         if info is None:
@@ -177,6 +231,7 @@ class Workspace:
             if not (same_columns and row == loaded[0]):
                 values = _values(columns, row)
                 if values != loaded[1].values:
+                    changed.append((loaded[1].values, values))
                     transaction.update(loaded[1], values)
                     has_changes = True
                     continue
@@ -184,9 +239,11 @@ class Workspace:
                 # It was to be what it was: the commit sees to that.
                 self._locks[state.name, key] = loaded[1]
         for _row, record in left.values():
+            changed.append((record.values, None))
             transaction.delete(record)
         for row in added:
             values = _values(columns, row)
+            changed.append((None, values))
             if not info.has_key:
                 # A number that only this workspace knows.
                 del values[templates.ROWID]
@@ -256,7 +313,11 @@ class Workspace:
         """Put loaded rows into the workspace."""
         self._number(state, info)
         try:
-            self.sqlite.executemany(info.insert, rows)
+            if self.enforcement is None:
+                self.sqlite.executemany(info.insert, rows)
+            else:
+                with self.enforcement.deferred():
+                    self.sqlite.executemany(info.insert, rows)
         except sqlite3.IntegrityError as error:
             self._lost = exceptions.ConflictError(
                 table=state.name, error=error)
@@ -490,6 +551,7 @@ class Workspace:
 
     def before_schema_change(self, names, statement):
         """Load the tables that a DDL statement is about, whole."""
+        self._end_enforcing()
         self.scan([name for name in names if self.info(name) is not None],
                   statement)
 

@@ -184,6 +184,8 @@ class Database:
         #: For how long a partition that held a record when it was read is
         #: taken to be listed: it takes two graces to tidy it away.
         self.listed_s = settings.index_grace / 2
+        #: Whether the dialect enforces foreign keys, unless told otherwise.
+        self.checks_foreign_keys = settings.foreign_keys
         self._block = settings.id_block_size or FIRST_BLOCK
         self._ids = {}
         #: Table's name -> (size of the last block, when it was taken).

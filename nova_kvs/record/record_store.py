@@ -48,6 +48,8 @@ class RecordTransaction(reader.Reader):
         super()._reset()
         self._renames = ()
         self._locks = {}
+        self._parents = {}
+        self._expected = {}
 
     # Writing ----------------------------------------------------------------
 
@@ -138,6 +140,28 @@ class RecordTransaction(reader.Reader):
         """Let the commit fail if a row changed since it was read."""
         if record.version:
             self._locks[record.table, record.key] = record
+
+    def rely_on(self, record):
+        """Let the commit fail if a row has been removed since it was read.
+
+        Others may change it meanwhile, and rely on it too.
+        """
+        if record.version:
+            self._parents[record.table, record.key] = record
+
+    def expect_no_more(self, accesses):
+        """Let the commit fail if other rows than now are found by accesses.
+
+        :param accesses: as for ``load``, but read now, of masters, whatever
+            the transaction has read before.
+        :returns: as ``load``.
+        :raises nova_kvs.exceptions.KVSError: as ``load``.
+        """
+        probe = self._owner.begin(serializable=True)
+        found = probe.load(accesses)
+        self._expected.update(probe.unverified)
+        probe.rollback()
+        return found
 
     def _write_of(self, record):
         """Return the entry of a row, made if it is not there."""
@@ -276,13 +300,14 @@ class RecordTransaction(reader.Reader):
         guess = self.guess
         for attempt in range(ATTEMPTS):
             batch = self._gather(writes, locks, floors, unique_versions)
+            verified, staged = self._conditions(batch)
             # What comes of it is the store's answer.
             self.guess = None
             self.was_sent = True
             try:
                 versions, results = self._owner.coordinator.commit_and_read(
                     batch.mutations, self._entries(batch), reads, guess,
-                    self.unverified.items(), self.serializable)
+                    verified.items(), staged)
                 break
             except exceptions.SerializationError:
                 raise
@@ -309,6 +334,31 @@ class RecordTransaction(reader.Reader):
             self._absorb(along, results)
             answers = self._loaded(steps)
         return answers
+
+    def _conditions(self, batch):
+        """Return what has to be so at the commit, beside the mutations.
+
+        :param batch: Changes; rows that are relied on are validated with
+            the rest, where all of it is one partition.
+        :returns: dict of reads and results, and whether they are to be so
+            when nobody else can write any more what the transaction writes.
+        """
+        parents = [record for name, record in self._parents.items()
+                   if name not in self.writes and name not in self._locks]
+        if not parents and not self._expected:
+            return self.unverified, self.serializable
+        partitions = {change.partition for change in batch.mutations}
+        partitions.update(record.partition for record in parents)
+        fields = [(record.partition, self.table(record.table).field(
+            record.key), record.version) for record in parents]
+        if len(partitions) == 1 and not self._expected and (
+                not self.serializable):
+            for where in fields:
+                batch.validate(*where)
+            return self.unverified, False
+        return {**self.unverified, **self._expected, **{
+            reading.PresenceRead(partition, field): True
+            for partition, field, _version in fields}}, True
 
     def _gather(self, writes, locks, floors, unique_versions):
         batch = changes.Changes(self, floors, unique_versions)

@@ -204,6 +204,22 @@ class FieldsRead(typing.NamedTuple):
         return not result.stored
 
 
+class PresenceRead(typing.NamedTuple):
+    """Whether a field of a partition is there, whatever it holds: a bool."""
+
+    partition: keyspace.Partition
+    field: bytes
+
+    def item(self):
+        """Return the operation that asks for it."""
+        return FieldsRead(self.partition, (self.field,)).item()
+
+    def result(self, reply, met):
+        """Return the result; appends to ``met`` the intents there."""
+        found = FieldsRead(self.partition, (self.field,)).result(reply, met)
+        return self.field in found.stored
+
+
 class Guess(typing.NamedTuple):
     """The content of a partition that a transaction assumes unread.
 

@@ -114,6 +114,7 @@ MAPPING = {
         ("OperationalError", "DBConnectionError"),
     exceptions.StoreReplyError: ("OperationalError", "DBError"),
     exceptions.DuplicateKeyError: ("IntegrityError", "DBDuplicateEntry"),
+    exceptions.ForeignKeyError: ("IntegrityError", "DBReferenceError"),
     exceptions.UnsupportedStatementError:
         ("NotSupportedError", "DBNotSupportedError"),
     exceptions.FormatVersionError: ("InternalError", "DBError"),
@@ -130,7 +131,8 @@ def tree(cls):
 
 
 def make(cls):
-    return cls(table="t", columns=("c",), values=("v",))
+    return cls(table="t", columns=("c",), values=("v",), constraint="k",
+               key="c", key_table="p")
 
 
 def test_every_error_has_a_row_of_the_mapping():
@@ -158,3 +160,6 @@ def test_both_ways_translate_to_the_same_oslo_error(cls, translate):
     assert type(translated).__name__ == MAPPING[cls][1]
     if cls is exceptions.DuplicateKeyError:
         assert translated.columns == ["c"]
+    if cls is exceptions.ForeignKeyError:
+        assert (translated.table, translated.constraint, translated.key,
+                translated.key_table) == ("t", "k", "c", "p")

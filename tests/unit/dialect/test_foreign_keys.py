@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Foreign keys, on connections that enforce them."""
+
+import contextlib
+
+import hypothesis
+from hypothesis import strategies as st
+from oslo_db import exception as db_exception
+from oslo_db.sqlalchemy import engines
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from nova_kvs.dialect import foreign_keys
+from tests import base
+
+metadata = sa.MetaData()
+
+
+def _table(name, *columns):
+    return sa.Table(
+        name, metadata, sa.Column("id", sa.Integer, primary_key=True),
+        *columns)
+
+
+def _key(name, target, **options):
+    return sa.Column(name, sa.ForeignKey(
+        target, name="fk_" + name, **options))
+
+
+parents = _table(
+    "parents", sa.Column("name", sa.String(20), unique=True),
+    sa.Column("note", sa.Text))
+owned = _table("owned", _key("parent_id", "parents.id", ondelete="CASCADE"),
+               _key("owned_id", "owned.id", ondelete="CASCADE"))
+named = _table(
+    "named", _key("parent_name", "parents.name", ondelete="SET NULL",
+                  onupdate="CASCADE"),
+    _key("owner_id", "owned.id"))
+strict = _table(
+    "strict", _key("strict_id", "owned.id", ondelete="RESTRICT"),
+    _key("late_id", "strict.id", deferrable=True, initially="DEFERRED"))
+TABLES = (parents, owned, named, strict)
+
+
+@pytest.fixture
+def engine():
+    made = engines.create_engine(base.memory_url() + "?foreign_keys=true")
+    metadata.create_all(made)
+    with made.begin() as connection:
+        connection.execute(parents.insert(), [
+            {"name": "a"}, {"name": "b"}, {"name": "c"}])
+        connection.execute(owned.insert(), [
+            {"parent_id": 1}, {"parent_id": 2}, {"parent_id": None}])
+        connection.execute(named.insert(), [
+            {"parent_name": "a", "owner_id": None},
+            {"parent_name": None, "owner_id": 3}])
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def connection(engine):
+    with engine.connect() as made:
+        yield made
+
+
+@pytest.fixture
+def trips(connection):
+    """Return a function: round trips since it was called last."""
+    connection.execute(sa.select(1))
+    connection.rollback()
+    stats = connection.connection.dbapi_connection.workspace.database \
+        .store.stats
+    seen = [stats.round_trips]
+
+    def count():
+        before, seen[0] = seen[0], stats.round_trips
+        return seen[0] - before
+
+    return count
+
+
+def rows(connection, table):
+    return connection.execute(
+        sa.select(table).order_by(table.c.id)).all()
+
+
+def test_errors_tell_what_mysql_tells(connection):
+    for statement in (
+            owned.insert().values(parent_id=9),
+            owned.insert().from_select(["parent_id"], sa.select(9)),
+            owned.update().values(parent_id=9),
+            sa.text("INSERT INTO owned (parent_id) VALUES (9)")):
+        with pytest.raises(db_exception.DBReferenceError) as caught:
+            connection.execute(statement)
+        assert (caught.value.table, caught.value.constraint,
+                caught.value.key, caught.value.key_table) == (
+            "owned", "fk_parent_id", "parent_id", "parents")
+    with pytest.raises(db_exception.DBReferenceError) as caught:
+        connection.execute(owned.delete().where(owned.c.id == 3))
+    assert (caught.value.table, caught.value.key_table) == ("named", "owned")
+    assert foreign_keys.FAILED in str(caught.value)
+    # The transaction can go on, as with other errors.
+    connection.execute(owned.insert().values(parent_id=2))
+    connection.commit()
+    assert len(rows(connection, owned)) == 4
+
+
+def test_actions_reach_rows_that_no_statement_named(connection):
+    connection.execute(parents.delete().where(parents.c.id == 1))
+    connection.commit()
+    assert rows(connection, owned) == [(2, 2, None), (3, None, None)]
+    assert rows(connection, named) == [(1, None, None), (2, None, 3)]
+
+
+def test_a_key_follows_its_parent(connection):
+    connection.execute(
+        parents.update().where(parents.c.name == "a").values(name="z"))
+    connection.commit()
+    assert rows(connection, named)[0].parent_name == "z"
+
+
+def test_cascades_of_cascades(connection):
+    connection.execute(owned.insert(), [
+        {"parent_id": None, "owned_id": 1}, {"parent_id": None,
+                                             "owned_id": None}])
+    last = rows(connection, owned)[-2].id
+    connection.execute(owned.insert(), [
+        {"parent_id": None, "owned_id": last}])
+    connection.commit()
+    connection.execute(parents.delete().where(parents.c.id == 1))
+    connection.commit()
+    assert len(rows(connection, owned)) == 3
+
+
+def test_parents_come_with_the_first_load(connection, trips):
+    connection.execute(owned.insert().values(id=100, parent_id=1))
+    assert trips() == 1
+
+
+def test_without_the_option_nothing_is_enforced(engine):
+    url = engine.url.difference_update_query(["foreign_keys"])
+    other = sa.create_engine(url)
+    with other.begin() as connection:
+        connection.execute(owned.insert().values(parent_id=9))
+        assert connection.exec_driver_sql(
+            "PRAGMA foreign_keys").scalar() == 0
+    other.dispose()
+
+
+def test_the_pragma_turns_it_on_and_off(engine, connection):
+    driver = connection.connection.dbapi_connection
+    driver.execute("PRAGMA foreign_keys = OFF")
+    connection.execute(owned.insert().values(parent_id=9))
+    connection.rollback()
+    driver.execute("PRAGMA foreign_keys = ON")
+    with pytest.raises(db_exception.DBReferenceError):
+        connection.execute(owned.insert().values(parent_id=9))
+
+
+def test_deferred_keys_are_looked_at_by_the_commit(connection):
+    connection.execute(strict.insert().values(id=1, late_id=2))
+    connection.execute(strict.insert().values(id=2))
+    connection.commit()
+    connection.execute(strict.insert().values(id=3, late_id=9))
+    with pytest.raises(db_exception.DBReferenceError) as caught:
+        connection.commit()
+    assert caught.value.constraint == "fk_late_id"
+
+
+def test_a_table_is_made_again_and_keeps_its_children(engine, connection):
+    """Dropping a parent's table would cascade."""
+    connection.execute(parents.insert().values(name="d"))
+    connection.exec_driver_sql(
+        "ALTER TABLE parents ADD COLUMN n INTEGER DEFAULT 1 "
+        "NOT NULL")
+    connection.commit()
+    assert len(rows(connection, parents)) == 4
+    assert len(rows(connection, owned)) == 3
+    with engine.begin() as other:
+        with pytest.raises(db_exception.DBReferenceError):
+            other.execute(owned.insert().values(parent_id=9))
+
+
+# Two transactions -----------------------------------------------------------
+
+def both(engine, first, second):
+    """Run two statements in transactions side by side; return the errors."""
+    errors = []
+    with engine.connect() as one, engine.connect() as two:
+        one.execute(first)
+        two.execute(second)
+        for connection in (one, two):
+            try:
+                connection.commit()
+            except (db_exception.DBDeadlock,
+                    db_exception.DBReferenceError) as error:
+                errors.append(error)
+    return errors
+
+
+@pytest.mark.parametrize("order", (1, -1))
+def test_a_child_does_not_pass_its_parents_removal(
+        engine, connection, order):
+    errors = both(engine, *(
+        parents.delete().where(parents.c.id == 3),
+        owned.insert().values(parent_id=3))[::order])
+    assert len(errors) == 1
+    assert isinstance(errors[0], db_exception.DBDeadlock)
+    assert (3 in [row.id for row in rows(connection, parents)]) == (
+        3 in [row.parent_id for row in rows(connection, owned)])
+
+
+def test_children_of_one_parent_do_not_conflict(engine, connection):
+    assert both(engine, owned.insert().values(parent_id=3),
+                owned.insert().values(parent_id=3)) == []
+
+
+def test_a_parent_may_be_changed_meanwhile(engine, connection):
+    assert both(engine, parents.update().values(note="x"),
+                owned.insert().values(parent_id=3)) == []
+
+
+def test_a_child_that_moves_to_a_parent_that_goes(engine, connection):
+    errors = both(
+        engine, owned.update().where(owned.c.id == 2).values(parent_id=3),
+        parents.delete().where(parents.c.id == 3))
+    assert len(errors) == 1
+
+
+# Against SQLite -------------------------------------------------------------
+
+_IDS = st.integers(1, 4)
+_REFERENCE = st.one_of(st.none(), _IDS)
+_NAMES = st.sampled_from((None, "a", "b", "c", "d"))
+_VALUES = {
+    "parents": st.fixed_dictionaries({"name": _NAMES}),
+    "owned": st.fixed_dictionaries(
+        {"parent_id": _REFERENCE, "owned_id": _REFERENCE}),
+    "named": st.fixed_dictionaries(
+        {"parent_name": _NAMES, "owner_id": _REFERENCE}),
+    # Not both: when one is refused at once, SQLite goes on counting the
+    # other.
+    "strict": st.one_of(
+        st.fixed_dictionaries({"strict_id": _REFERENCE}),
+        st.fixed_dictionaries({"late_id": _REFERENCE})),
+}
+_STATEMENTS = st.one_of(
+    *(st.tuples(st.just("insert"), st.just(name), _IDS, values)
+      for name, values in _VALUES.items()),
+    *(st.tuples(st.just("update"), st.just(name), _IDS, values)
+      for name, values in _VALUES.items()),
+    st.tuples(st.just("delete"), st.sampled_from(sorted(_VALUES)), _IDS,
+              st.just({})),
+    st.tuples(st.just("rename"), st.just("parents"), _IDS, st.builds(
+        dict, id=_IDS)))
+
+
+def run(connection, kind, name, number, values):
+    """Run a statement; return whether the database takes it."""
+    table = metadata.tables[name]
+    if kind == "insert":
+        statement = table.insert().values(id=number, **values)
+    elif kind == "delete":
+        statement = table.delete().where(table.c.id >= number)
+    else:
+        statement = table.update().where(table.c.id == number).values(values)
+    try:
+        connection.execute(statement)
+    except (exc.IntegrityError, db_exception.DBError):
+        return False
+    return True
+
+
+def end(connection):
+    try:
+        connection.commit()
+    except (exc.IntegrityError, db_exception.DBError):
+        # SQLAlchemy takes a commit that failed for the end of all.
+        connection.connection.dbapi_connection.rollback()
+        connection.rollback()
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def pair():
+    """Return a connection of ours and one of SQLite, both empty."""
+    ours = engines.create_engine(base.memory_url() + "?foreign_keys=true")
+    theirs = sa.create_engine("sqlite://")
+    sa.event.listen(theirs, "connect", lambda connection, _record: (
+        connection.execute("PRAGMA foreign_keys = ON")))
+    for engine in (ours, theirs):
+        metadata.create_all(engine)
+    with ours.connect() as one, theirs.connect() as two:
+        yield one, two
+    ours.dispose()
+
+
+@hypothesis.given(st.lists(
+    st.lists(_STATEMENTS, min_size=1, max_size=4), max_size=5))
+@hypothesis.settings(max_examples=15, deadline=None)
+def test_as_sqlite(transactions):
+    with pair() as (ours, theirs):
+        compare(ours, theirs, transactions)
+
+
+def compare(ours, theirs, transactions):
+    for statements in transactions:
+        for statement in statements:
+            done = run(theirs, *statement)
+            assert run(ours, *statement) == done, statement
+        assert end(ours) == end(theirs)
+        for table in TABLES:
+            assert rows(ours, table) == rows(theirs, table)
+        ours.rollback()
+        theirs.rollback()
