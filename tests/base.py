@@ -3,8 +3,8 @@
 
 import hashlib
 import itertools
+from nova_kvs.store.redis import raw
 
-from nova_kvs.store import base as store_base
 
 _numbers = itertools.count(1)
 
@@ -22,10 +22,10 @@ def memory_url():
 def script(source, writes=True, name="test"):
     """Return a script that is in no file."""
     source = source.encode()
-    return store_base.Script(
+    return raw.Script(
         name, source, hashlib.sha1(source).hexdigest().encode(), writes)
 
 
 def command(name, key, *args):
     """Return a Command, its name and key given once."""
-    return store_base.Command(key, (name, key) + args)
+    return raw.Command(key, (name, key) + args)

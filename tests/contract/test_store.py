@@ -11,8 +11,8 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.store import base as store_base
 from nova_kvs.store import operations
+from nova_kvs.store.redis import raw
 from nova_kvs.store import registry
 from tests import base
 from tests.contract import conftest
@@ -35,7 +35,7 @@ def servers(request, running):
 
 
 def _call(script, *keys, args=()):
-    return store_base.ScriptCall(script, keys, tuple(args))
+    return raw.ScriptCall(script, keys, tuple(args))
 
 
 def _in_process(code, *arguments):
@@ -48,11 +48,12 @@ def _in_process(code, *arguments):
 
 _OTHER = """
 import sys
-from nova_kvs.store import base, registry
+from nova_kvs.store import registry
+from nova_kvs.store.redis import raw
 store = registry.get_store(sys.argv[1])
 key = sys.argv[2].encode()
-print(store.batch([base.Command(key, (b"GET", key)),
-                   base.Command(key, (b"SET", key, b"other"))]))
+print(store.batch([raw.Command(key, (b"GET", key)),
+                   raw.Command(key, (b"SET", key, b"other"))]))
 """
 
 
@@ -111,8 +112,8 @@ def test_reply_types(store, keys):
 
 
 def test_scripts_get_keys_and_arguments(store, keys):
-    assert store.run([_call(ECHO, keys("a"), keys("b"),
-                            args=(NASTY, 12, b""))]) == [
+    assert store.batch([_call(ECHO, keys("a"), keys("b"),
+                              args=(NASTY, 12, b""))]) == [
         [[keys("a"), keys("b")], [NASTY, b"12", b""], 7, None,
          [b"a", [b"b"]]]]
 
@@ -124,16 +125,16 @@ def test_scripts_and_commands_mix(store, keys):
         _call(INCREMENT, keys("h", "1"), args=(b"f",)),
         _call(INCREMENT, keys("h"), args=(b"f",)),
         _call(ECHO, keys("h"))])[:4] == [1, b"1", 1, 2]
-    assert store.execute([base.command(b"HGET", keys("h"), b"f")]) == [b"2"]
+    assert store.batch([base.command(b"HGET", keys("h"), b"f")]) == [b"2"]
 
 
 def test_a_script_that_the_servers_forgot_is_loaded_again(store, keys):
     tags = [str(number) for number in range(12)]
     calls = [_call(INCREMENT, keys("h", tag), args=(b"f",)) for tag in tags]
-    assert store.run(calls) == [1] * 12
-    store.batch([store_base.Command(
+    assert store.batch(calls) == [1] * 12
+    store.batch([raw.Command(
         keys("h", tag), (b"SCRIPT", b"FLUSH")) for tag in tags])
-    assert store.run(calls) == [2] * 12
+    assert store.batch(calls) == [2] * 12
 
 
 def test_an_error_leaves_the_other_items_done(store, keys):
@@ -155,7 +156,7 @@ def test_a_failing_script_is_named(store, keys):
                          name="broken")
     store.batch([base.command(b"SET", keys("s"), b"v")])
     with pytest.raises(exceptions.StoreReplyError) as caught:
-        store.run([_call(script, keys("s"))])
+        store.batch([_call(script, keys("s"))])
     assert caught.value.command == "broken"
 
 
@@ -183,7 +184,7 @@ def test_threads_share_a_store(store, keys):
     def work():
         start.wait()
         for number in range(40):
-            seen.extend(store.run([
+            seen.extend(store.batch([
                 _call(INCREMENT, keys("h", str(number % 4)), args=(b"f",))]))
 
     threads = [threading.Thread(target=work) for _ in range(5)]

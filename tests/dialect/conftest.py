@@ -9,7 +9,7 @@ import sqlalchemy
 from sqlalchemy import event
 
 from nova_kvs import keyspace
-from nova_kvs.store import base
+from nova_kvs.store.redis import raw
 
 pytest.register_assert_rewrite("sqlalchemy.testing.assertions")
 
@@ -35,6 +35,6 @@ def _restart_ids(table, connection, **_options):
     """
     database = connection.connection.dbapi_connection.workspace.database
     key = keyspace.counter_key(database.name, table.name)
-    database.store.batch([base.Command(key, (b"DEL", key))])
+    database.store.batch([raw.Command(key, (b"DEL", key))])
     database._ids.pop(table.name, None)
     database._tops.pop(table.name, None)

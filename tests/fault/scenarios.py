@@ -10,8 +10,8 @@ import uuid
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.store import base
 from nova_kvs.store import operations
+from nova_kvs.store.redis import raw
 from nova_kvs import txn
 from nova_kvs.txn import coordinator
 
@@ -43,7 +43,7 @@ def member(name, field):
 
 def send(store, key, *args):
     """Run one command behind the back of the code under test."""
-    reply, = store.batch((base.Command(key, args),))
+    reply, = store.batch((raw.Command(key, args),))
     return reply
 
 

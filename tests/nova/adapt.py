@@ -44,10 +44,10 @@ from nova_kvs import conf
 from nova_kvs.dialect import dbapi
 from nova_kvs import keyspace
 from nova_kvs.record import database as databases
-from nova_kvs.store import base
 from nova_kvs.store.etcd import driver
 from nova_kvs.store import operations
 from nova_kvs.store.redis import memory
+from nova_kvs.store.redis import raw
 from nova_kvs.store import registry
 from tests.nova import etcd_copies
 
@@ -255,7 +255,7 @@ def _keys(database):
 
 
 def _command(key, *args):
-    return base.Command(key, (args[0], key, *args[1:]))
+    return raw.Command(key, (args[0], key, *args[1:]))
 
 
 _READS = {
@@ -309,7 +309,7 @@ def _restore(snapshot, database):
         database.refresh_schema()
         return
     database.store.batch([
-        base.Command(command.key.replace(old, new), tuple(
+        raw.Command(command.key.replace(old, new), tuple(
             arg.replace(old, new) if isinstance(arg, bytes) else arg
             for arg in command.args))
         for command in commands])

@@ -3,6 +3,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -163,3 +164,23 @@ def test_both_ways_translate_to_the_same_oslo_error(cls, translate):
     if cls is exceptions.ForeignKeyError:
         assert (translated.table, translated.constraint, translated.key,
                 translated.key_table) == ("t", "k", "c", "p")
+
+
+#: What only Redis's drivers say, and may import.
+REDIS_WORDS = re.compile(
+    r"\.lua\b|\bScriptCall\b|\bCommand\(|\b(?:EVAL|EVALSHA|HDEL|HGET|HGETALL|"
+    r"HMGET|HSCAN|HSET|INCRBY|PEXPIRE|PTTL|UNLINK|ZADD|ZRANGE|ZRANGEBYLEX|"
+    r"ZREM|ZSCAN|ZSCORE)\b|^\s*(?:from|import) (?:redis|hiredis|fakeredis)\b|"
+    r"^from nova_kvs\.store\.redis\b", re.MULTILINE)
+
+
+def test_only_the_drivers_know_redis():
+    wrong = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        if not name.startswith("store/redis/"):
+            found = REDIS_WORDS.findall(path.read_text())
+            if found:
+                wrong[name] = found
+    assert wrong == {}
+    assert REDIS_WORDS.search((PACKAGE / "store/redis/raw.py").read_text())

@@ -17,6 +17,7 @@ from nova_kvs.store import base
 from nova_kvs.store.redis import connection as wire
 from nova_kvs.store.redis import near as nearness
 from nova_kvs.store.redis import nothing
+from nova_kvs.store.redis import raw
 from nova_kvs.store.redis import remote
 from nova_kvs.store.redis import repetition
 
@@ -71,14 +72,14 @@ class ClusterStore(remote.RemoteStore):
         masters = topology.masters
         slot = keyspace.slot
         if len(items) == 1 and not self._from_replicas:
-            return {masters[slot(base.key_of(items[0]))]: indexes}
+            return {masters[slot(raw.key_of(items[0]))]: indexes}
         from_replicas = self._from_replicas and not repeated
         groups = {}
         for index in indexes:
             item = items[index]
-            number = slot(base.key_of(item))
+            number = slot(raw.key_of(item))
             node = masters[number]
-            if from_replicas and not base.is_write(item):
+            if from_replicas and not raw.is_write(item):
                 node = random.choice(topology.replicas[number] or (node,))
             group = groups.get(node)
             if group is None:
@@ -96,7 +97,7 @@ class ClusterStore(remote.RemoteStore):
         replicas = topology.replicas
         groups = {}
         for index, item in enumerate(items):
-            number = keyspace.slot(base.key_of(item))
+            number = keyspace.slot(raw.key_of(item))
             node = near.choose(masters[number], replicas[number])
             groups.setdefault(node, []).append(index)
         return groups

@@ -8,10 +8,10 @@ in ``_ENCODERS`` only. This runs for each item of each batch.
 import functools
 import struct
 
-from nova_kvs.store import base
 from nova_kvs.store import freeing
 from nova_kvs.store import operations
 from nova_kvs.store.redis import commits
+from nova_kvs.store.redis import raw
 from nova_kvs.store.redis import scripts
 
 _PACKAGE = "nova_kvs.store.redis"
@@ -27,8 +27,8 @@ CORRECT_INDEX = scripts.load(_PACKAGE, "correct_index")
 RUN_WHEN_FULL = scripts.load(_PACKAGE, "run_when_full")
 
 is_freeing = freeing.is_freeing
-_Command = base.Command
-_ScriptCall = base.ScriptCall
+_Command = raw.Command
+_ScriptCall = raw.ScriptCall
 _VERSION = struct.Struct(">Q")
 
 
@@ -50,7 +50,7 @@ def _script_when_full(script):
 
 def _when_full(item):
     """Return an item that its server runs without free memory, too."""
-    if not base.is_write(item):
+    if not raw.is_write(item):
         return item
     if type(item) is _ScriptCall:
         if item.script is commits.ABORT:
@@ -159,8 +159,8 @@ def _itself(item):
 
 _ENCODERS = {
     # What only makes sense of Redis, such as tests of it.
-    base.Command: _itself,
-    base.ScriptCall: _itself,
+    raw.Command: _itself,
+    raw.ScriptCall: _itself,
     operations.ReadPartition: _read_partition,
     operations.ReadFields: _read_fields,
     operations.ReadIndex: _read_index,

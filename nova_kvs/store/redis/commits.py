@@ -10,8 +10,8 @@ taken for known is not so.
 import struct
 
 from nova_kvs import keyspace
-from nova_kvs.store import base
 from nova_kvs.store import operations
+from nova_kvs.store.redis import raw
 from nova_kvs.store.redis import scripts
 
 _PACKAGE = "nova_kvs.store.redis"
@@ -23,7 +23,7 @@ ABORT = scripts.load(_PACKAGE, "abort_if_undecided")
 #: How long the key lives that is written before waiting for replicas.
 FENCE_LIFE_MS = 1000
 
-_ScriptCall = base.ScriptCall
+_ScriptCall = raw.ScriptCall
 _Add = operations.Add
 _Raise = operations.Raise
 _Verdict = operations.Verdict
@@ -110,7 +110,7 @@ def abort_if_undecided(operation):
 def fence(operation):
     """Return a write to the server of a key."""
     key, = operation
-    return base.Command(key, (
+    return raw.Command(key, (
         b"SET", keyspace.fence_key(key), b"", b"PX", FENCE_LIFE_MS))
 
 

@@ -19,7 +19,7 @@ from redis import exceptions as redis_exceptions
 from redis.retry import Retry
 
 from nova_kvs import exceptions
-from nova_kvs.store import base
+from nova_kvs.store.redis import raw
 
 #: What a connection raises when it is of no more use.
 LOST = (redis_exceptions.ConnectionError, redis_exceptions.TimeoutError,
@@ -292,7 +292,7 @@ def reply_error(exc, item, address):
         return exceptions.ConfigurationError(
             "the server is a node of a Redis Cluster: use kvs+cluster://",
             server=server)
-    if type(item) is base.ScriptCall:
+    if type(item) is raw.ScriptCall:
         command = item.script.name
     else:
         command = item.args[0]
@@ -326,7 +326,7 @@ def pack(items, indexes, connection, asking=False):
     scripts = connection.scripts
     for index in indexes:
         item = items[index]
-        if type(item) is base.ScriptCall:
+        if type(item) is raw.ScriptCall:
             script, keys, args = item
             if script.sha not in scripts:
                 scripts.add(script.sha)

@@ -2,8 +2,8 @@
 """Waiting for replicas, behind the writes of a batch."""
 
 from nova_kvs import keyspace
-from nova_kvs.store import base
 from nova_kvs.store.redis import connection as wire
+from nova_kvs.store.redis import raw
 
 #: How long the key lives that is written before WAIT.
 _FENCE_TTL_MS = 1000
@@ -28,7 +28,7 @@ class Fence:
         :param plan: what ``wire.pack`` returned, extended.
         :param asking: whether the items follow ASK redirections.
         """
-        writes = [index for index in indexes if base.is_write(items[index])]
+        writes = [index for index in indexes if raw.is_write(items[index])]
         if not writes:
             return []
         pieces = []
@@ -37,7 +37,7 @@ class Fence:
                 pieces.append(wire.packed((b"ASKING",)))
                 plan.append(wire.IGNORED)
             pieces.append(wire.packed((
-                b"SET", keyspace.fence_key(base.key_of(items[writes[-1]])),
+                b"SET", keyspace.fence_key(raw.key_of(items[writes[-1]])),
                 b"", b"PX", _FENCE_TTL_MS)))
             plan.append(wire.FENCE)
         pieces.append(wire.packed((b"WAIT", self.replicas, self.timeout_ms)))
@@ -68,4 +68,4 @@ def written(items, plan, failures):
     """
     failed = {failure.index for failure in failures}
     return [index for index in plan if index >= 0
-            and index not in failed and base.is_write(items[index])]
+            and index not in failed and raw.is_write(items[index])]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tries whether the user may run every command that operations need."""
 
-from nova_kvs.store import base
 from nova_kvs.store.redis import commands
+from nova_kvs.store.redis import raw
 from nova_kvs.store.redis import scripts
 
 PROBE = scripts.load("nova_kvs.store.redis", "probe")
@@ -23,13 +23,13 @@ def run(store, key):
     :param key: key that does not exist; nothing of it is left.
     """
     for name, *args in _COMMANDS:
-        store.batch([base.Command(key, (name, key, *args))])
+        store.batch([raw.Command(key, (name, key, *args))])
     # Sent by itself: another user may have loaded it.
-    store.batch([base.Command(key, (b"SCRIPT", b"LOAD", PROBE.source))])
-    store.batch([base.ScriptCall(PROBE, (key, key + b"x", key + b"w"), ())])
-    store.batch([base.ScriptCall(commands.CLOCK, (key,), ())])
+    store.batch([raw.Command(key, (b"SCRIPT", b"LOAD", PROBE.source))])
+    store.batch([raw.ScriptCall(PROBE, (key, key + b"x", key + b"w"), ())])
+    store.batch([raw.ScriptCall(commands.CLOCK, (key,), ())])
     for name, *args in _CREATING:
         # In one round trip with what removes it again.
         store.batch([
-            base.Command(key, (name, key, *args)),
-            base.Command(key, (b"UNLINK", key))])
+            raw.Command(key, (name, key, *args)),
+            raw.Command(key, (b"UNLINK", key))])

@@ -23,6 +23,7 @@ from nova_kvs.store.redis import connection as wire
 from nova_kvs.store.redis import fence as fences
 from nova_kvs.store.redis import near as nearness
 from nova_kvs.store.redis import nothing
+from nova_kvs.store.redis import raw
 from nova_kvs.store.redis import rehearsal
 from nova_kvs.store.redis import repetition
 from nova_kvs.store.redis import tracking
@@ -313,7 +314,7 @@ class RemoteStore(base.Store):
         :raises: as ``batch`` does.
         """
         everything = range(len(items))
-        writes = {index for index in everything if base.is_write(items[index])}
+        writes = {index for index in everything if raw.is_write(items[index])}
         touched = writes - repetition.not_run(failures)
         refused = None
         pause_s = 0
@@ -447,7 +448,7 @@ class RemoteStore(base.Store):
         """
         if deadline is None:
             deadline = time.monotonic() + self.settings.request_timeout
-        items = [base.Command(b"", command) for command in commands]
+        items = [raw.Command(b"", command) for command in commands]
         replies = [None] * len(items)
         failures = self._exchange(
             items, {node: list(range(len(items)))}, replies, deadline, None)
@@ -529,7 +530,7 @@ class RemoteStore(base.Store):
         deadline = time.monotonic() + self.settings.request_timeout
         try:
             node, = self._route(
-                [base.Command(key, (b"SET", key))], [0], deadline)
+                [raw.Command(key, (b"SET", key))], [0], deadline)
         except repetition.NotSent as exc:
             raise self._unavailable(exc.cause) from exc.cause
         return "%s:%d" % node.address

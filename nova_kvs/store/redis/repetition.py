@@ -4,7 +4,7 @@
 from redis import exceptions as redis_exceptions
 
 from nova_kvs import keyspace
-from nova_kvs.store import base
+from nova_kvs.store.redis import raw
 
 #: After these an item can be sent again at once.
 _IMMEDIATE = (redis_exceptions.AskError, redis_exceptions.NoScriptError)
@@ -54,13 +54,13 @@ def with_followers(items, failures):
     """
     first = {}
     for failure in failures:
-        slot = keyspace.slot(base.key_of(items[failure.index]))
+        slot = keyspace.slot(raw.key_of(items[failure.index]))
         first[slot] = min(failure.index, first.get(slot, failure.index))
     if not first:
         return []
     again = []
     for index, item in enumerate(items):
-        start = first.get(keyspace.slot(base.key_of(item)))
+        start = first.get(keyspace.slot(raw.key_of(item)))
         if start is not None and index >= start:
             again.append(index)
     return again

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import importlib.resources
 
-from nova_kvs.store import base
+from nova_kvs.store.redis import raw
 
 
 @functools.lru_cache(maxsize=None)
@@ -33,7 +33,7 @@ def load(package, name):
 
 def made(name, source, writes):
     """Return a script of a source."""
-    return base.Script(
+    return raw.Script(
         name, source, hashlib.sha1(source, usedforsecurity=False)
         .hexdigest().encode("ascii"), writes)
 

@@ -10,9 +10,9 @@ import time
 from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
-from nova_kvs.store import base
 from nova_kvs.store.redis import connection as wire
 from nova_kvs.store.redis import near as nearness
+from nova_kvs.store.redis import raw
 from nova_kvs.store.redis import remote
 from nova_kvs.store.redis import repetition
 
@@ -52,7 +52,7 @@ class SentinelStore(remote.RemoteStore):
         replica = random.choice(replicas)
         groups = {}
         for index in indexes:
-            node = master if base.is_write(items[index]) else replica
+            node = master if raw.is_write(items[index]) else replica
             groups.setdefault(node, []).append(index)
         return groups
 

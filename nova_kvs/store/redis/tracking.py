@@ -21,8 +21,8 @@ import time
 import hiredis
 from redis import exceptions as redis_exceptions
 
-from nova_kvs.store import base
 from nova_kvs.store.redis import connection as wire
+from nova_kvs.store.redis import raw
 
 #: How long a link counts as working after what it has last answered.
 CONFIRM_S = 1.0
@@ -260,7 +260,7 @@ class Tracking:
                 held.append(link)
             asked_at = time.monotonic()
             for link, indexes in zip(held, groups.values()):
-                watched = {index: link.watch(base.keys_of(items[index]))
+                watched = {index: link.watch(raw.keys_of(items[index]))
                            for index in indexes}
                 pieces, plan = wire.pack(items, indexes, link)
                 self._stats.bytes_out += sum(map(len, pieces))
@@ -335,7 +335,7 @@ class Tracking:
             return
         links = list(self._links.values())
         for item in items:
-            for key in base.keys_of(item):
+            for key in raw.keys_of(item):
                 for link in links:
                     link.tokens.pop(key, None)
 

@@ -20,7 +20,7 @@ def test_one_database_of_a_cluster():
     with fixtures.RedisClusterFixture(masters=3, replicas=0) as cluster:
         store = registry.get_store(cluster.url("cell1"))
         for name in ("cell1", "cell10"):
-            store.execute([
+            store.batch([
                 base.command(b"SET", keyspace.counter_key(name, str(n)), 1)
                 for n in range(2000)])
         done = drop(cluster.url("cell1"), "cell1")

@@ -127,9 +127,9 @@ def test_repair_under_load(cluster, tmp_path):
              if b":h:" in key]
     # An intent without its entry in the queue has nobody to settle it.
     queues = [keyspace.gc_key(name, n) for n in range(keyspace.GC_BUCKETS)]
-    store.execute([base.command(b"UNLINK", key) for key in hints + queues])
+    store.batch([base.command(b"UNLINK", key) for key in hints + queues])
     bad = keyspace.partition(name, "s", "7")
-    store.execute([base.command(b"HSET", bad.key, db.schema.tables[
+    store.batch([base.command(b"HSET", bad.key, db.schema.tables[
         "instances"].field((8,)), b"x")])
     stop = SPAWN.Event()
     writer = start(write, url, 0, stop)

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from nova_kvs import exceptions
-from nova_kvs.store import base as store_base
+from nova_kvs.store.redis import raw
 from nova_kvs.store import registry
 from tests import base
 from tests import fixtures
@@ -32,7 +32,7 @@ def cluster():
 
 
 def _writes(name):
-    return [store_base.ScriptCall(INCREMENT, (key,), (name,))
+    return [raw.ScriptCall(INCREMENT, (key,), (name,))
             for key in KEYS]
 
 

@@ -13,7 +13,8 @@ _FORK = """
 import os
 import sys
 
-from nova_kvs.store import base, registry
+from nova_kvs.store import registry
+from nova_kvs.store.redis import raw
 
 store = registry.get_store(sys.argv[1])
 
@@ -24,8 +25,8 @@ def work(name):
         keys = [b"kvs:{db:s:%d-%d}" % (name, slot) for slot in range(4)]
         value = b"%d-%d" % (name, number)
         replies = store.batch(
-            [base.Command(key, (b"SET", key, value)) for key in keys]
-            + [base.Command(key, (b"GET", key)) for key in keys])
+            [raw.Command(key, (b"SET", key, value)) for key in keys]
+            + [raw.Command(key, (b"GET", key)) for key in keys])
         assert replies == [b"OK"] * 4 + [value] * 4, replies
 
 
@@ -53,7 +54,8 @@ import eventlet
 eventlet.monkey_patch()
 import sys
 
-from nova_kvs.store import base, registry
+from nova_kvs.store import registry
+from nova_kvs.store.redis import raw
 
 store = registry.get_store(sys.argv[1])
 ticks = []
@@ -70,8 +72,8 @@ def work(name):
         keys = [b"kvs:{db:s:%d-%d}" % (name, slot) for slot in range(4)]
         value = b"%d-%d" % (name, number)
         replies = store.batch(
-            [base.Command(key, (b"SET", key, value)) for key in keys]
-            + [base.Command(key, (b"GET", key)) for key in keys])
+            [raw.Command(key, (b"SET", key, value)) for key in keys]
+            + [raw.Command(key, (b"GET", key)) for key in keys])
         assert replies == [b"OK"] * 4 + [value] * 4, replies
     return name
 
@@ -83,14 +85,14 @@ assert [thread.wait() for thread in threads] == list(range(20))
 # While one greenthread waits for a reply the others go on.
 before = len(ticks)
 key = b"kvs:{db:s:none}"
-store.batch([base.Command(key, (b"BLPOP", key, 1))])
+store.batch([raw.Command(key, (b"BLPOP", key, 1))])
 assert len(ticks) > before + 5, ticks
 
 # A greenthread that is killed or timed out leaves nobody its reply.
 with eventlet.Timeout(0.2, False):
-    store.batch([base.Command(key, (b"BLPOP", key, 1))])
+    store.batch([raw.Command(key, (b"BLPOP", key, 1))])
     raise AssertionError("not timed out")
-assert store.batch([base.Command(key, (b"GET", key))]) == [None]
+assert store.batch([raw.Command(key, (b"GET", key))]) == [None]
 print("done")
 """
 

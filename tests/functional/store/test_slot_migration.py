@@ -7,7 +7,7 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.store import base as store_base
+from nova_kvs.store.redis import raw
 from nova_kvs.store import registry
 from tests import base
 from tests import fixtures
@@ -67,7 +67,7 @@ def test_a_moving_slot_is_asked_for(cluster):
     assert store.batch(items)[:2] == [3, b"3"]  # asked for
     script = base.script("return redis.call('HGET', KEYS[1], 'f')",
                          writes=False)
-    assert store.batch([store_base.ScriptCall(
+    assert store.batch([raw.ScriptCall(
         script, (partition.key,), ())]) == [b"3"]
     cluster.finish_move(slot, target)
     assert store.batch(items) == [4, b"4", 4]
@@ -77,16 +77,16 @@ def test_a_script_whose_keys_are_apart_waits_for_the_move(cluster):
     """TRYAGAIN: some keys of the script have moved, others have not."""
     store = registry.get_store(cluster.url("three"))
     partition, slot, source, target = _partition(cluster, "3")
-    call = store_base.ScriptCall(
+    call = raw.ScriptCall(
         INCREMENT, (partition.key, partition.index_key), (b"m",))
-    assert store.run([call]) == [1]
+    assert store.batch([call]) == [1]
     cluster.move_slot(slot, source, target)
     assert cluster.move_keys(slot, source, target, count=1) == 1
     finish = threading.Timer(0.3, lambda: (
         cluster.move_keys(slot, source, target),
         cluster.finish_move(slot, target)))
     finish.start()
-    assert store.run([call]) == [2]
+    assert store.batch([call]) == [2]
     finish.join()
 
 
@@ -94,16 +94,16 @@ def test_a_script_whose_keys_stay_apart_gives_up(cluster):
     store = registry.get_store(
         cluster.url("four"), options={"request_timeout": 0.3})
     partition, slot, source, target = _partition(cluster, "4")
-    call = store_base.ScriptCall(
+    call = raw.ScriptCall(
         INCREMENT, (partition.key, partition.index_key), (b"m",))
-    assert store.run([call]) == [1]
+    assert store.batch([call]) == [1]
     cluster.move_slot(slot, source, target)
     cluster.move_keys(slot, source, target, count=1)
     with pytest.raises(exceptions.StoreUnavailableError):
-        store.run([call])
+        store.batch([call])
     cluster.move_keys(slot, source, target)
     cluster.finish_move(slot, target)
-    assert store.run([call]) == [2]
+    assert store.batch([call]) == [2]
 
 
 def test_nothing_is_lost_or_doubled_while_slots_move(cluster):
@@ -113,10 +113,10 @@ def test_nothing_is_lost_or_doubled_while_slots_move(cluster):
     counts = [0, 0]
 
     def work(number):
-        call = store_base.ScriptCall(INCREMENT, (
+        call = raw.ScriptCall(INCREMENT, (
             partition.key, partition.index_key), (b"m",))
         while not stop.is_set():
-            store.run([call])
+            store.batch([call])
             counts[number] += 1
 
     threads = [threading.Thread(target=work, args=(number,))

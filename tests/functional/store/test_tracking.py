@@ -10,9 +10,9 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.store import base as store_base
 from nova_kvs.store.redis import commands
 from nova_kvs.store.redis import connection as wire
+from nova_kvs.store.redis import raw
 from nova_kvs.store.redis import tracking
 from nova_kvs.store import registry
 from nova_kvs import txn
@@ -96,7 +96,7 @@ def test_replies_are_those_of_protocol_2(store, other):
         base.command(b"HGETALL", key + b"none"),
         base.command(b"ZRANGEBYLEX", key + b"x", b"-", b"+"),
         base.command(b"GET", key + b"none"),
-        store_base.ScriptCall(commands.READ_INDEX, (key, key + b"x"), (
+        raw.ScriptCall(commands.READ_INDEX, (key, key + b"x"), (
             -1, b"ZRANGEBYLEX", b"-", b"+")),
     ]
     expected = other.batch(items)

@@ -39,7 +39,7 @@ def test_what_is_not_there_is_said(capsys):
 def test_one_key_is_one_key(capsys):
     name = base.database_name()
     store = registry.get_store("kvs+memory:///" + name)
-    store.execute([base.command(b"SET", keyspace.counter_key(name, "t"), 1)])
+    store.batch([base.command(b"SET", keyspace.counter_key(name, "t"), 1)])
     assert run(capsys, "kvs+memory:///" + name, "--yes", name)[1] == (
         "Dropped %s: 1 key\n" % name)
 
@@ -50,7 +50,7 @@ def test_other_databases_stay(capsys):
     others = ["cell10", "ell1", "cell1.", "cell", "Cell1", "cell1_cell0"]
     for name in [*others, "cell1"]:
         partition = keyspace.partition(name, "s", "{cell1:s:u}*")
-        store.execute([
+        store.batch([
             base.command(b"HSET", partition.key, b"f", b"x"),
             base.command(b"SET", keyspace.counter_key(name, "t"), 1)])
     assert dropping.drop(store, "cell1") == 2
@@ -96,14 +96,14 @@ def test_keys_that_come_meanwhile_go_too(capsys):
     store = registry.get_store(base.memory_url())
     name = base.database_name()
     for number in range(3):
-        store.execute([base.command(
+        store.batch([base.command(
             b"SET", keyspace.counter_key(name, str(number)), 1)])
     late = []
 
     def write_once(count):
         if not late:
             late.append(count)
-            store.execute([base.command(
+            store.batch([base.command(
                 b"SET", keyspace.counter_key(name, "late"), 1)])
 
     assert dropping.drop(store, name, write_once) == 4
@@ -115,7 +115,7 @@ def test_a_database_that_is_still_written_to():
     name = base.database_name()
 
     def write(count):
-        store.execute([base.command(
+        store.batch([base.command(
             b"SET", keyspace.counter_key(name, str(count)), 1)])
 
     write(0)

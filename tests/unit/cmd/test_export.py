@@ -253,8 +253,8 @@ def test_a_committed_intent_counts(source, target, capsys):
     server = keyspace.partition(db.name, "t", "services")
     other = keyspace.partition(db.name, "s", "other")
     field = db.schema.tables["services"].field((3,))
-    stored, = db.store.execute([base.command(b"HGET", server.key, field)])
-    db.store.execute([
+    stored, = db.store.batch([base.command(b"HGET", server.key, field)])
+    db.store.batch([
         base.command(b"SET", other.outcome_key(b"t" * 16), b"c"),
         base.command(
             b"HSET", server.key, keyspace.intent_field(field),

@@ -56,7 +56,7 @@ class Damage:
         return self.db.schema.tables[name]
 
     def run(self, name, key, *args):
-        reply, = self.db.store.execute([base.command(name, key, *args)])
+        reply, = self.db.store.batch([base.command(name, key, *args)])
         assert reply or name in (b"GET", b"HSET")
         return reply
 
@@ -362,10 +362,10 @@ def dump(db):
     """Return all that is stored, by key."""
     found = {}
     for key in db.store.scan(keyspace.database_pattern(db.name)):
-        kind, = db.store.execute([base.command(b"TYPE", key)])
+        kind, = db.store.batch([base.command(b"TYPE", key)])
         read = {b"hash": (b"HGETALL", key), b"string": (b"GET", key),
                 b"zset": (b"ZRANGE", key, 0, -1, b"WITHSCORES")}[kind]
-        found[key], = db.store.execute([base.command(*read)])
+        found[key], = db.store.batch([base.command(*read)])
     return found
 
 
@@ -450,9 +450,9 @@ def test_a_cover_that_comes_late_is_no_damage_yet():
 
     for bucket in range(keyspace.GC_BUCKETS):
         queue = keyspace.gc_key(db.name, bucket)
-        for member in db.store.execute([
+        for member in db.store.batch([
                 base.command(b"ZRANGE", queue, 0, -1)])[0]:
-            db.store.execute([base.command(b"ZADD", queue, 0, member)])
+            db.store.batch([base.command(b"ZADD", queue, 0, member)])
     databases.tidy(db)
     assert Damage(db).keys(b"}c") == []
 
@@ -551,7 +551,7 @@ def no_pause(seconds):
 
 def end_of_outcomes(db):
     """Let a minute go by since the last commit."""
-    db.store.execute([
+    db.store.batch([
         base.command(b"UNLINK", key) for key in db.store.scan(
             keyspace.database_pattern(db.name)) if b"}t" in key])
 

@@ -25,7 +25,7 @@ def db():
 
 
 def _put(db, partition, field, value):
-    db.store.execute([
+    db.store.batch([
         base.command(b"HSET", partition.key, field, value)])
 
 
@@ -74,7 +74,7 @@ def test_a_unique_key_of_a_table_that_names_no_owner(db, owner):
 
 def test_an_empty_counter_is_left_alone(db):
     key = keyspace.counter_key(db.name, "services")
-    db.store.execute([base.command(b"SET", key, b"")])
+    db.store.batch([base.command(b"SET", key, b"")])
     report = fsck.Fsck(
         databases.another(db), LIFETIME_MS, [].append).run()
     assert report.found == {"counter-undecodable": 1}

@@ -88,7 +88,7 @@ def test_what_is_imported_is_sound(source, target, capsys):
     # Nothing is listed twice.
     listed = [
         member for key in directory.bucket_keys(db.name, "s")
-        for member in db.store.execute([
+        for member in db.store.batch([
             base.command(b"ZRANGE", key, 0, -1)])[0]]
     assert len(listed) == len({member[:-4] for member in listed})
 

@@ -104,7 +104,7 @@ def test_names_that_are_not_secret(name):
 
 def test_a_record_that_does_not_decode(db, capsys):
     partition = keyspace.partition(db.name, "s", UUID)
-    db.store.execute([base.command(
+    db.store.batch([base.command(
         b"HSET", partition.key, db.schema.tables["instances"].field((1,)),
         b"8bytes88\xc1")])
     status, out, _ = run(capsys, db, UUID)

@@ -85,7 +85,7 @@ def test_a_record_that_does_not_decode_keeps_its_hints(db):
         databases.update(db, "instances", (number,), host="b")
     table = db.schema.tables["instances"]
     partition = keyspace.partition(db.name, "s", "u")
-    db.store.execute([base.command(
+    db.store.batch([base.command(
         b"HSET", partition.key, table.field((1,)), bytes(8) + b"\xc1")])
     db._housekeeper.check_indexes(_queued(db))
     assert [len(hints(db, "instances", HOST, host))
@@ -239,9 +239,9 @@ def test_hints_of_one_version_go_when_the_row_leaves(db):
     member, = hints(db, "instances", HOST, "a")
     table = db.schema.tables["instances"]
     slot, = [key for key in table.index(HOST).bucket_keys(db.name, "a")
-             if db.store.execute([base.command(b"ZSCORE", key, member)])[0]
+             if db.store.batch([base.command(b"ZSCORE", key, member)])[0]
              is not None]
-    db.store.execute([base.command(b"ZADD", slot, 0, member[:-4] + b"same")])
+    db.store.batch([base.command(b"ZADD", slot, 0, member[:-4] + b"same")])
     databases.tidy(db)
     assert len(hints(db, "instances", HOST, "a")) == 2
     databases.update(db, "instances", (1,), host="b")

@@ -54,7 +54,7 @@ def test_off_a_store_is_as_it_was(enabled, configure, traces):
     configure(enabled)
     store = registry.get_store(base.memory_url())
     assert is_plain(store)
-    store.execute([base.command(b"GET", KEY)])
+    store.batch([base.command(b"GET", KEY)])
     assert traces == []
 
 
@@ -71,7 +71,7 @@ def test_only_requests_that_ask_are_profiled(configure):
     before = notifier.get()
     notifier.set(found.append)
     try:
-        store.execute([base.command(b"GET", KEY)])
+        store.batch([base.command(b"GET", KEY)])
     finally:
         notifier.set(before)
     assert found == []
@@ -106,7 +106,7 @@ def test_a_failure_ends_its_trace_point(configure, traces, monkeypatch):
     configure(True)
     store = registry.get_store(base.memory_url())
     with pytest.raises(exceptions.StoreUnavailableError):
-        store.execute([base.command(b"GET", KEY)])
+        store.batch([base.command(b"GET", KEY)])
     assert [trace["name"] for trace in traces] == ["kvs-start", "kvs-stop"]
     assert traces[1]["info"]["message"] == (
         exceptions.StoreUnavailableError.message)

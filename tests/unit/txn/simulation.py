@@ -14,8 +14,8 @@ import greenlet
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.store import base
 from nova_kvs.store.redis import commands
+from nova_kvs.store.redis import raw
 from nova_kvs import txn
 from nova_kvs.txn import mutation
 from tests.fault import scenarios
@@ -75,7 +75,7 @@ class SteppedStore:
             simulation.give_turn()
             replies[number] = simulation.execute(items[number])
         if fault == "lost":
-            if any(map(base.is_write, commands.encode(items))):
+            if any(map(raw.is_write, commands.encode(items))):
                 raise exceptions.UndeterminedError()
             raise exceptions.StoreUnavailableError()
         return replies
@@ -123,7 +123,7 @@ class Simulation:
     def execute(self, item):
         """Run one item, sometimes twice, and remember it if it writes."""
         reply, = self.store.batch((item,))
-        if base.is_write(*commands.encode([item])):
+        if raw.is_write(*commands.encode([item])):
             self.written.append(item)
             if self.faults and self.random.random() < 0.05:
                 reply, = self.store.batch((item,))

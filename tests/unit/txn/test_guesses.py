@@ -7,8 +7,8 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.store import base as store_base
 from nova_kvs.store import operations
+from nova_kvs.store.redis import raw
 from nova_kvs import txn
 from nova_kvs.txn import reading
 from tests.fault import scenarios
@@ -83,7 +83,7 @@ def raise_floor(coordinator, partition):
     coordinator.commit([
         txn.Mutation(partition, HINTED, 1, txn.DELETE, hinted=True)])
     coordinator.store.batch([
-        store_base.Command(partition.key, (
+        raw.Command(partition.key, (
             b"HSET", partition.key, HINTED, b"\0" * 7 + b"\x013"))])
 
 
@@ -205,7 +205,7 @@ def test_wrong_guess_whose_reply_is_lost(
         write(txn.Coordinator(faulty, database), known)
     assert caught.value.reply is None
     # Even if all becomes as it was, and the script arrives once more.
-    store.batch([store_base.Command(partition.key, (
+    store.batch([raw.Command(partition.key, (
         b"HSET", partition.key, *[item for pair in zip(
             known.fields, known.values) for item in pair]))])
     commits = [[item for item in items if hasattr(item, "script")

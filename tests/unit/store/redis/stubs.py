@@ -3,8 +3,8 @@
 
 from redis import exceptions as redis_exceptions
 
-from nova_kvs.store import base
 from nova_kvs.store.redis import cluster
+from nova_kvs.store.redis import raw
 from nova_kvs.store.redis import remote
 from nova_kvs.store import url as store_url
 
@@ -92,7 +92,7 @@ class StubStore(remote.RemoteStore):
     def _route(self, items, indexes, deadline, repeated=False):
         groups = {}
         for index in indexes:
-            node = self.nodes[base.key_of(items[index])[:1]]
+            node = self.nodes[raw.key_of(items[index])[:1]]
             groups.setdefault(node, []).append(index)
         return groups
 

@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from nova_kvs import exceptions
-from nova_kvs.store import base as store_base
 from nova_kvs.store.redis import memory
+from nova_kvs.store.redis import raw
 from nova_kvs.store import registry
 from tests import base
 
@@ -61,11 +61,11 @@ def test_replies_are_those_of_resp2():
 
 def test_a_flushed_script_is_loaded_again():
     store = registry.get_store(base.memory_url())
-    call = store_base.ScriptCall(
+    call = raw.ScriptCall(
         base.script("return redis.call('INCR', KEYS[1])"), (KEY,), ())
-    assert store.run([call]) == [1]
-    store.batch([store_base.Command(KEY, (b"SCRIPT", b"FLUSH"))])
-    assert store.run([call]) == [2]
+    assert store.batch([call]) == [1]
+    store.batch([raw.Command(KEY, (b"SCRIPT", b"FLUSH"))])
+    assert store.batch([call]) == [2]
 
 
 def test_there_is_no_replica_to_wait_for():
@@ -87,7 +87,7 @@ def test_an_error_does_not_spoil_the_connection():
 
 def test_threads_lose_no_increment():
     store = registry.get_store(base.memory_url())
-    call = store_base.ScriptCall(base.script(
+    call = raw.ScriptCall(base.script(
         "local n = redis.call('GET', KEYS[1]) or 0\n"
         "redis.call('SET', KEYS[1], n + 1)\nreturn n + 1"), (KEY,), ())
     start = threading.Barrier(4)
@@ -96,7 +96,7 @@ def test_threads_lose_no_increment():
     def work():
         start.wait()
         for _ in range(50):
-            seen.extend(store.run([call]))
+            seen.extend(store.batch([call]))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

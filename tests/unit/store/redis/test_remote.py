@@ -6,6 +6,7 @@ from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
 from nova_kvs.store import base as store_base
+from nova_kvs.store.redis import raw
 from nova_kvs.store.redis import repetition
 from tests import base
 from tests.unit.store.redis import stubs
@@ -28,7 +29,7 @@ def _set(key, value=b"v"):
 
 
 def _call(script, key):
-    return store_base.ScriptCall(script, (key,), ())
+    return raw.ScriptCall(script, (key,), ())
 
 
 def _sent(log, name="a"):
@@ -68,8 +69,8 @@ def test_an_empty_batch_sends_nothing(log):
 def test_a_script_is_loaded_once_a_connection(log):
     node = stubs.StubNode("a", log, LOADED, 1, 2, 3)
     store = stubs.StubStore([node])
-    assert store.run([_call(WRITE, b"a"), _call(WRITE, b"a")]) == [1, 2]
-    assert store.run([_call(WRITE, b"a")]) == [3]
+    assert store.batch([_call(WRITE, b"a"), _call(WRITE, b"a")]) == [1, 2]
+    assert store.batch([_call(WRITE, b"a")]) == [3]
     run = (b"EVALSHA", WRITE.sha, b"1", b"a")
     assert _sent(log) == [
         [(b"SCRIPT", b"LOAD", WRITE.source), run, run], [run]]
@@ -77,7 +78,7 @@ def test_a_script_is_loaded_once_a_connection(log):
 
 def test_a_reading_script_runs_read_only(log):
     store = stubs.StubStore([stubs.StubNode("a", log, LOADED, 1)])
-    store.run([_call(READ, b"a")])
+    store.batch([_call(READ, b"a")])
     assert _sent(log)[0][1] == (b"EVALSHA_RO", READ.sha, b"1", b"a")
 
 
@@ -116,8 +117,8 @@ def test_what_follows_in_the_slot_is_repeated_in_order(log):
 def test_a_forgotten_script_is_loaded_again(log):
     node = stubs.StubNode("a", log, LOADED, 1, NO_SCRIPT, LOADED, 2)
     store = stubs.StubStore([node])
-    store.run([_call(WRITE, b"a")])
-    assert store.run([_call(WRITE, b"a")]) == [2]
+    store.batch([_call(WRITE, b"a")])
+    assert store.batch([_call(WRITE, b"a")]) == [2]
     assert _sent(log)[2][0] == (b"SCRIPT", b"LOAD", WRITE.source)
 
 
@@ -126,7 +127,7 @@ def test_a_script_that_does_not_load_is_not_taken_for_loaded(log):
     node = stubs.StubNode("a", log, broken, NO_SCRIPT, broken, NO_SCRIPT,
                           broken, NO_SCRIPT, LOADED, 1)
     store = stubs.StubStore([node], request_timeout=5)
-    assert store.run([_call(WRITE, b"a")]) == [1]
+    assert store.batch([_call(WRITE, b"a")]) == [1]
 
 
 @pytest.mark.parametrize("item", [_set(b"a"), _get(b"a")])
@@ -395,8 +396,8 @@ def test_a_busy_server_does_not_tell_where_keys_are(log):
 
 
 def test_every_reading_command_is_known_as_one():
-    assert not store_base.is_write(_get(b"a"))
-    assert not store_base.is_write(base.command("zrangebylex", b"a"))
-    assert store_base.is_write(_set(b"a"))
-    assert store_base.is_write(_call(WRITE, b"a"))
-    assert not store_base.is_write(_call(READ, b"a"))
+    assert not raw.is_write(_get(b"a"))
+    assert not raw.is_write(base.command("zrangebylex", b"a"))
+    assert raw.is_write(_set(b"a"))
+    assert raw.is_write(_call(WRITE, b"a"))
+    assert not raw.is_write(_call(READ, b"a"))

@@ -1,4 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""Where earlier installations' entry points look for the driver."""
-
-from nova_kvs.store.redis.memory import MemoryStore  # noqa: F401
