@@ -12,6 +12,8 @@ class Characteristics(enum.Enum):
     #: A Commit takes any number of partitions, and side writes. Commits need
     #: no intents.
     ATOMIC = "atomic"
+    #: A Commit can require that what was read at a moment is still so.
+    VALIDATES = "validates"
     #: What was acknowledged is never lost, whichever server fails.
     DURABLE = "durable"
     #: It tells when something changes that was read: ``read_from = memory``.

@@ -139,6 +139,16 @@ class ReadClock(typing.NamedTuple):
     key: bytes
 
 
+class ReadMoment(typing.NamedTuple):
+    """Read which moment of the store it is: an int, for Commit's ``since``.
+
+    What is read later is of this moment or a later one. Only a store that
+    VALIDATES is asked for it.
+    """
+
+    key: bytes
+
+
 class PageFields(typing.NamedTuple):
     """Read some fields of a key, and where to go on.
 
@@ -291,6 +301,8 @@ class Verdict(enum.Enum):
     #: Refused for good: a part's ``known`` is wrong; ``detail`` is what
     #: ``ReadPartition`` of that part says instead, or None.
     UNKNOWN = "unknown"
+    #: Refused for good: something of ``unchanged`` may have changed.
+    CHANGED = "changed"
     #: Not decided: intents of other transactions are in the way; ``detail``
     #: is a list of pairs: a change's number and the intent as stored. What
     #: was sent may be sent again.
@@ -368,6 +380,13 @@ class Commit(typing.NamedTuple):
     #: after that end from being applied again; a store that can forbid this
     #: by other means (a lease, say) may do so instead.
     valid_until_ms: int | None = None
+    #: Reading operations whose replies must be what they were at ``since``,
+    #: or the commit is refused. Of members, only new ones count; it may be
+    #: refused without need, for a change of something near. Only a store that
+    #: VALIDATES is asked for it.
+    unchanged: tuple = ()
+    #: A reply to ReadMoment.
+    since: int = 0
 
     @property
     def key(self):

@@ -141,7 +141,35 @@ class Committer:
         #: the settle entry in the queue does the same.
         self._leftovers = collections.deque()
 
-    def commit_at_once(self, groups, entries, reads, guess, verified):
+    def commit_validated(self, groups, entries, reads, verified):
+        """Commit if everything that was read is still so: no intents.
+
+        Three round trips: what was read is compared as of a moment, and the
+        commit requires that nothing of it has changed since.
+
+        :param verified: pairs of a read and the result that it must have.
+        :returns: as ``commit_at_once``.
+        :raises nova_kvs.exceptions.SerializationError: if it is not so.
+        """
+        key = next(iter(groups)).key
+        mutations = _flat(groups)
+        for round_number in range(POLLS + 1):
+            since, = self._store.batch([operations.ReadMoment(key)])
+            comparison = validation.Validation(
+                verified, None, mutations, entries)
+            unchanged = comparison.operations()
+            self.validate(comparison)
+            try:
+                return self.commit_at_once(
+                    groups, entries, reads, None, (), unchanged, since)
+            except exceptions.SerializationError:
+                # Perhaps only something near what was read has changed.
+                if round_number == POLLS:
+                    raise
+            retry.pause(round_number)
+
+    def commit_at_once(self, groups, entries, reads, guess, verified,
+                       unchanged=(), since=0):
         """Commit in one step of the store: one round trip.
 
         Two, if something is to be verified, or there are entries and the
@@ -150,6 +178,8 @@ class Committer:
         :param groups: dict of partition -> its mutations; one partition
             where the store is not ATOMIC.
         :param guess: nova_kvs.txn.reading.Guess that must be right, or None.
+        :param unchanged: as of nova_kvs.store.operations.Commit, like
+            ``since``.
         :returns: as ``Coordinator.commit_and_read``, but the replies to the
             reads; None where they were lost.
         """
@@ -161,7 +191,8 @@ class Committer:
         staged = bool(verified or entries and not self._options.atomic)
         for _ in range(1 if staged else CLOCK_TRIES):
             answer, replicated, versions, replies = self._commit_at_once(
-                groups, mutations, entries, reads, guess, verified)
+                groups, mutations, entries, reads, guess, verified,
+                unchanged, since)
             if answer.verdict is not Verdict.TOO_LATE:
                 break
         if answer.verdict is not Verdict.COMMITTED:
@@ -172,7 +203,7 @@ class Committer:
         return versions, replies
 
     def _commit_at_once(self, groups, mutations, entries, reads, guess,
-                        verified):
+                        verified, unchanged, since):
         """Try to commit in one step.
 
         :param mutations: of all groups.
@@ -189,7 +220,7 @@ class Committer:
                     guess if partition == guessed else None)
                 for partition, changes in groups.items()],
             entries if together else (), recovery.OUTCOME_LIFE_MS,
-            recovery.OUTCOME_LIFE_MS)
+            recovery.OUTCOME_LIFE_MS, unchanged=unchanged, since=since)
         _check_fields(versions, len(mutations))
         early = bool(entries) and not together
         started = time.monotonic()

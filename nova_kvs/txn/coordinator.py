@@ -6,6 +6,7 @@ import time
 import typing
 
 from nova_kvs import exceptions
+from nova_kvs.store import base
 from nova_kvs.store import freeing
 from nova_kvs.txn import commit
 from nova_kvs.txn import mutation
@@ -84,6 +85,8 @@ class Coordinator:
                  entry_life_ms=50000, atomic=False, failpoint=None):
         self.store = store
         self._atomic = atomic
+        self._validates = base.Characteristics.VALIDATES in getattr(
+            store, "CHARACTERISTICS", ())
         self.stats = Stats()
         #: Read -> when its master had nothing for it.
         self._missed = {}
@@ -259,7 +262,10 @@ class Coordinator:
         stats.speculations += guess is not None
         try:
             stats.multi_partition += len(groups) > 1
-            if serializable and verified and groups:
+            if serializable and verified and groups and self._validates:
+                versions, replies = self._committer.commit_validated(
+                    groups, entries, reads, verified)
+            elif serializable and verified and groups:
                 versions, replies = self._committer.commit_several(
                     groups, entries, reads, verified, True)
             elif groups and at_once:

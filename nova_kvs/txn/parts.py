@@ -96,6 +96,8 @@ def failure(partitions, mutations, answer, guess=None):
         # Only when no other record has changed, or the caller would blame
         # a unique key for what a second try may find different.
         return refused[0].duplicate()
+    if verdict is Verdict.CHANGED:
+        return exceptions.SerializationError()
     if verdict is Verdict.TOO_LATE:
         return exceptions.ConflictError(
             "the transaction was held up for too long",

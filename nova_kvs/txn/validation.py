@@ -53,6 +53,10 @@ class Validation:
             if type(entry) is operations.Add:
                 self._own.setdefault(entry.key, set()).add(entry.member)
 
+    def operations(self):
+        """Return what is asked of the store to compare, as a tuple."""
+        return tuple([read.item() for read, _ in self._left])
+
     @property
     def is_done(self):
         """True once everything that was read is known to be the same."""

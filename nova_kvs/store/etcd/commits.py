@@ -13,6 +13,7 @@ from nova_kvs.store.etcd import faults
 from nova_kvs.store.etcd import layout
 from nova_kvs.store.etcd import messages
 from nova_kvs.store.etcd import outcomes
+from nova_kvs.store.etcd import reads as reading
 from nova_kvs.store.etcd import rounds
 from nova_kvs.store.etcd import writes
 from nova_kvs.store import operations
@@ -232,7 +233,11 @@ class Commits:
                 return outcomes.parse(outcome.items[0].value)
             if not found:
                 continue  # what was checked has changed since
+            floors = [part.floor for part in parts]
             answer = self._explain(parts, found)
+            if answer is None and operation.unchanged and floors == [
+                    part.floor for part in parts]:
+                answer = Answer(Verdict.CHANGED)
             if answer is not None:
                 if not is_repeated:
                     # No copy is on its way that could be applied later.
@@ -240,6 +245,8 @@ class Commits:
                 return (yield from self._decide(
                     operation.outcome_key, operation.refused_life_ms, answer))
             # Only a floor was another one than it was taken for.
+        if operation.unchanged:
+            return Answer(Verdict.CHANGED)
         return Answer(Verdict.BLOCKED, [])
 
     def _check(self, parts):
@@ -287,6 +294,11 @@ class Commits:
         conditions = [messages.is_absent(place)]
         found = {place: _put(place, outcomes.COMMITTED, lease)}
         reads = [messages.range_op(messages.range_request(place))]
+        for start, end in dict.fromkeys(
+                [bounds for read in operation.unchanged
+                 for bounds in reading.places(read)]):
+            conditions.append(
+                messages.is_not_newer(start, operation.since, end))
         is_checked = any([part.checked is not None for part in parts])
         for part in parts:
             conditions += part.conditions()

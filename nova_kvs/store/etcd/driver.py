@@ -41,7 +41,8 @@ class EtcdStore(base.Store):
     """A store on an etcd cluster."""
 
     CHARACTERISTICS = frozenset([
-        base.Characteristics.ATOMIC, base.Characteristics.DURABLE])
+        base.Characteristics.ATOMIC, base.Characteristics.VALIDATES,
+        base.Characteristics.DURABLE])
 
     def __init__(self, url, settings):
         super().__init__(url, settings)

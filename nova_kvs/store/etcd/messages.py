@@ -168,6 +168,15 @@ def is_of_revision(key, revision):
     return _compare(EQUAL, _COMPARE_MOD, key, b"\x30" + varint(revision), b"")
 
 
+def is_not_newer(key, revision, end=b""):
+    """Return the condition that a key, or all of a range, is not newer.
+
+    :param revision: after which none of them may have been written.
+    """
+    return _compare(LESS, _COMPARE_MOD, key, b"\x30" + varint(revision + 1),
+                    end)
+
+
 def txn_request(conditions, operations, otherwise=()):
     """Return the request for a transaction.
 

@@ -6,7 +6,8 @@ from nova_kvs.store.operations import Verdict
 
 COMMITTED = b"c"
 ABORTED = b"a"
-_DIFFERS, _BELOW_FLOOR, _TOO_LATE, _UNKNOWN = b"v", b"f", b"l", b"s"
+_DIFFERS, _BELOW_FLOOR, _TOO_LATE, _UNKNOWN, _CHANGED = (
+    b"v", b"f", b"l", b"s", b"u")
 
 
 def pack(answer):
@@ -22,6 +23,8 @@ def pack(answer):
         return b"%b%d" % (_TOO_LATE, detail)
     if verdict is Verdict.UNKNOWN:
         return _UNKNOWN
+    if verdict is Verdict.CHANGED:
+        return _CHANGED
     return ABORTED
 
 
@@ -43,4 +46,6 @@ def parse(text):
         return Answer(Verdict.TOO_LATE, int(detail))
     if kind == _UNKNOWN:
         return Answer(Verdict.UNKNOWN)
+    if kind == _CHANGED:
+        return Answer(Verdict.CHANGED)
     return Answer(Verdict.ABORTED)

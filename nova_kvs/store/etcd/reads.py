@@ -168,6 +168,11 @@ class Reads:
         return time.time_ns() // 1000000
         yield
 
+    def _read_moment(self, operation, serializable):
+        key, = operation
+        _, revision = yield _ranges([_one(layout.head(key))], serializable)
+        return revision
+
     def _page_fields(self, operation, serializable):
         key, cursor, count = operation
         (found,), _ = yield rounds.Ranges([_range(
@@ -205,6 +210,7 @@ _METHODS = {
     operations.PageFields: Reads._page_fields,
     operations.PageMembers: Reads._page_members,
     operations.ReadOutcome: Reads._read_outcome,
+    operations.ReadMoment: Reads._read_moment,
 }
 
 
@@ -249,6 +255,27 @@ def _flat(key, found):
 
 def _value(found):
     return found.items[0].value if found.items else None
+
+
+def places(operation):
+    """Return ranges that are written if the reply to a read may change.
+
+    Of members, if there are more.
+    """
+    kind = type(operation)
+    key = operation.key
+    if kind in (operations.ReadPartition, operations.ReadFields,
+                operations.ReadIndex):
+        return [_one(layout.head(key))]
+    if kind is operations.ReadMembers:
+        return [layout.members(key, operation.low, operation.high)]
+    if kind is operations.ReadScores:
+        return [layout.members(key, b"-", b"+")]
+    if kind is operations.ReadAll:
+        return [layout.fields(key)]
+    if kind is operations.GetField:
+        return [_one(layout.field(key, operation.field))]
+    return [layout.contents(key)]
 
 
 def is_read(operation):

@@ -41,7 +41,7 @@ _UNKNOWN = _Answer(_Verdict.UNKNOWN)
 def commit(operation):
     """Return the call of commit.lua for a Commit."""
     (outcome_key, parts, side_writes, committed_ms, refused_ms,
-     valid_until_ms) = operation
+     valid_until_ms, _, _) = operation
     # A key without an end of life comes first: see commands.encode.
     keys = [parts[0].key, outcome_key]
     numbers = [committed_ms or 0, refused_ms, valid_until_ms or 0, len(parts)]
