@@ -41,7 +41,7 @@ _FILLED = "native"
 _BASES = (("nova", main_models.BASE), ("nova_api", api_models.BASE))
 _REDIS_OPTIONS = {"appendonly": "yes", "appendfsync": "everysec"}
 _MANAGE = "from nova.cmd import manage; raise SystemExit(manage.main())"
-_SYNC_TIMEOUT_S = 300
+_SYNC_TIMEOUT_S = 1800
 _COPY_KEYS = 500
 _INSERT_ROWS = 2000
 
@@ -54,9 +54,11 @@ class Servers:
     starts the servers and stops them.
 
     :param directory: existing directory for MariaDB's files and logs.
+    :param wanted: of ``KVS``.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory, wanted=KVS):
+        self._wanted = wanted
         self._group = processes.Group()
         self._directory = directory
         #: Backend -> its fixture.
@@ -68,7 +70,7 @@ class Servers:
         self._group.__enter__()
         try:
             self.mariadb = backends.MariaDB(self._group, self._directory)
-            for backend in KVS:
+            for backend in self._wanted:
                 self._redis[backend.name] = self._group.enter_context(
                     fixtures.RedisServerFixture(options=_REDIS_OPTIONS)
                     if backend.topology == "server" else
@@ -91,7 +93,7 @@ class Servers:
         self.urls = {
             MARIADB: [self.mariadb.create(name + suffix)
                       for name, _base in _BASES]}
-        for backend in KVS:
+        for backend in self._wanted:
             self.urls[backend.name] = [
                 self._redis[backend.name].url(
                     name + suffix, read_from=backend.read_from)
@@ -104,7 +106,7 @@ class Servers:
         report("filling Redis with %d servers" % cloud.servers)
         _fill_kvs(self.urls[_FILLED], cloud)
         report("copying that to the other Redis servers")
-        for backend in KVS:
+        for backend in self._wanted:
             if backend.name != _FILLED:
                 for name, _base in _BASES:
                     self._copy(name + suffix, backend)
@@ -196,6 +198,13 @@ def _fill_sql(urls, cloud):
             connection.execute(
                 table.insert(), found[first:first + _INSERT_ROWS])
         connection.commit()
+    archived = cloud.archived()
+    if archived:
+        connection = connections[main_models.BASE.metadata]
+        connection.execute(sa.text(
+            "INSERT INTO shadow_instances (%s) VALUES (:%s)" % (
+                ", ".join(archived[0]), ", :".join(archived[0]))), archived)
+        connection.commit()
     for metadata, connection in connections.items():
         for table in metadata.sorted_tables:
             connection.execute(sa.text("ANALYZE TABLE " + table.name))
@@ -212,6 +221,15 @@ def _fill_kvs(urls, cloud):
         _insert(opened, [(model, found)])
     for number in range(cloud.servers):
         _insert(opened, cloud.server_rows(number))
+    main = opened[main_models.BASE.metadata]
+    table = rows.table(main_models.Instance)
+    transaction = main.begin()
+    for row in cloud.archived():
+        transaction.insert("shadow_instances", {
+            name: value for name, value in table.bind_row(
+                table.new(row)).items()
+            if name in main.schema.tables["shadow_instances"].columns})
+    transaction.commit()
 
 
 def _take_ids(opened, cloud):
@@ -255,9 +273,11 @@ class Worker:
     :param urls: of the cell's and of the API database.
     :param db_api: [nova_kvs] db_api.
     :param server_pids: processes whose CPU time is measured.
+    :param module: that has the calls, and the class of the cloud.
     """
 
-    def __init__(self, name, urls, db_api, server_pids, servers, directory):
+    def __init__(self, name, urls, db_api, server_pids, servers, directory,
+                 module="benchmarks.calls"):
         self.name = name
         self._server_pids = server_pids
         config = write_config(
@@ -266,7 +286,7 @@ class Worker:
         self._log = open(config + ".log", "w+")
         self._popen = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "benchmarks.worker",
-             config, str(servers)],
+             config, str(servers), module],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
             text=True)
         self._answer()

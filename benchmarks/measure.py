@@ -28,6 +28,9 @@ class Figures:
     server_cpu_ms: float
     round_trips: float
     errors: dict
+    #: Commands and bytes of replies of the stores; 0 for MariaDB.
+    commands: float = 0
+    bytes_in: float = 0
 
     @property
     def cpu_ms(self):
@@ -35,17 +38,19 @@ class Figures:
         return self.client_cpu_ms + self.server_cpu_ms
 
 
-def start_workers(servers, cloud, directory):
+def start_workers(servers, cloud, directory, **kwargs):
     """Start one process for each backend.
 
     :param servers: backends.Servers, filled.
+    :param kwargs: of Worker.
     :returns: list of backends.Worker.
     """
     wanted = {backends.MARIADB: "none"}
-    wanted.update((backend.name, backend.db_api) for backend in backends.KVS)
+    wanted.update((backend.name, backend.db_api) for backend in backends.KVS
+                  if backend.name in servers.urls)
     return [backends.Worker(
         name, servers.urls[name], db_api, servers.pids(name),
-        cloud.servers, directory) for name, db_api in wanted.items()]
+        cloud.servers, directory, **kwargs) for name, db_api in wanted.items()]
 
 
 def measure(workers, calls, rounds, count, budget_s, report):
@@ -105,14 +110,14 @@ def _figures(results):
     calls = len(walls) + sum(errors.values())
 
     def each(name):
-        return sum(result[name] for result in results) / calls
+        return sum(result.get(name, 0) for result in results) / calls
 
     return Figures(
         len(walls),
         1000 * statistics.median(walls) if walls else math.nan,
         1000 * walls[int(len(walls) * 0.95)] if walls else math.nan,
         1000 * each("cpu_s"), 1000 * each("server_cpu_s"), each("trips"),
-        errors)
+        errors, each("commands"), each("bytes_in"))
 
 
 def ratios(found, names, backend, attribute):

@@ -80,7 +80,7 @@ def _title(text):
     return "%s\n%s\n\n" % (text, "-" * len(text))
 
 
-def _csv_table(title, header, rows):
+def csv_table(title, header, rows):
     """Return a table; cells are text."""
     lines = [".. csv-table:: %s" % title, "   :header-rows: 1", ""]
     lines += ["   " + ", ".join('"%s"' % cell for cell in row)
@@ -106,7 +106,7 @@ def _summary(results, hot):
                 "%.3f" % measure.geometric_mean(times.values()),
                 "%.3f" % measure.geometric_mean(cpu.values()),
                 "%s (%.2f)" % (slowest, times[slowest])])
-    return _csv_table(
+    return csv_table(
         "Geometric means of the thirty calls: MariaDB is 1",
         ["servers", "backend", "time", "CPU time", "slowest call"], rows)
 
@@ -121,7 +121,7 @@ def _times(found, hot):
                          _number(by_backend[name].p95_ms))
             for name in names] + [
                 "%.2f" % (by_backend["native"].median_ms / base)])
-    return _csv_table(
+    return csv_table(
         "Milliseconds a call: median (95th percentile). \\* is not in the "
         "mean.", ["call", *names, "native / mariadb"], rows)
 
@@ -133,7 +133,7 @@ def _costs(found):
                            _number(by_backend[name].server_cpu_ms),
                            by_backend[name].round_trips)
         for name in names] for call, by_backend in found.items()]
-    return _csv_table(
+    return csv_table(
         "CPU milliseconds a call: client + server, and round trips",
         ["call", *names], rows)
 

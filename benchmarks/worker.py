@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Nova process with one backend, that calls what it is told to.
 
-Run with a configuration file and the number of servers. It reads a JSON
+Run with a configuration file, the number of servers and a module with
+``CALLS`` and ``clouds``. It reads a JSON
 object a line and answers each with one: ``{"call": name, "count": n, "seed":
 s}`` makes calls ready, ``{"run": true}`` runs and measures them.
 """
 
 import functools
+import importlib
 import json
 import logging
 import random
@@ -22,8 +24,7 @@ from osprofiler import opts as profiler_opts
 import pymysql
 import sqlalchemy as sa
 
-from benchmarks import calls
-from benchmarks import cloud
+from benchmarks import calls as hot_calls
 from nova_kvs.db import api as native_api
 from nova_kvs.record import database
 
@@ -45,14 +46,19 @@ def _count_commands():
 
 
 def _counter():
-    """Return a function that tells the number of round trips so far."""
+    """Return a function that tells what was sent and received so far.
+
+    :returns: function that returns round trips, commands and bytes.
+    """
     urls = {CONF.database.connection, CONF.api_database.connection}
     if sa.make_url(CONF.database.connection).get_backend_name() != "kvs":
         _count_commands()
-        return lambda: _mysql_commands
+        return lambda: (_mysql_commands, 0, 0)
     stores = {id(store): store for store in (
         database.open_database(url).store for url in urls)}.values()
-    return lambda: sum(store.stats.round_trips for store in stores)
+    return lambda: tuple(
+        sum(getattr(store.stats, name) for store in stores)
+        for name in ("round_trips", "commands", "bytes_in"))
 
 
 def _measure(ready, trips):
@@ -70,11 +76,14 @@ def _measure(ready, trips):
             errors[repr(error)[:300]] = errors.get(repr(error)[:300], 0) + 1
             continue
         walls.append(time.perf_counter() - before)
-    return {"wall_s": walls, "cpu_s": time.process_time() - cpu_before,
-            "trips": trips() - trips_before, "errors": errors}
+    cpu_s = time.process_time() - cpu_before
+    done = [after - before for before, after in zip(trips_before, trips())]
+    return {"wall_s": walls, "cpu_s": cpu_s, "errors": errors,
+            **dict(zip(("trips", "commands", "bytes_in"), done))}
 
 
-def main(config_file, servers):
+def main(config_file, servers, module):
+    calls = importlib.import_module(module)
     CONF([], project="nova", default_config_files=[config_file])
     # Deprecations would be printed at each call.
     logging.disable(logging.WARNING)
@@ -87,8 +96,8 @@ def main(config_file, servers):
     if CONF.nova_kvs.db_api != "none":
         native_api.install()
     by_name = {call.name: call for call in calls.CALLS}
-    world = calls.World(
-        cloud.Cloud(servers),
+    world = hot_calls.World(
+        calls.clouds.Cloud(servers),
         nova_context.RequestContext("user", "project", is_admin=True),
         random.Random())
     ready = []
@@ -106,4 +115,4 @@ def main(config_file, servers):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

@@ -83,6 +83,7 @@ BLOCKS = {
     },
     "doc/source/contributor/benchmarks.rst": {
         "tox -e bench": "tox",
+        "tox -e scale": "tox",
         "python -m benchmarks.boot": "programs",
     },
     "doc/source/contributor/conformance.rst": {
