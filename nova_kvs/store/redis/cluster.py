@@ -27,6 +27,9 @@ _RELOAD_INTERVAL_S = 0.1
 #: A moved slot is put right from the redirection itself; the rest of the
 #: topology is then asked for at most this often.
 _MOVED_INTERVAL_S = 1.0
+#: Where reads may go to replicas the topology is asked for this often: nobody
+#: tells of a replica that came.
+LOOK_S = 60
 #: Told instead of a name where ``cluster-preferred-endpoint-type`` is
 #: ``hostname`` and a node has no ``cluster-announce-hostname``.
 _UNNAMED = "?"
@@ -55,6 +58,7 @@ class ClusterStore(remote.RemoteStore):
         self._topology = None
         self._nodes = {}
         self._reloaded_at = 0.0
+        self._look_at = 0.0
         if self._near is not None or self._from_replicas:
             self._nothing = nothing.Nothing()
 
@@ -68,6 +72,8 @@ class ClusterStore(remote.RemoteStore):
         return node
 
     def _route(self, items, indexes, deadline, repeated=False):
+        if self._from_replicas:
+            self._look_around(deadline)
         topology = self._topology or self._load(deadline)
         masters = topology.masters
         slot = keyspace.slot
@@ -88,7 +94,20 @@ class ClusterStore(remote.RemoteStore):
                 group.append(index)
         return groups
 
+    def _look_around(self, deadline):
+        """Learn of replicas that came or went, once in a while."""
+        now = time.monotonic()
+        if self._topology is None or now < self._look_at:
+            return
+        self._look_at = now + LOOK_S
+        try:
+            # What could do without the topology waits for it.
+            self._load(min(deadline, now + nearness.LIMIT_S))
+        except repetition.NotSent:
+            pass
+
     def _route_near(self, items, deadline):
+        self._look_around(deadline)
         topology = self._topology or self._load(deadline)
         near = self._near
         if near.must_measure():
@@ -209,6 +228,7 @@ class ClusterStore(remote.RemoteStore):
         if self._topology and self._topology.masters != topology.masters:
             self._pause_near()
         self._topology = topology
+        self._look_at = time.monotonic() + LOOK_S
         for key in list(self._nodes):
             if key[0] not in addresses:
                 node = self._nodes.pop(key, None)

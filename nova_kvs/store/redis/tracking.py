@@ -47,14 +47,17 @@ class Link(wire.Connection):
 
     :ivar tokens: key -> what stands for its state since it was read.
     :ivar lock: held by the thread that uses it.
+    :ivar busy_since: since when nobody got the lock who wanted it, by the
+        monotonic clock; None: somebody did.
     """
 
-    __slots__ = ("tokens", "lock", "_confirmed_at")
+    __slots__ = ("tokens", "lock", "busy_since", "_confirmed_at")
 
     def __init__(self, wire, timeout_s):
         super().__init__(wire, timeout_s)
         self.tokens = {}
         self.lock = threading.Lock()
+        self.busy_since = None
         self._confirmed_at = 0.0
 
     def read(self):
@@ -210,7 +213,7 @@ class Tracking:
         return current[link] and link.tokens.get(key) is token
 
     def _catch_up(self, link):
-        if not link.lock.acquire(blocking=False):
+        if not self._acquire(link):
             # Whoever uses it may not have heard yet what has arrived.
             return False
         try:
@@ -218,13 +221,42 @@ class Tracking:
         except wire.LOST:
             self._drop(link)
             return False
+        except BaseException:
+            # What was received may not have been read.
+            self._drop(link)
+            raise
         finally:
             link.lock.release()
+
+    def _acquire(self, link):
+        """Lock a link, unless it is in use.
+
+        One that stays locked for longer than any use of it takes is given
+        up: an exception from outside (a greenlet that was killed, a signal)
+        came between the lock and what would have released it.
+
+        :returns: whether it is locked.
+        """
+        if link.lock.acquire(blocking=False):
+            link.busy_since = None
+            return True
+        now = time.monotonic()
+        if link.busy_since is None:
+            link.busy_since = now
+        elif now > (link.busy_since + self._settings.request_timeout
+                    + self._settings.socket_timeout):
+            link.close()
+            self._leave(link)
+        return False
 
     def _drop(self, link):
         """Close a link whose lock is held."""
         link.close()
         link.free()
+        self._leave(link)
+
+    def _leave(self, link):
+        """Let another link take the place of one."""
         for node, known in list(self._links.items()):
             if known is link:
                 self._links.pop(node, None)
@@ -242,7 +274,7 @@ class Tracking:
                 link.close()
                 return None
             return link
-        return link if link.lock.acquire(blocking=False) else None
+        return link if self._acquire(link) else None
 
     def _ask(self, items, groups, replies, deadline):
         """Ask servers by their links: sets replies.

@@ -250,3 +250,20 @@ def test_two_threads_that_learn_a_topology_at_once(monkeypatch):
     monkeypatch.setattr(wire.Node, "drop", drop_and_run_another)
     store._take(_ranges(b"b"), ("a", 1))
     assert {address for address, _ in store._nodes} == {("b", 1)}
+
+
+def test_replicas_that_came_later_are_read(monkeypatch):
+    store = Cluster("&read_from_replicas=yes", a=_ranges(b"a"))
+    now = 1000.0
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: now)
+    assert store.route(GET) == {("a", 1): [0]}
+    store.answers["a"] = _ranges(b"a", replicas=[b"r"])
+    now += cluster.LOOK_S - 1
+    assert store.route(GET) == {("a", 1): [0]}
+    now += 2
+    assert store.route(GET) == {("r", 1): [0]}
+    assert store.asked == ["a", "a"]
+    # If nobody answers, what is known still serves.
+    store.answers.clear()
+    now += cluster.LOOK_S + 1
+    assert store.route(GET) == {("r", 1): [0]}
