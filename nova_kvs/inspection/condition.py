@@ -261,12 +261,12 @@ def _permissions(store, name, servers):
     return Line("permissions", Status.OK, "reads, writes and scripts")
 
 
+_FULL = ("memory is full, only what frees it is let through: raise "
+         "maxmemory, add servers, or archive and purge deleted servers")
 #: Text of a server's reply -> what to do about it; the first that is there.
 _WAYS_OUT = (
-    ("OOM", "memory is full, nothing can be written: raise maxmemory or add "
-     "servers"),
-    ("maxmemory", "memory is full, nothing can be written: raise maxmemory "
-     "or add servers"),
+    ("OOM", _FULL),
+    ("maxmemory", _FULL),
     ("MISCONF", "the server cannot write to its disk and takes no writes: "
      "free the disk, see the server's log"),
     ("CLUSTERDOWN", "some slots have no server: see redis-cli --cluster "
