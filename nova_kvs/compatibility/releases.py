@@ -106,6 +106,13 @@ class Release:
             self._states[target] = found
         return found
 
+    def asks_no_session(self, target):
+        """Tell whether a method that chooses a reader mode is known to ask
+        the database by functions of nova.db.main.api only.
+        """
+        return (target in self._known["reader_modes"]
+                and self.is_known(target))
+
     def _is_known(self, target):
         fingerprints = self._known["functions"].get(
             target, self._known["reader_modes"].get(target, {}))

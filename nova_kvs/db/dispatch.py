@@ -156,7 +156,7 @@ def _replace_reader_modes():
     for owner, name, raw in _reader_modes():
         function = _plain(raw)
         if hasattr(function, "reader_mode") or not (
-                selection.release.is_known("%s:%s.%s" % (
+                selection.release.asks_no_session("%s:%s.%s" % (
                     owner.__module__, owner.__qualname__, name))):
             continue
         setattr(owner, name, type(raw)(_without_transaction(function)))

@@ -93,13 +93,15 @@ def call(schemas):
             context, UUID).project_id,
         objects.InstanceGroup.get_by_uuid(context, UUID).members,
         main_db_api.instance_metadata_get(context, UUID),
+        list(objects.ComputeNodeList.get_all_by_uuids(context, [UUID])),
     ]
     group._destroy_in_db(context, UUID)
     main_db_api.instance_destroy(context, UUID)
     return [*found, len(main_db_api.instance_get_all(context))]
 
 
-ANSWERS = ["active", [UUID], ["h1"], ["vda"], 5, "p1", [UUID], {"a": "b"}, 0]
+ANSWERS = ["active", [UUID], ["h1"], ["vda"], 5, "p1", [UUID], {"a": "b"}, [],
+           0]
 
 
 def _run(case, schemas):
