@@ -286,7 +286,10 @@ def copy(args, job):
     started = time.monotonic()
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        counts = job.try_out() if args.dry_run else job.run(args.replace)
+        is_early = getattr(args, "pre_copy", False)
+        early = {"is_early": True} if is_early else {}
+        counts = (job.try_out() if args.dry_run
+                  else job.run(args.replace, **early))
     except exceptions.KVSError as error:
         if job.goes_on:
             error.args = ("%s; the copy goes on when the same command is run "
@@ -303,7 +306,8 @@ def copy(args, job):
     if args.json:
         print_json({
             "tables": counts, "rows": sum(counts.values()),
-            "copied": not args.dry_run, "verified": not args.dry_run,
+            "copied": not args.dry_run,
+            "verified": not args.dry_run and not is_early,
             "seconds": round(seconds, 3)})
         return 0
     for name, count in sorted(counts.items()):
@@ -313,8 +317,9 @@ def copy(args, job):
     print("%s of %s %s in %.1f s" % (
         wording.number(sum(counts.values()), "row"),
         wording.number(len(counts), "table"),
-        "tried, nothing copied"
-        if args.dry_run else "copied and verified", seconds))
+        "tried, nothing copied" if args.dry_run else
+        "copied, to be completed without --pre-copy" if is_early else
+        "copied and verified", seconds))
     return 0
 
 

@@ -14,7 +14,9 @@ def add_parser(subparsers):
         "first (nova-manage api_db sync, nova-manage db sync or "
         "placement-manage db sync with the target's URL and the source's "
         "release), and stop the services that write to either. A copy that "
-        "was stopped goes on when the same command is run again.")
+        "was stopped goes on when the same command is run again. With "
+        "--pre-copy services may go on, and the copy without it, when they "
+        "are stopped, writes only what has changed since.")
     console.add_url(
         parser, "--from", dest="source", required=True,
         help="the SQL database, as mysql+pymysql://user@host/nova_cell1; "
@@ -26,6 +28,11 @@ def add_parser(subparsers):
     parser.add_argument(
         "--yes", metavar="NAME",
         help="the name of the target's database, which --replace asks for")
+    parser.add_argument(
+        "--pre-copy", action="store_true",
+        help="copy while services still write to the source, and verify "
+        "nothing: the target is not complete before the same command is run "
+        "without it. Can be repeated")
     console.add_copy(parser)
     return parser
 

@@ -4,14 +4,22 @@
 Table by table, in pages in the order of the primary key. A page is one
 transaction; where the copy is, is noted behind it. So a copy that was killed
 goes on with the page it was at, of which everything or nothing is there.
+
+A copy that is not like its source, for that was written to meanwhile, catches
+up: every row is compared, and what differs is written. So most of a copy can
+be made while services run.
 """
 
 from nova_kvs import exceptions
+from nova_kvs.inspection import keys
+from nova_kvs.inspection import walk
+from nova_kvs.record import codec
 from nova_kvs.transfer import agreement
 from nova_kvs.transfer import conversion
 from nova_kvs.transfer import refusals
 from nova_kvs.transfer import sql
 from nova_kvs.transfer import state as transfer_state
+from nova_kvs.transfer import stored
 from nova_kvs.transfer import target as transfer_target
 
 DIFFERENT = ("a row of source and target differs: was the source or the "
@@ -69,11 +77,13 @@ class Import:
         self._refusals.check()
         return counts
 
-    def run(self, replace=False):
+    def run(self, replace=False, is_early=False):
         """Copy what is not copied yet, and verify all of it.
 
         :param replace: remove what is in the target, if it is not a part of
             this copy.
+        :param is_early: the source is still written to: do not verify, and
+            leave the copy one that is not complete.
         :returns: table's name -> number of rows.
         :raises nova_kvs.exceptions.ConfigurationError: if the target holds
             something else.
@@ -101,24 +111,31 @@ class Import:
             raise exceptions.ConfigurationError(
                 "the target holds a part of a copy from another source: "
                 "complete that, or say --replace", source=state.source)
-        elif state.differs:
-            raise exceptions.ConfigurationError(
-                "the copy is not what the source was: say --replace to begin "
-                "again")
         self.goes_on = True
         counts = self.counts()
-        for name in self.tables:
-            # Every row is read twice.
-            self._copy(name, state, 2 * sum(counts.values()))
+        if state.differs:
+            difference = self._catch_up(counts, is_early)
+        else:
+            for name in self.tables:
+                # Every row is read twice.
+                self._copy(name, state, 2 * sum(counts.values()))
+            difference = None
         self.goes_on = not self._refusals
         self._refusals.check()
-        difference = self._difference(counts)
-        self.goes_on = False
+        if is_early:
+            state.set_differs()
+            return counts
+        if not state.differs:
+            difference = self._difference(counts)
+            if difference is not None and state.is_resumed:
+                # What was copied first may be older than what came last.
+                difference = self._catch_up(counts, is_early)
         if difference is not None:
             # It stays an import that is not complete, for services and
-            # checks, but going on would not help.
+            # checks.
             state.set_differs()
             raise difference
+        self.goes_on = False
         state.end()
         return counts
 
@@ -143,7 +160,7 @@ class Import:
         table = self._database.schema.tables[name]
         key = self._source.key(name)
         for rows in self._source.pages(name, after):
-            stored = self._stored(name, rows)
+            found = self._stored(name, rows)
             self._done += len(rows)
             self._progress("copying " + name, self._done, total)
             if self._refusals:
@@ -151,26 +168,126 @@ class Import:
                 # else is refused is found in the same run.
                 continue
             if unsure > 0:
-                there = self._target.stored(name, stored)
-                stored = [row for row in stored
-                          if table.record_key(row) not in there]
+                there = self._target.stored(name, found)
+                found = [row for row in found
+                         if table.record_key(row) not in there]
                 unsure -= len(rows)
-            if stored:
-                self._target.insert(name, stored)
+            if found:
+                self._target.insert(name, found)
             after = tuple(rows[-1][column] for column in key)
             done += len(rows)
             state.set_table(name, after, done)
 
+    def _catch_up(self, counts, is_early):
+        """Write what differs, and compare that once more.
+
+        :returns: an error if the target is not like the source then, or
+            None.
+        """
+        self._target.is_fresh = False
+        total = sum(counts.values())
+        for name in self.tables:
+            for rows in self._source.pages(name):
+                wanted = self._stored(name, rows)
+                difference = self._mend(name, wanted)
+                if difference is not None and not is_early:
+                    return difference
+                self._done += len(rows)
+                self._progress("comparing " + name, self._done, total)
+        if is_early:
+            return None
+        found = self._target.counts()
+        if any(found[name] != counts[name] for name in self.tables):
+            self._remove_gone()
+            found = self._target.counts()
+        return self._wrong_number(counts, found)
+
+    def _mend(self, name, wanted):
+        """Give the target a page of rows, as far as it has others.
+
+        :returns: an error if it does not have them then, or None.
+        """
+        if self._refusals:
+            return None
+        table = self._database.schema.tables[name]
+        found = self._target.stored(name, wanted)
+        new, changed = [], []
+        for row in wanted:
+            there = found.get(table.record_key(row))
+            if there is None:
+                new.append(row)
+            elif there != row:
+                changed.append(row)
+        if not new and not changed:
+            return None
+        try:
+            self._write(name, new, changed)
+        except exceptions.DuplicateKeyError:
+            # Of a row that is gone, or of one that comes later.
+            self._remove_gone()
+            self._target.remove(name, changed)
+            self._write(name, new + changed, [])
+        found = self._target.stored(name, new + changed)
+        for row in new + changed:
+            key = table.record_key(row)
+            if found.get(key) != row:
+                return exceptions.KVSError(DIFFERENT, table=name, key=key)
+        return None
+
+    def _write(self, name, new, changed):
+        if changed:
+            self._target.update(name, changed)
+        if new:
+            self._target.insert(name, new)
+
+    def _remove_gone(self):
+        """Remove the rows that the source has not."""
+        database = self._database
+        for chunk in walk.partitions(
+                database.store, database.name, self.tables):
+            for pieces in walk.pieces(database.store, [
+                    keys.classify(partition.key, database.name)
+                    for partition in chunk]):
+                rows = {}
+                for record in stored.records(database, pieces, self.tables):
+                    rows.setdefault(record.table, []).append(
+                        codec.decode(record.payload, record.field))
+                for name, values in rows.items():
+                    self._remove_gone_of(name, values)
+
+    def _remove_gone_of(self, name, rows):
+        table = self._database.schema.tables[name]
+        columns = [self._source.tables[name].columns[column]
+                   for column in self._source.key(name)]
+        wanted = [tuple(self._convert.loaded(name, row, columns).values())
+                  for row in rows]
+        with self._source.reading() as connection:
+            there = {
+                table.record_key(self._convert.stored(name, row))
+                for row in self._source.find(connection, name, wanted)}
+        gone = [row for row in rows if table.record_key(row) not in there]
+        if gone:
+            self._target.remove(name, gone)
+
+    def _wrong_number(self, counts, found):
+        """Return an error if numbers of rows are not the same, or None."""
+        for name in self.tables:
+            if found[name] != counts[name]:
+                return exceptions.KVSError(
+                    DIFFERENT_NUMBERS, table=name, source=counts[name],
+                    target=found[name])
+        return None
+
     def _stored(self, name, rows):
         """Return rows as they are stored, without those that are refused."""
-        stored = []
+        found = []
         for row in rows:
             try:
-                stored.append(self._convert.stored(name, row))
+                found.append(self._convert.stored(name, row))
             except exceptions.ConfigurationError as error:
                 self._refusals.add(
                     name, error.key, error.column, error.args[0])
-        return stored
+        return found
 
     def _difference(self, counts):
         """Compare every row.
@@ -196,10 +313,4 @@ class Import:
                 return exceptions.KVSError(
                     "rows came or went while they were copied: stop the "
                     "services of the source and begin again", table=name)
-        found = self._target.counts()
-        for name in self.tables:
-            if found[name] != counts[name]:
-                return exceptions.KVSError(
-                    DIFFERENT_NUMBERS, table=name, source=counts[name],
-                    target=found[name])
-        return None
+        return self._wrong_number(counts, self._target.counts())

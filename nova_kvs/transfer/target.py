@@ -34,6 +34,8 @@ class Target:
     def __init__(self, database):
         self._database = database
         self.schema = database.schema
+        #: Whether nothing can be there that belongs to rows to insert.
+        self.is_fresh = True
 
     def insert(self, name, rows):
         """Insert rows that are not there.
@@ -50,9 +52,34 @@ class Target:
                     raise
                 time.sleep(PAUSE_S)
 
+    def update(self, name, rows):
+        """Give rows that are there other values.
+
+        :param rows: list of dicts, as they will be stored.
+        """
+        table = self.schema.tables[name]
+        wanted = {table.record_key(row): row for row in rows}
+        self._database.run(lambda tx: self._change(
+            tx, name, wanted, lambda record: tx.update(
+                record, wanted[record.key])))
+
+    def remove(self, name, rows):
+        """Remove rows that are there.
+
+        :param rows: list of dicts with the columns of the primary key.
+        """
+        table = self.schema.tables[name]
+        self._database.run(lambda tx: self._change(
+            tx, name, [table.record_key(row) for row in rows], tx.delete))
+
+    def _change(self, tx, name, keys, change):
+        records, = tx.load([access.ByKey(name, tuple(keys))])
+        for record in records:
+            change(record)
+
     def _insert(self, tx, name, rows):
         table = self.schema.tables[name]
-        if name in self.schema.children:
+        if self.is_fresh and name in self.schema.children:
             # Nothing that belongs to them was copied yet: no need to look.
             self._database.note_new_ids(
                 name, [row[table.auto_id] for row in rows])

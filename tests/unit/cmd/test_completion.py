@@ -44,8 +44,8 @@ def test_the_file_is_made_of_the_parser_that_there_is():
     (["s"], ["show", "stats"]),
     (["check", "--j"], ["--json"]),
     (["import", "--dry-run", "--"], [
-        "--help", "--from", "--to", "--database", "--yes", "--replace",
-        "--dry-run", "--config-file", "--json"]),
+        "--help", "--from", "--to", "--database", "--yes", "--pre-copy",
+        "--replace", "--dry-run", "--config-file", "--json"]),
     # A value that nobody knows.
     (["drop", "--name", ""], []),
     (["import", "--from", "="], []),
