@@ -6,7 +6,10 @@ A missing ``redis-server`` is an error, never a reason to skip.
 
 import abc
 import atexit
+import functools
+import importlib.util
 import os
+import pathlib
 import random
 import secrets
 import shutil
@@ -36,6 +39,24 @@ class TLSFiles(typing.NamedTuple):
     ca: str
     cert: str
     key: str
+
+
+@functools.cache
+def server_program():
+    """Return the server that all fixtures start.
+
+    ``KVS_TEST_SERVER``: a program, or a Python package that brings a
+    ``valkey-server`` along; ``redis-server`` without it.
+    """
+    name = os.environ.get("KVS_TEST_SERVER") or "redis-server"
+    if shutil.which(name) is None and name.isidentifier():
+        found = importlib.util.find_spec(name)
+        if found is not None:
+            for program in pathlib.Path(
+                    found.submodule_search_locations[0]).rglob(
+                        "valkey-server"):
+                return str(program)
+    return name
 
 
 def free_ports(count):
@@ -223,7 +244,7 @@ class _Servers(abc.ABC):
             for name, value in settings.items():
                 file.write("%s %s\n" % (name, value if value != "" else '""'))
         node = (HOST, port)
-        self._commands[node] = ["redis-server", config]
+        self._commands[node] = [server_program(), config]
         self._spawn(node, self._commands[node])
         return node
 
@@ -306,7 +327,8 @@ class RedisSentinelFixture(RedisServerFixture):
                         host=HOST, port=port, directory=directory,
                         name=self.service, master=self.nodes[0]))
             node = (HOST, port)
-            self._commands[node] = ["redis-server", config, "--sentinel"]
+            self._commands[node] = [
+                server_program(), config, "--sentinel"]
             self._spawn(node, self._commands[node])
             self.sentinels.append(node)
         for node in self.sentinels:

@@ -227,7 +227,7 @@ class History:
         found = set()
         for name, kinds in (("G0", {_WW}), ("G1c", {_WW, _WR}),
                             ("G2", {_WW, _WR, _RW})):
-            for cycle in _components(
+            for cycle in components(
                     {one: [other for other, has in others.items()
                            if has & kinds]
                      for one, others in edges.items()}):
@@ -236,7 +236,7 @@ class History:
                 found.update(cycle)
         graph = {one: list(others) for one, others in edges.items()}
         self._add_times(graph)
-        for cycle in _components(graph):
+        for cycle in components(graph):
             cycle = [one for one in cycle if isinstance(one, Transaction)]
             if not found & set(cycle):
                 self._note("cycle with real time", *cycle)
@@ -261,7 +261,7 @@ class History:
                 graph.setdefault(one, []).append((_TIME, one.end))
 
 
-def _components(graph):
+def components(graph):
     """Return the strongly connected components of more than one node.
 
     :source: Tarjan (1972), without recursion.

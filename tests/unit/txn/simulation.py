@@ -2,13 +2,24 @@
 """Clients that take turns at every single item that they send.
 
 A client is a greenlet; the hub chooses who goes on, kills clients, loses
-replies, and runs scripts again that ran long ago. After each step and at the
-end the stored data is compared with what the clients were told.
+replies, runs scripts again that ran long ago, and lets the servers' clocks go
+on for longer than anything is kept while clients stand still. After each step
+and at the end the stored data is compared with what the clients were told.
+
+Every choice is made by a seed: this runs what it stands for, and so many that
+follow it:
+
+    python -m tests.unit.txn.simulation SEED [COUNT]
 """
 
 import collections
 import dataclasses
 import itertools
+import os
+import random as stdlib_random
+import sys
+import time
+from unittest import mock
 
 import greenlet
 
@@ -16,8 +27,11 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store.redis import commands
 from nova_kvs.store.redis import raw
+from nova_kvs.store import registry
 from nova_kvs import txn
 from nova_kvs.txn import mutation
+from nova_kvs.txn import retry
+from tests.fault.blackbox import checker
 from tests.fault import scenarios
 
 PAIR = [keyspace.record_field("t", (row,)) for row in (1, 2)]
@@ -29,6 +43,11 @@ UNIQUE = keyspace.unique_field("t", "name", ("n",))
 _databases = itertools.count()
 
 COMMITTED, ABORTED, UNKNOWN = "committed", "aborted", "unknown"
+STORE = "kvs+memory:///txn-simulation"
+#: Longer than a transaction lives, than outcomes and than aborts are kept.
+LEAPS_S = (11, 70, 700)
+#: What is read of a partition by who is serializable.
+FIELDS = (*PAIR, LOCKED, HINTED)
 
 
 @dataclasses.dataclass
@@ -45,6 +64,14 @@ class Change:
 class Transaction:
     changes: list
     state: str = UNKNOWN
+    #: Place -> version that was read, if it is serializable.
+    seen: dict | None = None
+
+    def __hash__(self):
+        return id(self)
+
+    def __eq__(self, other):
+        return self is other
 
 
 class SteppedStore:
@@ -87,12 +114,14 @@ class Simulation:
     :param store: the store.
     :param random: makes every choice.
     :param faults: whether anything ever goes wrong.
+    :param check_every: number of steps after which what is stored is checked.
     """
 
-    def __init__(self, store, random, faults):
+    def __init__(self, store, random, faults, check_every=1):
         self.store = store
         self.random = random
         self.faults = faults
+        self.check_every = check_every
         self.database = "sim-%09d" % next(_databases)
         self.partitions = [
             keyspace.partition(self.database, "t", "p%d" % number)
@@ -104,6 +133,8 @@ class Simulation:
         self.written = []
         self._numbers = itertools.count(1)
         self._hub = None
+        #: How far servers' clocks are ahead of those of clients.
+        self.ahead_s = 0
 
     def client(self, store=None):
         return txn.Coordinator(
@@ -134,13 +165,19 @@ class Simulation:
     def write(self):
         """Run one transaction."""
         client = self.client()
+        serializable = self.random.random() < 0.6
         targets = self.random.sample(
-            self.partitions, self.random.randint(1, 3))
+            self.partitions,
+            1 if serializable else self.random.randint(1, 3))
+        reads = [txn.PartitionRead(partition) for partition in (
+            self.partitions if serializable else targets)]
         try:
-            snapshots = client.read(
-                [txn.PartitionRead(partition) for partition in targets])
+            results = client.read(reads)
         except exceptions.StoreUnavailableError:
             return
+        verified = list(zip(reads, results)) if serializable else ()
+        known = dict(zip([read.partition for read in reads], results))
+        snapshots = [known[partition] for partition in targets]
         changes = []
         mutations = []
 
@@ -196,15 +233,32 @@ class Simulation:
             old = snapshot.cells.get(UNIQUE)
             change(self.unique_partition, UNIQUE, old, delete=bool(old))
         transaction = Transaction(changes)
+        if serializable:
+            transaction.seen = {
+                (read.partition, field): result.cells[field].version
+                for read, result in verified for field in FIELDS
+                if field in result.cells}
         self.transactions.append(transaction)
         try:
-            client.commit(mutations)
+            client.commit_and_read(
+                mutations, (), (), verified=verified,
+                serializable=serializable)
         except exceptions.UndeterminedError:
             pass
         except exceptions.KVSError:
             transaction.state = ABORTED
         else:
             transaction.state = COMMITTED
+
+    def fill(self):
+        """Let there be rows at the start, that can be read."""
+        changes = [Change((partition, field), 0, 1, b"0")
+                   for partition in self.partitions for field in PAIR]
+        self.client(self.store).commit([txn.Mutation(
+            *change.place, 0, change.payload, version=change.version,
+            index_add=(scenarios.member(
+                change.payload, change.place[1]),)) for change in changes])
+        self.transactions.append(Transaction(changes, COMMITTED))
 
     def read(self):
         """Look at everything."""
@@ -235,7 +289,9 @@ class Simulation:
         clients = [greenlet.greenlet(work) for work, count in (
             (self.write, writers), (self.read, readers),
             (self.keep_house, housekeepers)) for _ in range(count)]
-        while clients:
+        for step in itertools.count(1):
+            if not clients:
+                break
             client = self.random.choice(clients)
             if self.faults and client and self.random.random() < 0.01:
                 try:
@@ -248,13 +304,16 @@ class Simulation:
                 clients.remove(client)
             if self.faults:
                 self.disturb()
-            self.check_stored()
+            if step % self.check_every == 0:
+                self.check_stored()
 
     def disturb(self):
         if self.written and self.random.random() < 0.05:
             self.store.batch((self.random.choice(self.written),))
         if self.random.random() < 0.03:
             self.make_intents_old()
+        if self.random.random() < 0.01:
+            self.ahead_s += self.random.choice(LEAPS_S)
 
     def make_intents_old(self):
         for partition in self.everywhere:
@@ -340,6 +399,29 @@ class Simulation:
             for count in range(len(unknown) + 1)
             for chosen in itertools.combinations(unknown, count))
 
+    def check_serializable(self):
+        """Check that those that are so have an order.
+
+        By the records that they read and wrote: of one that is not there
+        nobody can tell which time it was not.
+        """
+        chosen = [one for one in self.transactions
+                  if one.state == COMMITTED and one.seen is not None]
+        wrote, replaced = {}, {}
+        for one in chosen:
+            for change in one.changes:
+                wrote[change.place, change.version] = one
+                replaced[change.place, change.expected] = one
+        graph = collections.defaultdict(list)
+        for one in chosen:
+            for state in one.seen.items():
+                before, after = wrote.get(state), replaced.get(state)
+                if before is not None and before is not one:
+                    graph[before].append(one)
+                if after is not None and after is not one:
+                    graph[one].append(after)
+        assert checker.components(graph) == [], "a write skew"
+
     def _explains(self, transactions, final):
         changes = collections.defaultdict(list)
         for transaction in transactions:
@@ -360,3 +442,63 @@ class Simulation:
                         (change.version, change.payload), goal)
             for number, change in enumerate(changes)
             if change.expected == state[0])
+
+
+def simulate(random, faults, writers, readers, housekeepers, check_every=1,
+             is_filled=False):
+    """Return a Simulation that has run and in which all is settled."""
+    world = Simulation(
+        registry.get_store(STORE), random, faults, check_every)
+    # Transaction ids decide who gives way: the same ones each time.
+    ids = stdlib_random.Random(random.getrandbits(64))
+    now = time.time
+    with mock.patch.object(os, "urandom", ids.randbytes), mock.patch.object(
+            time, "time", lambda: now() + world.ahead_s), mock.patch.object(
+            # Whoever would sleep gives its turn away instead.
+            retry, "pause", lambda number, sleep=None: world.give_turn()):
+        if is_filled:
+            world.fill()
+        world.run(writers, readers, housekeepers)
+        world.settle()
+    return world
+
+
+def replay(seed):
+    """Run what a seed stands for, and check it."""
+    random = stdlib_random.Random(seed)
+    faults = random.random() < 0.8
+    world = simulate(
+        random, faults, random.randint(2, 4), random.randint(0, 1),
+        random.randint(0, 1) if faults else 0, check_every=20,
+        is_filled=True)
+    world.check_history()
+    world.check_serializable()
+    assert scenarios.leftovers(world.store, world.database) == []
+    # The embedded store keeps all databases.
+    for key in list(world.store.scan(
+            keyspace.database_pattern(world.database))):
+        scenarios.send(world.store, key, b"DEL", key)
+    return world
+
+
+def main(first, count=1):
+    """Run some seeds; print those that fail."""
+    failed = 0
+    committed = collections.Counter()
+    for seed in range(int(first), int(first) + int(count)):
+        try:
+            world = replay(seed)
+        except Exception as error:
+            failed += 1
+            print("seed %d: %s: %s" % (seed, type(error).__name__, error))
+            if int(count) == 1:
+                raise
+        else:
+            committed.update(one.state for one in world.transactions)
+    print("%s seeds, %d failed; transactions: %s" % (
+        count, failed, dict(committed)))
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(bool(main(*sys.argv[1:])))

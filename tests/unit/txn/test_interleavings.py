@@ -1,37 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Properties of any interleaving of transactions, crashes and replays."""
 
-import os
-import random as stdlib_random
-
 import hypothesis
 from hypothesis import strategies
 import pytest
 
-from nova_kvs.store import registry
-from nova_kvs.txn import retry
 from tests.unit.txn import simulation
 
-STORE = "kvs+memory:///txn-interleavings"
+simulate = simulation.simulate
 SETTINGS = hypothesis.settings(
     max_examples=25, deadline=None,
     suppress_health_check=list(hypothesis.HealthCheck))
-
-
-def simulate(random, faults, writers, readers, housekeepers):
-    world = simulation.Simulation(
-        registry.get_store(STORE), random, faults)
-    # Transaction ids decide who gives way: the same ones in each run of an
-    # example, or hypothesis cannot repeat it.
-    ids = stdlib_random.Random(random.getrandbits(64))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "urandom", ids.randbytes)
-        # Whoever would sleep gives its turn away instead.
-        patch.setattr(
-            retry, "pause", lambda number, sleep=None: world.give_turn())
-        world.run(writers, readers, housekeepers)
-    world.settle()
-    return world
 
 
 @SETTINGS
@@ -40,6 +19,7 @@ def simulate(random, faults, writers, readers, housekeepers):
 def test_without_faults(random, writers):
     world = simulate(random, False, writers, 2, 0)
     world.check_history()
+    world.check_serializable()
     assert all(transaction.state != simulation.UNKNOWN
                for transaction in world.transactions)
     # Somebody always wins.
@@ -63,3 +43,10 @@ def test_with_faults(random, writers):
     world.settle()
     world.check_history()
     assert world.certain() == before
+
+
+#: In four parts, for several processes.
+@pytest.mark.parametrize("first", range(0, 2000, 500))
+def test_seeds(first):
+    """Each replays by itself: see simulation.py."""
+    assert simulation.main(first, 500) == 0
