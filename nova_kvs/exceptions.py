@@ -44,7 +44,7 @@ class FloorError(ConflictError):
     message = "the version of an inserted record was used before"
 
 
-class StaleError(ConflictError):
+class SpeculationFailedError(ConflictError):
     """A transaction assumed what is not stored: rerun it.
 
     :ivar read: what the transaction has not asked.
@@ -60,7 +60,7 @@ class StaleError(ConflictError):
         super().__init__(**details)
 
 
-class OutdatedError(ConflictError):
+class ReplicaLaggedError(ConflictError):
     """Nothing was applied: read again, the process knows more now."""
 
     message = (

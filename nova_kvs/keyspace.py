@@ -116,17 +116,17 @@ def outcome_partition(database, txn_id):
     return partition(database, "m", "outcomes%02x" % txn_id[0])
 
 
-def hint_key(database, index, bucket):
-    """Return the key of one slice of an index across partitions.
+def bucket_key(database, index, bucket):
+    """Return the key of one bucket of a global index.
 
     :param index: ``<table>.<name>``.
-    :param bucket: str or bytes that tells the slice.
+    :param bucket: str or bytes that tells the bucket.
     """
-    return b"%s%s}" % (_hint_head(database, index), quote(bucket))
+    return b"%s%s}" % (_bucket_head(database, index), quote(bucket))
 
 
 @functools.lru_cache(maxsize=1024)
-def _hint_head(database, index):
+def _bucket_head(database, index):
     return b"%s{%s:h:%s:" % (PREFIX, quote(database), quote(index))
 
 
@@ -135,21 +135,21 @@ def is_global_index(key):
     return b":h:" in key and key.endswith(b"}")
 
 
-def marks_key(hints):
-    """Return the key of the marks beside one slice of an index.
+def minimums_key(bucket):
+    """Return the key of the minimum versions beside a bucket.
 
-    :param hints: the slice's key.
+    :param bucket: the bucket's key.
     """
-    return hints + b"v"
+    return bucket + b"v"
 
 
-def covers_key(hints):
-    """Return the key of the covers beside one slice of an index."""
-    return hints + b"c"
+def included_key(bucket):
+    """Return the key of the included columns beside a bucket."""
+    return bucket + b"c"
 
 
-def hints_key(beside):
-    """Return the key of the slice of an index that marks or covers are of.
+def bucket_beside(beside):
+    """Return the key of the bucket of minimum versions or included columns.
     """
     return beside[:-1]
 

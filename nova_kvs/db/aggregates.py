@@ -19,7 +19,7 @@ HOSTS = rows.table(models.AggregateHost)
 METADATA = rows.table(models.AggregateMetadata)
 _MODULE = "nova.objects.aggregate:"
 
-# Ids of a host's aggregates, as last seen; only ever a guess.
+# Ids of a host's aggregates, as last seen; only used to prefetch.
 _ids = {}
 _MAX_HOSTS = 10000
 
@@ -79,13 +79,13 @@ def _get_all_from_db(s, context):
 
 @native.api_reader(_MODULE + "_get_by_host_from_db")
 def _get_by_host_from_db(s, context, host, key=None):
-    guess = _ids.get(host)
+    expected = _ids.get(host)
     batch = [session.find(HOSTS, host=host)]
-    if guess:
-        batch.extend(_related(guess))
+    if expected:
+        batch.extend(_related(expected))
     named, *related = s.load(*batch)
     ids = {row.aggregate_id for row in named}
-    if related and ids == guess:
+    if related and ids == expected:
         found = _attach(*related)
     else:
         found = _by_ids(s, ids)

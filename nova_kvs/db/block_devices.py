@@ -98,7 +98,7 @@ def block_device_mapping_get_all_by_instance_uuids(s, context,
     if not instance_uuids:
         return []
     found, = s.records(session.find(BLOCK_DEVICES, instance_uuid=session.In(
-        tuple(instance_uuids)), **_scope(context)), alone=True)
+        tuple(instance_uuids)), **_scope(context)), table_only=True)
     return s.rows(BLOCK_DEVICES, found)
 
 

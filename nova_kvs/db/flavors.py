@@ -22,7 +22,7 @@ PROJECTS = rows.table(models.FlavorProjects)
 _MODULE = "nova.objects.flavor:"
 _ONE = _MODULE + "Flavor."
 
-# Flavor's id by (column, value), as last seen; only ever a guess.
+# Flavor's id by (column, value), as last seen; only used to prefetch.
 _ids = {}
 _MAX_IDS = 10000
 
@@ -41,17 +41,17 @@ def _with_specs(values, specs):
 
 def _get(s, context, **equal):
     """Return one flavor as a dict, or None: one batch if its id is known."""
-    guess_key, = equal.items()
-    guess = equal.get("id") or _ids.get(guess_key)
+    prefetch_key, = equal.items()
+    expected = equal.get("id") or _ids.get(prefetch_key)
     batch = [session.Find(FLAVORS, equal)]
-    if guess is not None:
-        batch.extend(_related(guess))
+    if expected is not None:
+        batch.extend(_related(expected))
     flavors, *related = s.records(*batch)
     if not flavors:
         return None
     values = FLAVORS.values(flavors[0])
-    if values["id"] != guess:
-        related = _learn(s, guess_key, values["id"])
+    if values["id"] != expected:
+        related = _learn(s, prefetch_key, values["id"])
     specs, projects = related
     if not context.is_admin and not values["is_public"] and not any(
             record.values.get("project_id") == context.project_id
@@ -60,7 +60,7 @@ def _get(s, context, **equal):
     return _with_specs(values, specs)
 
 
-def _learn(s, guess_key, flavor_id):
+def _learn(s, prefetch_key, flavor_id):
     """Return the records of ``_related``, and remember a flavor's id.
 
     Flavors are few and asked for all the time: with the first one a process
@@ -76,7 +76,7 @@ def _learn(s, guess_key, flavor_id):
                 _ids[name, record.values.get(name)] = record.values["id"]
     if len(_ids) >= _MAX_IDS:
         _ids.clear()
-    _ids[guess_key] = flavor_id
+    _ids[prefetch_key] = flavor_id
     return specs, projects
 
 

@@ -63,7 +63,7 @@ _RELATED = {
 #: Relationships of _RELATED that are not in the server's partition.
 ELSEWHERE = frozenset(["pci_devices"])
 
-# UUID -> host that this process saw last; only ever a guess.
+# UUID -> host that this process saw last; only used to prefetch.
 _hosts = {}
 _MAX_HOSTS = 50000
 
@@ -157,7 +157,7 @@ def services_find(hosts):
                         binary="nova-compute")
 
 
-def guessed_host(uuid):
+def last_host(uuid):
     """Return the host that this process last saw a server on, or None."""
     return _hosts.get(uuid)
 

@@ -256,7 +256,7 @@ def instance_get_all_uuids_by_hosts(s, context, hosts):
     result = collections.defaultdict(list)
     for record in s.records(session.find(
             INSTANCES, deleted=0, host=session.In(tuple(hosts))),
-            alone=True, needed=_UUID)[0]:
+            table_only=True, only_columns=_UUID)[0]:
         result[record.values["host"]].append(record.values["uuid"])
     return result
 
@@ -268,7 +268,7 @@ _Uuid = collections.namedtuple("_Uuid", "uuid")
 def _get_uuids_by_host_and_node(s, context, host, node):
     return [_Uuid(record.values["uuid"]) for record in s.records(
         session.find(INSTANCES, host=host, node=node, deleted=0),
-        alone=True, needed=_UUID)[0]]
+        table_only=True, only_columns=_UUID)[0]]
 
 
 @native.main_reader(_OBJECTS + "_get_count_by_vm_state_in_db")
@@ -290,7 +290,7 @@ def _get_counts_in_db(s, context, project_id, user_id=None):
 
     found = s.records(session.find(
         INSTANCES, test, deleted=0, project_id=project_id),
-        alone=True, needed=_USAGE)[0]
+        table_only=True, only_columns=_USAGE)[0]
     counts = {"project": _usage(found)}
     if user_id:
         counts["user"] = _usage([record for record in found

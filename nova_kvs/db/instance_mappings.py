@@ -94,7 +94,7 @@ def _get_not_deleted_by_cell_and_project_from_db(s, context, cell_uuid,
 def _get_counts_in_db(s, context, project_id, user_id=None):
     records = s.records(session.find(
         MAPPINGS, queued_for_delete=False, project_id=project_id),
-        alone=True)[0]
+        table_only=True)[0]
     counts = {"project": {"instances": len(records)}}
     if user_id:
         counts["user"] = {"instances": sum(

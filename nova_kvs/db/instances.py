@@ -73,11 +73,11 @@ def _get(s, equal, columns_to_join, uuid, late=None):
         wanted = [item for item in wanted if item[0] not in late]
     batch = [session.Find(INSTANCES, equal)]
     batch.extend(find for _name, find in wanted)
-    guess = None
+    expected = None
     if "services" in names and late is None:
-        guess = joins.guessed_host(uuid)
-        if guess is not None:
-            batch.append(joins.services_find((guess,)))
+        expected = joins.last_host(uuid)
+        if expected is not None:
+            batch.append(joins.services_find((expected,)))
     answers = s.load(*batch)
     if not answers[0]:
         return None
@@ -86,7 +86,7 @@ def _get(s, equal, columns_to_join, uuid, late=None):
               for (name, _find), answer in zip(wanted, answers[1:])}
     joins.remember_host(uuid, row.host)
     if "services" in names:
-        known = {guess: answers[-1]} if guess is not None else {}
+        known = {expected: answers[-1]} if expected is not None else {}
         if late is None or row.host is None or row.deleted != 0:
             joins.attach_services(s, [row], known)
         else:

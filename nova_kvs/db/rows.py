@@ -176,7 +176,7 @@ class Table:
 
     def values(self, record):
         """Return a stored record's columns as Python values, a new dict."""
-        if type(record) is access.KeptRecord and self._is_copied:
+        if type(record) is access.CachedRecord and self._is_copied:
             # To copy a dictionary is several times as fast as to make it.
             made = record.made
             if made is None or made[0] is not self:

@@ -127,19 +127,20 @@ class Session:
             rows.append(row)
         return rows
 
-    def records(self, *finds, alone=False, needed=None):
+    def records(self, *finds, table_only=False, only_columns=None):
         """Return a list of Records for each find, as ``load``.
 
-        :param alone: nothing that belongs to the same servers will be read
-            or written.
-        :param needed: names of all the columns that will be looked at, or
-            pairs of one and the only value of it that matters, beside the
+        :param table_only: nothing else that belongs to the same servers will
+            be read or written.
+        :param only_columns: names of all the columns that will be looked at,
+            or pairs of one and the only value of it that matters, beside the
             equalities of the finds: the answer may be Values.
         """
         bound = [found._replace(equal=self.bind_equal(found))
                  for found in finds]
         return _chosen(bound, self.transaction.load(
-            [self._access(found, alone, needed) for found in bound]))
+            [self._access(found, table_only, only_columns)
+             for found in bound]))
 
     def all(self, table, test=None, ranges=None, **equal):
         """Return the Rows of one find."""
@@ -153,8 +154,8 @@ class Session:
     def count(self, table, test=None, **equal):
         """Return how many rows one find has."""
         return len(self.records(
-            Find(table, equal, test), alone=True,
-            needed=frozenset() if test is None else None)[0])
+            Find(table, equal, test), table_only=True,
+            only_columns=frozenset() if test is None else None)[0])
 
     def schema_table(self, table):
         """Return the record layer's view of a table.
@@ -194,7 +195,7 @@ class Session:
                 bound[name] = _bind(schema_table, table, name, value)
         return bound
 
-    def _access(self, found, alone=False, needed=None):
+    def _access(self, found, table_only=False, only_columns=None):
         """Return the cheapest access that holds all rows of a find.
 
         :param found: Find with bound values.
@@ -212,7 +213,8 @@ class Session:
                       for end in found.ranges[ranged.columns[0]]])
         return path.access(
             table.name, _tuples([equal[name] for name in path.columns]),
-            alone, frozenset() if needed is None else needed.union(equal))
+            table_only, frozenset() if only_columns is None
+            else only_columns.union(equal))
 
     def range_path(self, found):
         """Return the best Ordered path by a find's ranges, or None.

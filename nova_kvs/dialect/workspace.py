@@ -199,7 +199,7 @@ class Workspace:
         For what the application is to be told before the commit, or
         without one.
 
-        :raises nova_kvs.exceptions.OutdatedError: if one was.
+        :raises nova_kvs.exceptions.ReplicaLaggedError: if one was.
         """
         self._transaction.verify()
 

@@ -9,7 +9,7 @@ from nova_kvs.store import operations
 
 
 def _score(place):
-    key = keyspace.marks_key(place.bucket)
+    key = keyspace.minimums_key(place.bucket)
     return checks.RawRead(operations.GetScore(key, place.member))
 
 
@@ -104,7 +104,7 @@ class IncludedHeld(_Check):
         super().__init__(place, partition, field)
 
     def reads(self, context):
-        key = keyspace.covers_key(self._place.bucket)
+        key = keyspace.included_key(self._place.bucket)
         return [_score(self._place),
                 checks.RawRead(operations.GetField(
                     key, self._place.member)),
@@ -146,7 +146,7 @@ class IncludedHeld(_Check):
 
     def repair(self, context, fault):
         """Remove them: whoever needs them next reads the row."""
-        key = keyspace.covers_key(self._place.bucket)
+        key = keyspace.included_key(self._place.bucket)
         context.store.batch([
             operations.RemoveField(key, self._place.member)])
         return True

@@ -187,14 +187,14 @@ class Examiner:
             "global-index-undecodable")
 
     def _marks(self, piece):
-        bucket = keyspace.hints_key(piece.key.name)
+        bucket = keyspace.bucket_beside(piece.key.name)
         return self._of_members(
             piece, lambda member: covering_checks.MinimumHeld(
                 covering_index.Place(bucket, member), self._keys),
             "minimum-undecodable")
 
     def _covers(self, piece):
-        bucket = keyspace.hints_key(piece.key.name)
+        bucket = keyspace.bucket_beside(piece.key.name)
         return [covering_checks.IncludedHeld(
             covering_index.Place(bucket, member))
             for member, _ in piece.pairs]

@@ -18,11 +18,11 @@ _ENOUGH = 100
 
 
 def _exactly(key, member):
-    return reading.HintRead(key, b"[" + member, b"[" + member)
+    return reading.MembersRead(key, b"[" + member, b"[" + member)
 
 
 def _beginning(key, prefix):
-    return reading.HintRead(
+    return reading.MembersRead(
         key, b"[" + prefix, b"(" + prefix + index_base.AFTER_TAIL, _ENOUGH)
 
 

@@ -10,12 +10,12 @@ import typing
 class ByPartition(typing.NamedTuple):
     """All rows of a table in the partitions of these column values.
 
-    ``alone`` as for ByIndex.
+    ``table_only`` as for ByIndex.
     """
 
     table: str
     values: tuple
-    alone: bool = False
+    table_only: bool = False
 
 
 class ByKey(typing.NamedTuple):
@@ -29,18 +29,18 @@ class ByIndex(typing.NamedTuple):
     """Rows whose ``columns`` equal one of ``tuples``.
 
     ``columns`` is a prefix of one of ``Table.indexes``' column tuples.
-    ``alone`` says that nothing else of the rows' partitions will be asked
-    for: then they are not read whole. ``needed`` are the only columns that
-    the answer must have, or pairs of a column and the only value of it that
-    matters: where the index has covers the answer may be Values instead of
-    Records.
+    ``table_only`` says that nothing else of the rows' partitions will be
+    asked for: then they are not read whole. ``only_columns`` are the only
+    columns that the answer must have, or pairs of a column and the only value
+    of it that matters: where a covering index includes them the answer may be
+    Values instead of Records.
     """
 
     table: str
     columns: tuple
     tuples: tuple
-    alone: bool = False
-    needed: frozenset = frozenset()
+    table_only: bool = False
+    only_columns: frozenset = frozenset()
 
 
 class ByRange(typing.NamedTuple):
@@ -77,13 +77,13 @@ class PartitionsOf(typing.NamedTuple):
 class InPartitions(typing.NamedTuple):
     """All rows of a table in some partitions.
 
-    ``partitions`` are of nova_kvs.keyspace.Partition, ``alone`` is as for
+    ``partitions`` are of nova_kvs.keyspace.Partition, ``table_only`` is as for
     ByIndex.
     """
 
     table: str
     partitions: tuple
-    alone: bool = False
+    table_only: bool = False
 
 
 class Page(typing.NamedTuple):
@@ -119,7 +119,7 @@ class Record(typing.NamedTuple):
     values: dict
 
 
-class KeptRecord(Record):
+class CachedRecord(Record):
     """A record that the process keeps, and several transactions share.
 
     :ivar made: what the layer above made of its values the first time, and

@@ -123,8 +123,8 @@ class Housekeeper:
         wanted = list({(bucket, prefix): None for _, _, _, buckets in checks
                        for bucket, prefix, _ in buckets})
         members = self._owner.coordinator.read([
-            reading.HintRead(bucket, b"[" + prefix,
-                             b"(" + prefix + index_base.AFTER_TAIL)
+            reading.MembersRead(bucket, b"[" + prefix,
+                                b"(" + prefix + index_base.AFTER_TAIL)
             for bucket, prefix in wanted])
         size = global_index.TAIL_BYTES
         return {where: [member for member in found
@@ -187,7 +187,7 @@ class Housekeeper:
             read for key, bucket in keys.items()
             for read in (
                 reading.PartitionRead(keyspace.Partition(key)),
-                reading.HintRead(bucket, *directory.range_of(
+                reading.MembersRead(bucket, *directory.range_of(
                     keyspace.Partition(key))))]))
         found = dict(zip(keys, zip(results, results)))
         commands = []

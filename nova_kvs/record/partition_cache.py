@@ -38,7 +38,7 @@ class CachedPartition:
         tables that were asked for.
     :ivar derived: (Table, function) -> what the function made of the
         table's Records.
-    :ivar record_class: of its records: KeptRecord once the same was read
+    :ivar record_class: of its records: CachedRecord once the same was read
         again. Most of what is read once is not, and need not pay for it.
     :ivar seen_at: when the store had it last, by the monotonic clock.
     """
@@ -76,12 +76,12 @@ class CachedPartition:
 
     def keep(self):
         """Note that the same was read again."""
-        if self.record_class is not access.KeptRecord:
-            self.record_class = access.KeptRecord
+        if self.record_class is not access.CachedRecord:
+            self.record_class = access.CachedRecord
             self.tables = {}
             self.records = {
-                field: record if type(record) is access.KeptRecord
-                else _make(access.KeptRecord, record)
+                field: record if type(record) is access.CachedRecord
+                else _make(access.CachedRecord, record)
                 for field, record in list(self.records.items())}
 
 

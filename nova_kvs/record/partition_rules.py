@@ -22,7 +22,7 @@ USER = "k"
 PROJECT = "p"
 
 #: Kinds whose partitions are there with what they are named by.
-THINGS = (SERVER, CONSUMER)
+MUST_EXIST = (SERVER, CONSUMER)
 
 #: Kinds whose partitions are listed in a directory (the others' are known
 #: from the schema).
@@ -30,7 +30,7 @@ LISTED = (SERVER, CONSUMER, PROVIDER, NODE, USER, PROJECT)
 
 #: Kinds whose records are read all the time, most of them unchanged.
 #: Flavors, services, cells and the like, and what servers hold of hosts.
-KEPT = (TABLE, PROVIDER)
+CACHED = (TABLE, PROVIDER)
 
 #: Slices of the directory of one kind.
 DIRECTORY_BUCKETS = 16

@@ -76,10 +76,10 @@ def read_whole(tx, partitions, table=None):
         yield reads
 
 
-def reads_of_whole(tx, partitions, table, alone=False):
+def reads_of_whole(tx, partitions, table, table_only=False):
     """Return the reads of all partitions that were not read yet.
 
-    :param alone: only the table's rows.
+    :param table_only: only the table's rows.
     """
     if table is not None and table.name in tx.scanned:
         return ()
@@ -90,7 +90,7 @@ def reads_of_whole(tx, partitions, table, alone=False):
         if view is None or not (
                 view.whole or table is not None and view.has_all(table)):
             reads.append(
-                reading.PartitionRead(partition, (table.prefix,)) if alone
+                reading.PartitionRead(partition, (table.prefix,)) if table_only
                 else whole(tx, partition, table))
     return reads
 
@@ -102,7 +102,7 @@ def whole(tx, partition, table=None):
     """
     return reading.PartitionRead(
         partition, (), tx.cached.get(partition),
-        table is not None and table.kind in partition_rules.THINGS)
+        table is not None and table.kind in partition_rules.MUST_EXIST)
 
 
 def rows_in(tx, table, partitions):
@@ -269,7 +269,7 @@ def _candidates(tx, table, wanted, tuples):
             path.index.is_covering and table.included.can_answer(
                 wanted, tuples)):
         return (yield from covering_index.rows(tx, table, reads))
-    if wanted.alone or table.kind in partition_rules.SINGLE:
+    if wanted.table_only or table.kind in partition_rules.SINGLE:
         return (yield from global_index.records(tx, table, reads))
     results = yield reads
     return (yield from _named(
@@ -303,7 +303,7 @@ def _inner(tx, table, columns, tuples):
         for values in _values_of(path, columns, tuples):
             ranges.append(path.index.range_of(values))
         yield [reading.IndexRead(
-            partition, tuple(ranges), point=len(ranges) == 1 and any(
+            partition, tuple(ranges), must_exist=len(ranges) == 1 and any(
                 unique.columns == columns for unique in table.uniques))]
         view = tx.views[partition]
     return view.records(table)
@@ -365,7 +365,7 @@ def _all_in(tx, table, partitions):
 
 
 def _directory_reads(tx, table):
-    return [reading.HintRead(key, b"-", b"+")
+    return [reading.MembersRead(key, b"-", b"+")
             for key in directory.bucket_keys(tx.database, table.kind)]
 
 
@@ -388,8 +388,9 @@ def partitions_of_table(tx, table, wanted):
 
 def in_partitions(tx, table, wanted):
     """Return the rows of a table in some partitions."""
-    reads = reads_of_whole(tx, wanted.partitions, table, wanted.alone and (
-        table.kind not in partition_rules.SINGLE))
+    reads = reads_of_whole(
+        tx, wanted.partitions, table,
+        wanted.table_only and table.kind not in partition_rules.SINGLE)
     if reads:
         yield reads
     return rows_in(tx, table, wanted.partitions)

@@ -90,22 +90,23 @@ class Path(typing.NamedTuple):
         index = self.index or self.unique
         return index is None or index.holds(dict(zip(columns, values)))
 
-    def access(self, table, tuples, alone=False, needed=frozenset()):
+    def access(self, table, tuples, table_only=False,
+               only_columns=frozenset()):
         """Return the access that reads the rows with some values.
 
         :param table: its name.
         :param tuples: values of ``columns``, as stored.
-        :param alone: as of ByPartition and ByIndex.
-        :param needed: as of ByIndex.
+        :param table_only: as of ByPartition and ByIndex.
+        :param only_columns: as of ByIndex.
         """
         if self.kind == PARTITION:
             return access.ByPartition(
-                table, tuple([value for value, in tuples]), alone)
+                table, tuple([value for value, in tuples]), table_only)
         if self.kind == KEY:
             return access.ByKey(table, tuple(tuples))
         if self.kind == INDEX:
             return access.ByIndex(
-                table, self.columns, tuple(tuples), alone, needed)
+                table, self.columns, tuple(tuples), table_only, only_columns)
         return access.FullScan(table)
 
     def explain(self):

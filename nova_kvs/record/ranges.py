@@ -161,7 +161,7 @@ def _global_range(tx, table, index, bounds, first, limit, reverse):
     partitions = {}
     while True:
         slices = yield [
-            reading.HintRead(
+            reading.MembersRead(
                 key, low, high, size, reverse, global_index.named)
             for key in keys]
         members = sorted(

@@ -152,7 +152,7 @@ class ReadSet:
     def _decode(self, table, field):
         stored = self.stored[field]
         cached = self._decoded
-        known = cached.get(field) if table.is_kept else None
+        known = cached.get(field) if table.is_cached else None
         if known is not None and known[1] == stored and (
                 known[0] is table and known[2].partition == self.partition):
             cached.hits += 1
@@ -163,10 +163,10 @@ class ReadSet:
             if None in key and table.field(key) != field:
                 raise exceptions.CorruptRecordError(field=field)
             record = _make(
-                access.KeptRecord if table.is_kept else self._record_class,
+                access.CachedRecord if table.is_cached else self._record_class,
                 (table.name, key, self.partition,
                  reading.version_of(stored), values))
-            if table.is_kept:
+            if table.is_cached:
                 cached.misses += 1
                 cached[field] = (table, stored, record)
         # Two threads may share a CachedPartition: the first one's stay.

@@ -24,7 +24,8 @@ _PATHS = {
     access.Page: paths.page,
 }
 _NOT_OF_PARTITIONS = frozenset([
-    reading.HintRead, reading.MarksRead, reading.CoversRead, reading.SideRead])
+    reading.MembersRead, reading.MinimumsRead, reading.IncludedRead,
+    reading.SideRead])
 
 
 class Reader:
@@ -33,9 +34,9 @@ class Reader:
     :param owner: nova_kvs.record.database.Database.
     :param speculates: whether it may rest on what the process remembers of
         a partition, to be proved by the commit.
-    :ivar guess: nova_kvs.txn.reading.Guess on which it rests, or None:
-        everything was read. Until the commit nothing that was found there
-        is more than likely.
+    :ivar speculation: nova_kvs.txn.reading.Speculation on which it rests, or
+        None: everything was read. Until the commit nothing that was found
+        there is more than likely.
     :param may_lag: whether replicas may be read. A commit then compares what
         was read with the masters.
     :ivar serializable: whether everything that is read must be the same when
@@ -57,9 +58,9 @@ class Reader:
         self.remembered_entries = owner.remembered_entries
         #: Takes included columns, to be written some time.
         self.add_included = owner.add_included
-        # A guess is proved of its own partition only.
+        # A speculation is proved of its own partition only.
         self._speculates = speculates and not serializable
-        self.guess = None
+        self.speculation = None
         self.ids = {}
         self._spare_ids = {}
         #: SpeculationFailed that the commit raised.
@@ -240,7 +241,7 @@ class Reader:
                     partitions = named[same] = paths.partitions_of(
                         self, table, values)
                 for read in paths.reads_of_whole(
-                        self, partitions, table, wanted.alone):
+                        self, partitions, table, wanted.table_only):
                     reads[read] = None
                 plain.append((number, table, partitions))
             else:
@@ -275,7 +276,7 @@ class Reader:
 
         :returns: whether it was done: the dict's values are set.
         """
-        if self.guess is not None:
+        if self.speculation is not None:
             return False
         partition = None
         for read in reads:
@@ -288,7 +289,7 @@ class Reader:
         known = self.cached.recall(self._schema, partition)
         if known is None:
             return False
-        self.guess = reading.Guess.of(
+        self.speculation = reading.Speculation.of(
             reading.PartitionRead(partition, (), known))
         seen = self.views[partition] = read_set.ReadSet(
             partition, self.locators, self._owner.decoded)

@@ -28,9 +28,9 @@ class RecordTransaction(reader.Reader):
 
     One that ``speculates`` reads a partition that the process remembers from
     memory, if it has nothing else to ask the store then; the commit fails
-    with StaleError if that is out of date. Whatever else comes of it (an
-    exception, nothing to write) must be found again without that as long as
-    it ``is_speculative``.
+    with SpeculationFailedError if that is out of date. Whatever else comes of
+    it (an exception, nothing to write) must be found again without that as
+    long as it ``is_speculative``.
 
     One that is ``serializable`` commits only if everything that it has read
     is still the same: every row, every range of an index, every "not found".
@@ -207,17 +207,17 @@ class RecordTransaction(reader.Reader):
     def verify(self):
         """Compare what was read of replicas with their masters.
 
-        :raises nova_kvs.exceptions.OutdatedError: if it differs.
+        :raises nova_kvs.exceptions.ReplicaLaggedError: if it differs.
         """
         if self._may_lag and self.unverified:
             now = self._owner.coordinator.read(list(self.unverified))
             if now != list(self.unverified.values()):
-                raise exceptions.OutdatedError()
+                raise exceptions.ReplicaLaggedError()
 
     @property
     def is_speculative(self):
         """Whether it rests on what only a commit can prove."""
-        return self.guess is not None
+        return self.speculation is not None
 
     def trust_reads(self):
         """Let the commit compare what is written or locked, and nothing else
@@ -227,7 +227,7 @@ class RecordTransaction(reader.Reader):
 
     def rollback(self):
         """Forget everything."""
-        self.guess = None
+        self.speculation = None
         self._reset()
 
     def commit(self, accesses=()):
@@ -241,9 +241,9 @@ class RecordTransaction(reader.Reader):
             changed a row that this one wrote or locked, or a replica was
             behind in what this one read; nothing was applied, run it again
             from the reads.
-        :raises nova_kvs.exceptions.StaleError: if it rests on a guess that
-            is wrong or was not proved; nothing was applied, run it again
-            ``after`` this one.
+        :raises nova_kvs.exceptions.SpeculationFailedError: if what it
+            remembered is wrong or was not proved; nothing was applied, run
+            it again ``after`` this one.
         :raises nova_kvs.exceptions.DuplicateKeyError: if a primary or
             unique key is taken; nothing was applied.
         :raises nova_kvs.exceptions.StoreUnavailableError: nothing was
@@ -256,8 +256,8 @@ class RecordTransaction(reader.Reader):
             self._reset()
             raise exceptions.SerializationError()
         if not self.writes and not self._locks and self._new_schema is None:
-            if self.guess is not None:
-                raise exceptions.StaleError()
+            if self.speculation is not None:
+                raise exceptions.SpeculationFailedError()
             if self.serializable and self.unverified:
                 unverified = self.unverified
                 self._reset()
@@ -297,21 +297,21 @@ class RecordTransaction(reader.Reader):
         check = self._owner.schema_read() if self._new_schema is None else None
         if check is not None:
             reads.append(check)
-        guess = self.guess
+        speculation = self.speculation
         for attempt in range(ATTEMPTS):
             batch = self._gather(writes, locks, floors, unique_versions)
             verified, staged = self._conditions(batch)
             # What comes of it is the store's answer.
-            self.guess = None
+            self.speculation = None
             self.was_sent = True
             try:
                 versions, results = self._owner.coordinator.commit_and_read(
-                    batch.mutations, self._entries(batch), reads, guess,
+                    batch.mutations, self._entries(batch), reads, speculation,
                     verified.items(), staged)
                 break
             except exceptions.SerializationError:
                 raise
-            except exceptions.StaleError as error:
+            except exceptions.SpeculationFailedError as error:
                 self._failed = error
                 raise
             except exceptions.FloorError as error:
@@ -324,8 +324,8 @@ class RecordTransaction(reader.Reader):
                     raise
                 unique_versions.update(found)
         self.add_included(batch.included())
-        if guess is not None:
-            self.cached.confirm(guess.read.partition)
+        if speculation is not None:
+            self.cached.confirm(speculation.read.partition)
         self.cached.write(self._schema, batch.mutations, versions)
         self._committed(writes, versions)
         if check is not None:

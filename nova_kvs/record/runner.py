@@ -101,7 +101,7 @@ class _Attempts:
                 raise
             # Whatever a function raises may be due to what is out of date.
             except Exception as error:
-                if not (isinstance(error, exceptions.StaleError)
+                if not (isinstance(error, exceptions.SpeculationFailedError)
                         or tx.is_speculative):
                     raise
             tx = self._database.begin(after=tx)

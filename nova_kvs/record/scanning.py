@@ -37,11 +37,11 @@ def pages(database, names):
         partition for found in tx.load(
             [access.PartitionsOf(name) for name in names])
         for partition in found]))
-    alone = len(names) == 1
+    table_only = len(names) == 1
     for first in range(0, len(partitions), PARTITIONS):
         page = tuple(partitions[first:first + PARTITIONS])
         yield dict(zip(names, database.begin().load([
-            access.InPartitions(name, page, alone) for name in names])))
+            access.InPartitions(name, page, table_only) for name in names])))
 
 
 def _rows_of_one_partition(tx, table):

@@ -128,7 +128,7 @@ class Table:
         self.auto_id = auto_id
         self.kind = rule.kind if rule else partition_rules.TABLE
         #: A process keeps its records decoded.
-        self.is_kept = self.kind in partition_rules.KEPT
+        self.is_cached = self.kind in partition_rules.CACHED
         self.partition_column = rule.column if rule else None
         self.parents = (partition_rules.parent_names(name, rule)
                         if rule and rule.parent else ())

@@ -108,7 +108,7 @@ class Target:
                 checks.RawRead(operations.CountFields(partition.key)),
                 checks.RawRead(operations.HasField(
                     partition.key, keyspace.FLOOR_FIELD)),
-                reading.HintRead(
+                reading.MembersRead(
                     directory.key_of(tx.database, table.kind, partition),
                     *directory.range_of(partition), 1))]))
         return [partition for partition, count, floors, members

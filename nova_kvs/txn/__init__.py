@@ -8,11 +8,11 @@ from nova_kvs.txn.mutation import Mutation
 from nova_kvs.txn.queue import Queue
 from nova_kvs.txn.reading import Cell
 from nova_kvs.txn.reading import FieldsRead
-from nova_kvs.txn.reading import HintRead
 from nova_kvs.txn.reading import IndexRead
+from nova_kvs.txn.reading import MembersRead
 from nova_kvs.txn.reading import PartitionRead
 from nova_kvs.txn.reading import Snapshot
 
-__all__ = ["Cell", "Coordinator", "DELETE", "FieldsRead", "HintRead",
+__all__ = ["Cell", "Coordinator", "DELETE", "FieldsRead", "MembersRead",
            "IndexRead", "LOCK", "Mutation", "PartitionRead",
            "Queue", "Snapshot"]

@@ -93,7 +93,7 @@ def _verify(verified, replies):
         met = []
         # An intent may be committed: whoever runs this again will know.
         if read.result(reply, met) != before or met:
-            raise exceptions.OutdatedError()
+            raise exceptions.ReplicaLaggedError()
 
 
 class ServerClock:
@@ -177,7 +177,8 @@ class Committer:
 
         :param groups: dict of partition -> its mutations; one partition
             where the store is not ATOMIC.
-        :param guess: nova_kvs.txn.reading.Guess that must be right, or None.
+        :param guess: nova_kvs.txn.reading.Speculation that must be right, or
+            None.
         :param unchanged: as of nova_kvs.store.operations.Commit, like
             ``since``.
         :returns: as ``Coordinator.commit_and_read``, but the replies to the

@@ -116,7 +116,7 @@ class Coordinator:
         it; those of several are not of the same moment.
 
         :param reads: sequence of PartitionRead, FieldsRead, IndexRead and
-            HintRead.
+            MembersRead.
         :param near: whether the answers may be behind, as for
             ``Store.batch``. Where one may miss what its reader was told of,
             or has intents, whose outcomes only masters tell for sure, the
@@ -206,7 +206,7 @@ class Coordinator:
             before it. Then they may stay when the commit fails.
         :param reads: as for ``read``, of other partitions. They see what is
             committed shortly before or after this transaction.
-        :param guess: nova_kvs.txn.reading.Guess: what of the mutations'
+        :param guess: nova_kvs.txn.reading.Speculation: what of the mutations'
             partition is taken to be known, and must be so at the commit.
         :param verified: pairs of a read and its result: what was read near
             by. It is read again before the commit point, of masters, and
@@ -221,9 +221,9 @@ class Coordinator:
         :raises nova_kvs.exceptions.ConflictError: if a version or something
             verified differs, or another transaction is in the way; nothing
             was applied.
-        :raises nova_kvs.exceptions.StaleError: if the guess is wrong, or
-            cannot be proved: the mutations are not all of its partition, or
-            there are none; nothing was applied.
+        :raises nova_kvs.exceptions.SpeculationFailedError: if the guess is
+            wrong, or cannot be proved: the mutations are not all of its
+            partition, or there are none; nothing was applied.
         :raises nova_kvs.exceptions.FloorError: if a hinted insert is not
             above the floor; nothing was applied.
         :raises nova_kvs.exceptions.DuplicateKeyError: the ``duplicate`` of
@@ -257,7 +257,7 @@ class Coordinator:
         if guess is not None and not (
                 at_once and guess.read.partition in groups):
             # What is only read of a partition, its commit does not prove.
-            raise exceptions.StaleError()
+            raise exceptions.SpeculationFailedError()
         stats = self.stats
         stats.speculations += guess is not None
         try:
@@ -278,12 +278,12 @@ class Coordinator:
                 if entries:
                     self.store.batch(entries)
                 return {}, self.read(reads) if reads else []
-        except exceptions.StaleError:
+        except exceptions.SpeculationFailedError:
             stats.wrong_speculations += 1
             raise
         except (exceptions.ConflictError, exceptions.DuplicateKeyError) as exc:
             stats.conflicts += 1
-            if isinstance(exc, exceptions.OutdatedError):
+            if isinstance(exc, exceptions.ReplicaLaggedError):
                 stats.outdated += 1
             raise
         stats.commits += 1

@@ -14,8 +14,8 @@ def commit_part(partition, mutations, versions, guess=None):
 
     :param mutations: those of this partition.
     :param versions: dict that gets (partition, field) -> new version.
-    :param guess: nova_kvs.txn.reading.Guess of the partition that must be
-        right, or None.
+    :param guess: nova_kvs.txn.reading.Speculation of the partition that must
+        be right, or None.
     """
     changes = []
     adds = []
@@ -81,8 +81,8 @@ def failure(partitions, mutations, answer, guess=None):
     verdict, detail = answer
     if verdict is Verdict.UNKNOWN:
         if detail is None or guess is None:
-            return exceptions.StaleError()
-        return exceptions.StaleError(guess.read, detail)
+            return exceptions.SpeculationFailedError()
+        return exceptions.SpeculationFailedError(guess.read, detail)
     if verdict is Verdict.BELOW_FLOOR:
         number, floor = detail
         return exceptions.FloorError(

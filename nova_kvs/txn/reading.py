@@ -142,14 +142,14 @@ class PartitionRead(typing.NamedTuple):
     With ``prefixes``, only the fields that start with one of them. The
     ``snapshot`` of ``known`` is the result of an earlier read of all: it is
     that of this one, too, if the store answers what it answered then. To
-    compare that is faster than to take it apart. ``point``: the partition
+    compare that is faster than to take it apart. ``must_exist``: the partition
     is a thing of its own, and empty only where there is no such thing.
     """
 
     partition: keyspace.Partition
     prefixes: tuple = ()
     known: Known | None = None
-    point: bool = False
+    must_exist: bool = False
 
     def item(self):
         """Return the operation that asks for it."""
@@ -164,7 +164,7 @@ class PartitionRead(typing.NamedTuple):
 
     def is_missing(self, result):
         """Return whether what the read names was not there."""
-        return self.point and not result.stored
+        return self.must_exist and not result.stored
 
 
 class FieldsRead(typing.NamedTuple):
@@ -220,7 +220,7 @@ class PresenceRead(typing.NamedTuple):
         return self.field in found.stored
 
 
-class Guess(typing.NamedTuple):
+class Speculation(typing.NamedTuple):
     """The content of a partition that a transaction assumes unread.
 
     Its commit proves it: the script compares every byte.
@@ -235,7 +235,7 @@ class Guess(typing.NamedTuple):
 
     @classmethod
     def of(cls, read):
-        """Return the guess that a read is answered as it was before.
+        """Return the speculation that a read is answered as it was before.
 
         :param read: PartitionRead with ``known``.
         """
@@ -250,14 +250,14 @@ class IndexRead(typing.NamedTuple):
     lowest and highest member, written as nova_kvs.store.operations says
     (``b"[x"``, ``b"(x"``, ``b"-"``, ``b"+"``). ``limit`` bounds the number
     of members over all ranges; ``reverse`` turns the order within each.
-    ``point``: the range names one record, by a unique key.
+    ``must_exist``: the range names one record, by a unique key.
     """
 
     partition: keyspace.Partition
     ranges: tuple
     limit: int | None = None
     reverse: bool = False
-    point: bool = False
+    must_exist: bool = False
 
     def item(self):
         """Return the operation that asks for it."""
@@ -273,7 +273,7 @@ class IndexRead(typing.NamedTuple):
 
     def is_missing(self, result):
         """Return whether what the read names was not there."""
-        return self.point and not result[0]
+        return self.must_exist and not result[0]
 
 
 class ClockRead(typing.NamedTuple):
@@ -294,8 +294,8 @@ class ClockRead(typing.NamedTuple):
         return False
 
 
-class HintRead(typing.NamedTuple):
-    """Members of one slice of an index across partitions: a list.
+class MembersRead(typing.NamedTuple):
+    """Members of one bucket of a global index: a list.
 
     Bounds, limit and order as for IndexRead. ``names`` is a function that
     returns the partition, the field and the version of the record that a
@@ -340,8 +340,8 @@ class SideRead(typing.NamedTuple):
         return self.read.is_missing(result)
 
 
-class MarksRead(typing.NamedTuple):
-    """The marks beside a slice of an index: a dict of member -> version."""
+class MinimumsRead(typing.NamedTuple):
+    """The minimum versions beside a bucket: a dict of member -> version."""
 
     key: bytes
 
@@ -358,8 +358,8 @@ class MarksRead(typing.NamedTuple):
         return False
 
 
-class CoversRead(typing.NamedTuple):
-    """The covers beside a slice of an index: a dict of member -> cover."""
+class IncludedRead(typing.NamedTuple):
+    """The included columns beside a bucket: a dict of member -> columns."""
 
     key: bytes
 

@@ -86,7 +86,7 @@ class Validation:
                 if foreign:
                     found += foreign
                     left.append(pair)
-                elif type(read) is reading.HintRead:
+                elif type(read) is reading.MembersRead:
                     news = self._news(read.key, before, now)
                     if news and read.names is None:
                         raise exceptions.SerializationError()
@@ -161,7 +161,7 @@ def _as_far_as_seen(read, before):
     """
     if getattr(read, "limit", None) is None:
         return read
-    if type(read) is reading.HintRead:
+    if type(read) is reading.MembersRead:
         low, high = _covered(read, before, read.low, read.high)
         return read._replace(low=low, high=high, limit=None)
     members, _ = before

@@ -29,7 +29,7 @@ print(json.dumps(store.batch([operations.Increment(key, 1)])))
 @pytest.fixture
 def hints(database):
     """Return the key of one bucket of a global index."""
-    return keyspace.hint_key(database, "instances.host", "0")
+    return keyspace.bucket_key(database, "instances.host", "0")
 
 
 @pytest.fixture
@@ -260,8 +260,8 @@ def test_a_floor_goes_when_it_is_all_there_is(store, partition):
 
 
 def test_included_columns_go_unless_somebody_writes_the_row(store, hints):
-    versions = keyspace.marks_key(hints)
-    columns = keyspace.covers_key(hints)
+    versions = keyspace.minimums_key(hints)
+    columns = keyspace.included_key(hints)
     store.batch([operations.Raise(versions, b"m", 5),
                  operations.PutField(columns, b"m", b"columns"),
                  operations.PutField(columns, b"n", b"of none")])

@@ -80,7 +80,7 @@ def _sizes(database):
     store = database.store
     sizes = {}
     for key in store.scan(keyspace.database_pattern(database.name)):
-        if keyspace.covers_key(keyspace.hints_key(key)) == key:
+        if keyspace.included_key(keyspace.bucket_beside(key)) == key:
             continue
         left_ms = scenarios.send(store, key, b"PTTL", key)
         if left_ms != -1:

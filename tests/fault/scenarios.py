@@ -87,7 +87,7 @@ class Scenario:
                        for row in range(ROWS)]
         self.unique = keyspace.unique_field("t", "name", ("taken",))
         self.hint = operations.Add(
-            keyspace.hint_key(self.database, "t.name", "0"), b"hint")
+            keyspace.bucket_key(self.database, "t.name", "0"), b"hint")
         self.old = {}
         if operation in ("update", "delete"):
             self.old = self.client().commit([

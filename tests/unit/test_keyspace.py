@@ -147,7 +147,7 @@ def test_keys_of_different_purpose_differ():
         keyspace.partition("db", "t", "x").index_key,
         keyspace.partition("db", "t", "xx").key,
         keyspace.partition("d", "t", "x").key,
-        keyspace.hint_key("db", "t.x", "0"),
+        keyspace.bucket_key("db", "t.x", "0"),
         keyspace.gc_key("db", 0),
         keyspace.counter_key("db", "x"),
         keyspace.fence_key(keyspace.partition("db", "t", "x").key),

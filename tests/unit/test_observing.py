@@ -72,7 +72,7 @@ def test_names_are_bounded(monkeypatch):
 
 @pytest.mark.parametrize("error, kind", [
     (exceptions.ConflictError(), "conflict"),
-    (exceptions.StaleError(), "conflict"),
+    (exceptions.SpeculationFailedError(), "conflict"),
     (exceptions.DuplicateKeyError(), "duplicate"),
     (exceptions.UndeterminedError(), "undetermined"),
     (exceptions.UnreplicatedError(), "unreplicated"),

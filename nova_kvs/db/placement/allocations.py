@@ -20,16 +20,16 @@ _MODULE = "placement.objects.allocation:"
 class _Owners:
     """Consumers, their projects and users, and maybe providers, by id.
 
-    :param guess: what is thought to be wanted: (ids of providers, of
+    :param expected: what is thought to be wanted: (ids of providers, of
         projects, of users).
     """
 
     _TABLES = (tables.PROVIDERS, tables.PROJECTS, tables.USERS)
 
-    def __init__(self, session, guess):
+    def __init__(self, session, expected):
         self._session = session
-        self._finds = self._make(guess)
-        self._guess = [frozenset(ids) for ids in guess]
+        self._finds = self._make(expected)
+        self._expected = [frozenset(ids) for ids in expected]
         self._found = None
 
     def _make(self, ids):
@@ -45,19 +45,20 @@ class _Owners:
         self._found = found
 
     def complete(self, *wanted):
-        """Load what was not guessed.
+        """Load what was not prefetched.
 
         :returns: for each table {id: values}.
         """
         wanted = [frozenset(ids) - {None} for ids in wanted]
-        if not all(guess >= ids for guess, ids in zip(self._guess, wanted)):
+        if not all(expected >= ids for expected, ids
+                   in zip(self._expected, wanted)):
             self._found = self._session.records(*self._make(wanted))
         return [tables.by_key(records, table)
                 for records, table in zip(self._found, self._TABLES)]
 
 
 def _load(session, ctx, owners, *finds):
-    """Load finds, owners that were guessed and names, in one batch.
+    """Load finds, owners that were prefetched and names, in one batch.
 
     :returns: the Records of each find.
     """
@@ -74,8 +75,8 @@ def get_by_consumer(session, ctx, consumer_uuid):
     :source: placement.objects.allocation._get_allocations_by_consumer_uuid
     """
     memory = tables.memory(session, "consumers")
-    guess = memory.get(consumer_uuid, ((), (), ()))
-    owners = _Owners(session, guess)
+    expected = memory.get(consumer_uuid, ((), (), ()))
+    owners = _Owners(session, expected)
     records, consumers = _load(
         session, ctx, owners,
         find(tables.ALLOCATIONS, consumer_id=consumer_uuid),
@@ -88,7 +89,7 @@ def get_by_consumer(session, ctx, consumer_uuid):
         tuple({values["resource_provider_id"] for values in allocations}),
         (consumer["project_id"],), (consumer["user_id"],))
     providers, projects, users = owners.complete(*wanted)
-    if wanted != guess:
+    if wanted != expected:
         memory[consumer_uuid] = wanted
     project = projects.get(consumer["project_id"])
     user = users.get(consumer["user_id"])
@@ -126,16 +127,16 @@ def get_by_provider(session, ctx, rp_id):
     :source: placement.objects.allocation._get_allocations_by_provider_id
     """
     memory = tables.memory(session, "providers")
-    guess = memory.get(rp_id, ((), (), ()))
-    owners = _Owners(session, ((), *guess[1:]))
+    expected = memory.get(rp_id, ((), (), ()))
+    owners = _Owners(session, ((), *expected[1:]))
     records, consumers = _load(
         session, ctx, owners,
         find(tables.ALLOCATIONS, resource_provider_id=rp_id),
-        find(tables.CONSUMERS, uuid=In(guess[0])))
+        find(tables.CONSUMERS, uuid=In(expected[0])))
     allocations = [tables.ALLOCATIONS.values(record) for record in records]
     uuids = tuple(dict.fromkeys(
         [values["consumer_id"] for values in allocations]))
-    if not set(guess[0]).issuperset(uuids):
+    if not set(expected[0]).issuperset(uuids):
         consumers, = session.records(
             find(tables.CONSUMERS, uuid=In(uuids)))
     by_uuid = {record.values["uuid"]: tables.CONSUMERS.values(record)
@@ -146,7 +147,7 @@ def get_by_provider(session, ctx, rp_id):
     _providers, projects, users = owners.complete(
         (), project_ids, user_ids)
     wanted = uuids, project_ids, user_ids
-    if wanted != guess:
+    if wanted != expected:
         memory[rp_id] = wanted
     result = []
     for values in allocations:

@@ -55,14 +55,14 @@ def get_consumer(session, ctx, uuid):
     :source: placement.objects.consumer._get_consumer_by_uuid
     """
     memory = tables.memory(session, "owners")
-    guess = memory.get(uuid, (None, None))
+    expected = memory.get(uuid, (None, None))
     consumers, *owners = session.records(
-        find(tables.CONSUMERS, uuid=uuid), *_finds(guess))
+        find(tables.CONSUMERS, uuid=uuid), *_finds(expected))
     if not consumers:
         raise exception.ConsumerNotFound(uuid=uuid)
     consumer = tables.CONSUMERS.values(consumers[0])
     wanted = consumer["project_id"], consumer["user_id"]
-    if wanted != guess:
+    if wanted != expected:
         owners = session.records(*_finds(wanted))
         memory[uuid] = wanted
     if not all(owners):

@@ -29,18 +29,18 @@ def with_relatives(session, uuid):
         parent is None if there is none.
     """
     memory = tables.memory(session, "relatives")
-    guess = memory.get(uuid, ())
+    expected = memory.get(uuid, ())
     providers, relatives = session.records(
         find(tables.PROVIDERS, uuid=uuid),
-        find(tables.PROVIDERS, id=In(guess)))
+        find(tables.PROVIDERS, id=In(expected)))
     if not providers:
         return None
     me = tables.PROVIDERS.values(providers[0])
     root_id, parent_id = me["root_provider_id"], me["parent_provider_id"]
     wanted = tuple({root_id, parent_id} - {None, me["id"]})
-    if not set(guess).issuperset(wanted):
+    if not set(expected).issuperset(wanted):
         relatives, = session.records(find(tables.PROVIDERS, id=In(wanted)))
-    if wanted != guess:
+    if wanted != expected:
         memory[uuid] = wanted
     by_id = tables.by_key([*relatives, providers[0]], tables.PROVIDERS)
     root = by_id.get(root_id)
@@ -106,16 +106,16 @@ def get_all(session, context, filters):
 def _in_tree(session, uuid):
     """Return the Records of all providers in the tree of one."""
     memory = tables.memory(session, "roots")
-    guess = memory.get(uuid)
+    expected = memory.get(uuid)
     providers, records = session.records(
         find(tables.PROVIDERS, uuid=uuid),
-        find(tables.PROVIDERS, root_provider_id=In((guess,))))
+        find(tables.PROVIDERS, root_provider_id=In((expected,))))
     if not providers:
         return []
     root_id = providers[0].values.get("root_provider_id")
     if root_id is None:
         return []
-    if root_id != guess:
+    if root_id != expected:
         memory[uuid] = root_id
         records, = session.records(
             find(tables.PROVIDERS, root_provider_id=root_id))
@@ -134,12 +134,12 @@ def get_aggregates(session, context, rp_id):
         placement.objects.resource_provider._get_aggregates_by_provider_id
     """
     memory = tables.memory(session, "aggregates")
-    guess = memory.get(rp_id, ())
+    expected = memory.get(rp_id, ())
     links, aggregates = session.records(
         find(tables.PROVIDER_AGGREGATES, resource_provider_id=rp_id),
-        find(tables.AGGREGATES, id=In(guess)))
+        find(tables.AGGREGATES, id=In(expected)))
     wanted = tuple([link.values["aggregate_id"] for link in links])
-    if wanted != guess:
+    if wanted != expected:
         aggregates, = session.records(
             find(tables.AGGREGATES, id=In(wanted)))
         memory[rp_id] = wanted
@@ -168,17 +168,17 @@ def get_usages(session, context, rp_uuid):
     :source: placement.objects.usage._get_all_by_resource_provider_uuid
     """
     memory = tables.memory(session, "ids")
-    guess = memory.get(rp_uuid)
-    guessed = () if guess is None else (guess,)
+    expected = memory.get(rp_uuid)
+    prefetched = () if expected is None else (expected,)
     providers, records, _allocations = attributes.load(
         session, context, ("rc_cache",),
         find(tables.PROVIDERS, uuid=rp_uuid),
-        find(tables.INVENTORIES, resource_provider_id=In(guessed)),
-        find(tables.ALLOCATIONS, resource_provider_id=In(guessed)))
+        find(tables.INVENTORIES, resource_provider_id=In(prefetched)),
+        find(tables.ALLOCATIONS, resource_provider_id=In(prefetched)))
     if not providers:
         return []
     rp_id = providers[0].values["id"]
-    if rp_id != guess:
+    if rp_id != expected:
         memory[rp_uuid] = rp_id
         records, _allocations = session.records(
             find(tables.INVENTORIES, resource_provider_id=rp_id),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Placement's tables, and what a process remembers of them.
 
-What is remembered are guesses of what to read, never answers.
+What is remembered is what to prefetch, and no answer.
 """
 
 import weakref

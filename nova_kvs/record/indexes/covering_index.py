@@ -53,7 +53,7 @@ class IncludedColumns:
     :param key: its primary key.
     :param indexes: its CoveringIndexes.
     :ivar names: in the order in which they are stored.
-    :ivar offers: what ``ByIndex.needed`` may name.
+    :ivar offers: what ``ByIndex.only_columns`` may name.
     """
 
     def __init__(self, rule, columns, key, indexes):
@@ -83,8 +83,8 @@ class IncludedColumns:
         :param tuples: its tuples, as stored.
         """
         column, value = self._only
-        if not wanted.needed or column not in wanted.columns or (
-                not wanted.needed <= self.offers):
+        if not wanted.only_columns or column not in wanted.columns or (
+                not wanted.only_columns <= self.offers):
             return False
         at = wanted.columns.index(column)
         return all([values[at] == value for values in tuples])
@@ -191,13 +191,13 @@ def where(member):
 def raising(place, version):
     """Return the side write that raises the minimum version."""
     return operations.Raise(
-        keyspace.marks_key(place.bucket), place.member, version)
+        keyspace.minimums_key(place.bucket), place.member, version)
 
 
 def including(place, stored):
     """Return the side write of included columns."""
     return operations.PutField(
-        keyspace.covers_key(place.bucket), place.member, stored)
+        keyspace.included_key(place.bucket), place.member, stored)
 
 
 def dropping(place, version):
@@ -206,8 +206,8 @@ def dropping(place, version):
     :param version: a minimum version above it stays.
     """
     return operations.DropIncluded(
-        keyspace.marks_key(place.bucket), keyspace.covers_key(place.bucket),
-        place.member, version)
+        keyspace.minimums_key(place.bucket),
+        keyspace.included_key(place.bucket), place.member, version)
 
 
 # Reading --------------------------------------------------------------------
@@ -219,8 +219,9 @@ def rows(tx, table, reads):
     """
     results = yield (
         reads
-        + [reading.MarksRead(keyspace.marks_key(read.key)) for read in reads]
-        + [reading.CoversRead(keyspace.covers_key(read.key))
+        + [reading.MinimumsRead(keyspace.minimums_key(read.key))
+           for read in reads]
+        + [reading.IncludedRead(keyspace.included_key(read.key))
            for read in reads])
     count = len(reads)
     columns = table.included

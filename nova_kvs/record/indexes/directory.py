@@ -18,7 +18,7 @@ def bucket_key(database, kind, bucket):
 
     The name of an index has a table before the dot: this has none.
     """
-    return keyspace.hint_key(database, "." + kind, str(bucket))
+    return keyspace.bucket_key(database, "." + kind, str(bucket))
 
 
 def bucket_keys(database, kind):

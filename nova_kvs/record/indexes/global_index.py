@@ -104,7 +104,7 @@ class GlobalIndex(base.Index):
         if self.buckets > 1:
             suffix = ".%d" % bucket
             name += suffix.encode() if type(name) is bytes else suffix
-        return keyspace.hint_key(database, self._stored_name, name)
+        return keyspace.bucket_key(database, self._stored_name, name)
 
     def reads(self, database, tuples):
         """Return the reads of all entries that begin with some tuples."""
@@ -113,7 +113,7 @@ class GlobalIndex(base.Index):
             prefix = self.encode(values)
             first = values[0] if values else None
             for key in self.bucket_keys(database, first):
-                found.append(reading.HintRead(
+                found.append(reading.MembersRead(
                     key, b"[" + prefix, b"(" + prefix + base.AFTER,
                     names=named))
         return found
@@ -227,7 +227,7 @@ def partitions_named(reads, results):
     """Return the partitions that entries name, a dict with them as keys."""
     found = {}
     for read, members in zip(reads, results):
-        if type(read) is reading.HintRead:
+        if type(read) is reading.MembersRead:
             for stored in members:
                 found[partition_of(stored)] = None
     return found

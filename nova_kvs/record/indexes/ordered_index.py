@@ -70,4 +70,4 @@ class OrderedIndex(global_index.GlobalIndex):
         return value[:length] if length and type(value) is str else value
 
     def _bucket_key(self, database, value, bucket):
-        return keyspace.hint_key(database, self._stored_name, str(bucket))
+        return keyspace.bucket_key(database, self._stored_name, str(bucket))

@@ -45,7 +45,7 @@ def put(field, version):
 def test_what_has_changed_since_refuses_a_commit(url):
     store = registry.get_store(url)
     one, two = [keyspace.partition("skew", "s", name) for name in "ab"]
-    index = keyspace.hint_key("skew", "t.i", "0")
+    index = keyspace.bucket_key("skew", "t.i", "0")
     store.batch([commit(one, put(b"ra", 1)), commit(two, put(b"ra", 1)),
                  operations.Add(index, b"b")])
     reads = (operations.ReadPartition(one.key),

@@ -103,7 +103,7 @@ def test_replies_are_those_of_protocol_2(store, other):
     assert expected[0] and expected[5][0]
     for trips in 1, 0:
         assert _read(store, *items) == (expected, trips)
-    marks = reading.MarksRead(key + b"v")
+    marks = reading.MinimumsRead(key + b"v")
     assert marks.result(_read(store, marks.item())[0][0], []) == (
         marks.result(other.batch([marks.item()])[0], [])) == (
             {b"a": 1.5, b"b": 2.0})

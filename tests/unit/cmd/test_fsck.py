@@ -181,7 +181,7 @@ class Damage:
 
     def mark_missing(self):
         mark = self.mark("a")
-        self.run(b"ZREM", keyspace.marks_key(mark.bucket), mark.member)
+        self.run(b"ZREM", keyspace.minimums_key(mark.bucket), mark.member)
 
     def mark_stale(self):
         self.db.store.batch([covering_index.raising(
@@ -192,7 +192,8 @@ class Damage:
             self.mark("a", 77), 3)])
 
     def mark_undecodable(self):
-        self.run(b"ZADD", keyspace.marks_key(self.mark("a").bucket), 1, b"x")
+        self.run(b"ZADD", keyspace.minimums_key(self.mark("a").bucket), 1,
+                 b"x")
 
     def cover_stale(self):
         self.cover("a", 9, uuid="other")

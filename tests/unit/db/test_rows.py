@@ -39,7 +39,7 @@ def test_types():
 
 
 def test_rows_of_a_record_that_is_kept_are_independent():
-    record = access.KeptRecord("instances", (3,), None, 1, {
+    record = access.CachedRecord("instances", (3,), None, 1, {
         "id": 3, "locked": 1, "created_at": "2026-03-01 12:00:00.000250"})
     first = INSTANCES.row(record)
     first.host = "h"
@@ -56,14 +56,14 @@ def test_rows_of_a_record_that_is_kept_are_independent():
 
 def test_values_that_can_change_are_not_shared():
     table = rows.Table(_WithList)
-    record = access.KeptRecord("with_list", (1,), None, 1, {
+    record = access.CachedRecord("with_list", (1,), None, 1, {
         "id": 1, "items": "[1]"})
     table.row(record).items.append(2)
     assert table.row(record).items == [1]
 
 
 def test_a_record_that_is_kept_is_read_by_another_model():
-    record = access.KeptRecord("quotas", (1,), None, 1, {"id": 1})
+    record = access.CachedRecord("quotas", (1,), None, 1, {"id": 1})
     first = rows.table(models.Quota).row(record)
     second = rows.table(api_models.Quota).row(record)
     assert "deleted" in first.__dict__

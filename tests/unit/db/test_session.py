@@ -48,13 +48,14 @@ def _add(kvs, **values):
      access.ByPartition),
 ])
 def test_cheapest_access(kvs, table, equal, expected):
-    chosen = session.Session(kvs)._access(table, equal)
+    chosen = session.Session(kvs)._access(session.Find(table, equal))
     assert type(chosen) is expected
 
 
 def test_product_of_alternatives(kvs):
     chosen = session.Session(kvs)._access(
-        SERVICES, {"host": session.In(("a", "b")), "binary": "x"})
+        session.Find(SERVICES, {
+            "host": session.In(("a", "b")), "binary": "x"}))
     assert set(chosen.tuples) == {("a", "x"), ("b", "x")}
 
 

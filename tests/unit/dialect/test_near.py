@@ -61,7 +61,8 @@ def _host(number=1):
 def _outdated(engine, *statements):
     with pytest.raises(exc.OperationalError) as caught:
         _run(engine, *statements)
-    assert isinstance(caught.value.orig.kvs_error, exceptions.OutdatedError)
+    assert isinstance(
+        caught.value.orig.kvs_error, exceptions.ReplicaLaggedError)
 
 
 def test_reads_may_be_behind(engine, replica):

@@ -3,8 +3,8 @@
 
 import pytest
 
+from nova_kvs import cache
 from nova_kvs.record import access
-from nova_kvs.record import contents
 from tests.unit.record import databases
 from tests.unit.record.indexes import test_global_index
 
@@ -51,7 +51,7 @@ def test_is_made_again_after_a_change(db, total):
 
 
 def test_large_partition_is_not_remembered(db, total, monkeypatch):
-    monkeypatch.setattr(contents, "LARGEST_CONTENT_BYTES", 10)
+    monkeypatch.setattr(cache, "LARGEST_PARTITION_BYTES", 10)
     assert [of(db, total, 1) for _turn in range(2)] == [3, 3]
     assert total.calls == 2
 

@@ -26,7 +26,7 @@ def db():
 def hints(db, table, name, value):
     """Return the members of all slots of one value of an index."""
     table = db.schema.tables[table]
-    reads = [reading.HintRead(key, b"-", b"+")
+    reads = [reading.MembersRead(key, b"-", b"+")
              for key in table.index(name).bucket_keys(db.name, value)]
     return [member for members in db.coordinator.read(reads)
             for member in members]
@@ -34,7 +34,7 @@ def hints(db, table, name, value):
 
 def listed(db):
     """Return the partitions in the directory of servers."""
-    reads = [reading.HintRead(key, b"-", b"+")
+    reads = [reading.MembersRead(key, b"-", b"+")
              for key in directory.bucket_keys(db.name, "s")]
     return {directory.partition_of(member)
             for members in db.coordinator.read(reads) for member in members}
@@ -309,7 +309,7 @@ def test_empty_partitions_leave_the_directory_after_two_looks(db):
 def entries(db):
     """Return the number of entries in the directory of servers."""
     return sum(map(len, db.coordinator.read([
-        reading.HintRead(key, b"-", b"+")
+        reading.MembersRead(key, b"-", b"+")
         for key in directory.bucket_keys(db.name, "s")])))
 
 
@@ -354,7 +354,7 @@ def test_a_late_look_does_not_hide_a_partition_that_is_listed_once(db):
     databases.insert(db, "tags", {"resource_id": "u", "tag": "1"})
     databases.delete(db, "tags", ("u", "1"))
     before = db.coordinator.read([
-        reading.HintRead(key, b"-", b"+")
+        reading.MembersRead(key, b"-", b"+")
         for key in directory.bucket_keys(db.name, "s")])
     late = [[(partition.key, "s", sum(before, []), 0)]]
     for number in range(3):

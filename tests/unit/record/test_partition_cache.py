@@ -33,7 +33,7 @@ def test_records_of_a_partition_that_did_not_change_are_shared(db):
                             for _ in range(3))
     assert type(first[0]) is access.Record
     # From the second time on it is worth keeping what is made of them.
-    assert [type(record) for record in second] == [access.KeptRecord] * 2
+    assert [type(record) for record in second] == [access.CachedRecord] * 2
     assert first == second == third
     assert all(a is b for a, b in zip(second, third))
 

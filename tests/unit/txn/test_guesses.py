@@ -32,7 +32,7 @@ def guess(coordinator, partition):
     """Return the guess that a partition is what it is now."""
     snapshot, = coordinator.read([txn.PartitionRead(partition)])
     assert snapshot.pairs
-    return reading.Guess.of(txn.PartitionRead(
+    return reading.Speculation.of(txn.PartitionRead(
         partition, (), types.SimpleNamespace(snapshot=snapshot)))
 
 
@@ -109,7 +109,7 @@ def test_wrong_guess_changes_nothing_and_tells(
     known = guess(coordinator, partition)
     differ(coordinator, partition)
     before = payloads(coordinator, partition)
-    with pytest.raises(exceptions.StaleError) as caught:
+    with pytest.raises(exceptions.SpeculationFailedError) as caught:
         write(coordinator, known)
     assert caught.value.read is known.read
     assert payloads(coordinator, partition) == before
@@ -132,7 +132,7 @@ def test_the_intent_of_another_makes_a_guess_wrong(
         dying.commit([txn.Mutation(partition, OTHER, 1, b"theirs"),
                       txn.Mutation(partitions[1], FIELD, 0, b"x"),
                       txn.Mutation(partitions[1], OTHER, 0, b"x")])
-    with pytest.raises(exceptions.StaleError) as caught:
+    with pytest.raises(exceptions.SpeculationFailedError) as caught:
         write(coordinator, known)
     # It is committed, so what is there is read through it.
     snapshot, = coordinator.results([known.read], [caught.value.reply])
@@ -147,7 +147,7 @@ def test_guess_of_a_partition_that_is_not_all_that_is_written(
                txn.Mutation(partitions[1], FIELD, 0, b"new")]
     before = coordinator.store.stats.round_trips
     for mutations in (changes, changes[1:], []):
-        with pytest.raises(exceptions.StaleError) as caught:
+        with pytest.raises(exceptions.SpeculationFailedError) as caught:
             coordinator.commit_and_read(mutations, (), (), known)
         assert caught.value.reply is None
     assert coordinator.store.stats.round_trips == before
@@ -161,7 +161,7 @@ def test_duplicate_is_told_by_a_right_guess_only(coordinator, partition):
     with pytest.raises(exceptions.DuplicateKeyError):
         coordinator.commit_and_read([insert], (), (), known)
     change(coordinator, partition)
-    with pytest.raises(exceptions.StaleError):
+    with pytest.raises(exceptions.SpeculationFailedError):
         coordinator.commit_and_read([insert], (), (), known)
 
 
@@ -201,7 +201,7 @@ def test_wrong_guess_whose_reply_is_lost(
     known = guess(coordinator, partition)
     change(coordinator, partition)
     faulty = stores.Faulty(store, "commit", fault)
-    with pytest.raises(exceptions.StaleError) as caught:
+    with pytest.raises(exceptions.SpeculationFailedError) as caught:
         write(txn.Coordinator(faulty, database), known)
     assert caught.value.reply is None
     # Even if all becomes as it was, and the script arrives once more.

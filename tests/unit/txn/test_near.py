@@ -49,7 +49,7 @@ def test_a_read_near_by_may_be_behind(coordinator, partition, replica):
 
 @pytest.mark.parametrize("read", [
     lambda partition: txn.FieldsRead(partition, (FIELD,)),
-    lambda partition: txn.PartitionRead(partition, point=True),
+    lambda partition: txn.PartitionRead(partition, must_exist=True),
 ], ids=["record", "partition"])
 def test_what_is_missing_is_asked_for_again(
         coordinator, partitions, replica, read):
@@ -64,7 +64,7 @@ def test_an_index_is_asked_again_if_it_names_one(
     coordinator.commit([txn.Mutation(
         partitions[1], FIELD, 0, b"new", index_add=(MEMBER,))])
     (members, _), = coordinator.read(
-        [txn.IndexRead(partitions[1], ((b"-", b"+"),), point=point)],
+        [txn.IndexRead(partitions[1], ((b"-", b"+"),), must_exist=point)],
         near=True)
     assert members == ([MEMBER] if point else [])
 
@@ -129,7 +129,7 @@ def test_what_was_behind_does_not_commit(
         coordinator, partitions, replica, count):
     _change(coordinator, partitions[0])
     verified = _verified(coordinator, partitions[0])
-    with pytest.raises(exceptions.OutdatedError):
+    with pytest.raises(exceptions.ReplicaLaggedError):
         coordinator.commit_and_read(
             _groups(partitions, count), (), (), verified=verified)
     for snapshot in coordinator.read(
@@ -159,7 +159,7 @@ def test_others_intents_are_one(
     def look(point):
         if point == "before_apply":
             # Committed, and not yet a record.
-            with pytest.raises(exceptions.OutdatedError):
+            with pytest.raises(exceptions.ReplicaLaggedError):
                 coordinator.commit_and_read(
                     [txn.Mutation(partitions[4], OTHER, 0, b"w")], (), (),
                     verified=verified)
@@ -173,7 +173,7 @@ def test_others_intents_are_one(
 
 
 @pytest.mark.parametrize("read", [
-    reading.HintRead(b"kvs:{h}", b"-", b"+"), reading.MarksRead(b"kvs:{h}"),
-    reading.CoversRead(b"kvs:{h}")])
+    reading.MembersRead(b"kvs:{h}", b"-", b"+"),
+    reading.MinimumsRead(b"kvs:{h}"), reading.IncludedRead(b"kvs:{h}")])
 def test_lists_miss_nothing(read):
     assert not read.is_missing([])

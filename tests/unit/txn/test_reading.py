@@ -100,10 +100,10 @@ def test_several_members_of_one_record(coordinator, partition):
     (None, False, [b"a", b"b", b"c"]), (2, False, [b"a", b"b"]),
     (2, True, [b"c", b"b"]), (None, True, [b"c", b"b", b"a"])])
 def test_hints(coordinator, database, limit, reverse, expected):
-    key = keyspace.hint_key(database, "t.name", "0")
+    key = keyspace.bucket_key(database, "t.name", "0")
     for name in (b"c", b"a", b"b", b"d"):
         scenarios.send(coordinator.store, key, b"ZADD", key, 0, name)
-    assert coordinator.read([txn.HintRead(
+    assert coordinator.read([txn.MembersRead(
         key, b"-", b"(d", limit, reverse)]) == [expected]
 
 
@@ -116,7 +116,7 @@ def test_what_is_not_there(coordinator, partitions):
         txn.FieldsRead(partition, (FIELDS[0],)),
         txn.FieldsRead(partition, ()),
         txn.IndexRead(partition, scenarios.EVERYTHING),
-        txn.HintRead(b"none", b"-", b"+")]) == [
+        txn.MembersRead(b"none", b"-", b"+")]) == [
         nothing, nothing, nothing, nothing, ([], nothing), []]
 
 

@@ -46,8 +46,8 @@ def entry(partition, number, version, field=FIELD):
 
 
 def hints(database, low=b"-", high=b"+", **options):
-    return reading.HintRead(
-        keyspace.hint_key(database, "t.n", "0"), low, high,
+    return reading.MembersRead(
+        keyspace.bucket_key(database, "t.n", "0"), low, high,
         names=global_index.named, **options)
 
 
@@ -156,7 +156,7 @@ def test_its_own_intents_and_entries_are_not_others(
         txn.IndexRead(partition, EVERYTHING, limit=1, reverse=True),
         hints(database))
     added = operations.Add(
-        keyspace.hint_key(database, "t.n", "0"), entry(partition, 1, 1))
+        keyspace.bucket_key(database, "t.n", "0"), entry(partition, 1, 1))
     commit(coordinator, seen,
            insert(partition, index_add=(member(b"b"),)),
            txn.Mutation(partition, OTHER, 1, b"y",
@@ -233,7 +233,7 @@ def test_an_entry_counts_if_its_record_does(
         store, coordinator, database, partitions):
     """Not one of a transaction that failed, or did not commit yet."""
     partition = partitions[0]
-    key = keyspace.hint_key(database, "t.n", "0")
+    key = keyspace.bucket_key(database, "t.n", "0")
     fields = [keyspace.record_field("t", (number,)) for number in range(9)]
     used = itertools.count()
 
@@ -280,15 +280,15 @@ def test_an_entry_of_who_is_at_work_is_waited_for(
     other.commit(
         [insert(partitions[0]), insert(partitions[1]),
          insert(partitions[1], OTHER)],
-        [operations.Add(keyspace.hint_key(database, "t.n", "0"),
+        [operations.Add(keyspace.bucket_key(database, "t.n", "0"),
                         entry(partitions[0], 1, 1))])
     assert met and pauses
 
 
 def test_a_directory_member_counts_as_it_is(store, coordinator, database,
                                             partitions):
-    key = keyspace.hint_key(database, ".t", "0")
-    seen = read(coordinator, reading.HintRead(key, b"-", b"+"))
+    key = keyspace.bucket_key(database, ".t", "0")
+    seen = read(coordinator, reading.MembersRead(key, b"-", b"+"))
     store.batch([operations.Add(key, b"member")])
     with pytest.raises(exceptions.SerializationError):
         commit(coordinator, seen, insert(partitions[0]))

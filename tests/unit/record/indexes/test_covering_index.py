@@ -82,8 +82,8 @@ def marks_of(db, index, value):
     slot, = table.index(
         index + "+deleted+created_at+id").bucket_keys(db.name, value)
     found, covers = db.coordinator.read([
-        reading.MarksRead(keyspace.marks_key(slot)),
-        reading.CoversRead(keyspace.covers_key(slot))])
+        reading.MinimumsRead(keyspace.minimums_key(slot)),
+        reading.IncludedRead(keyspace.included_key(slot))])
     return found, set(covers)
 
 
@@ -201,7 +201,7 @@ def test_what_is_not_offered_is_read(db):
     flush(db)
     for needed in (["progress"], ["vm_state"], [("vm_state", "active")]):
         rows, = db.begin().load([wanted("host", "h")._replace(
-            needed=frozenset(needed))])
+            only_columns=frozenset(needed))])
         assert rows[0].values == {"id": 1, **server(1)}
     # Of deleted servers there are none.
     assert db.begin().load([access.ByIndex(
@@ -335,7 +335,7 @@ def test_covers_of_other_columns_are_not_looked_at(db):
     tx.set_schema((text, DDL[1]))
     tx.commit()
     rows, = db.begin().load([wanted("host", "h")._replace(
-        needed=frozenset(["uuid"]))])
+        only_columns=frozenset(["uuid"]))])
     assert "vcpus" not in rows[0].values
 
 
@@ -346,7 +346,7 @@ def test_damage_is_told(db):
     slot, = table.covering_indexes[1].bucket_keys(db.name, "h")
     (member, _), = marks_of(db, "host", "h")[0].items()
     good, = db.coordinator.read([
-        reading.CoversRead(keyspace.covers_key(slot))])
+        reading.IncludedRead(keyspace.included_key(slot))])
     for cover in (b"short", good[member][:-1], good[member] + b"x"):
         send(db, [covering_index.including(
             covering_index.Place(slot, member), cover)])

@@ -10,7 +10,7 @@ from nova_kvs.store.etcd import layout
 NAMES = strategies.binary(max_size=6) | strategies.text(
     alphabet="\0\x01a\xfe\xff", max_size=5).map(
         lambda text: text.encode("latin-1"))
-KEY = keyspace.hint_key("nova", "instances.host", "7")
+KEY = keyspace.bucket_key("nova", "instances.host", "7")
 
 
 @hypothesis.given(NAMES, NAMES)
@@ -69,7 +69,7 @@ def test_tasks_are_due_from_their_time_on():
 
 def test_only_global_indexes_are_stored_in_both_orders():
     assert layout.has_turned(KEY)
-    assert not layout.has_turned(keyspace.marks_key(KEY))
+    assert not layout.has_turned(keyspace.minimums_key(KEY))
     assert not layout.has_turned(keyspace.gc_key("nova", 1))
     assert not layout.has_turned(
         keyspace.partition("nova", "s", "x").index_key)
