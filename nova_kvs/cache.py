@@ -24,6 +24,10 @@ LOCATORS = 50000
 ENTRIES = 50000
 #: Included columns of the rows of a table.
 INCLUDED = 20000
+#: Ids of related rows, to be read along with what they belong to.
+PREFETCHED = 50000
+#: Reads of replicas of which masters have just said that nothing is there.
+MISSING = 1000
 #: Ids that were given out, to rows that others may belong to.
 NEW_IDS = 10000
 

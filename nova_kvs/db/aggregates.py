@@ -9,6 +9,7 @@ from nova import exception
 from nova.i18n import _
 from oslo_db import exception as db_exc
 
+from nova_kvs import cache
 from nova_kvs.db import matching
 from nova_kvs.db import native
 from nova_kvs.db import rows
@@ -20,8 +21,7 @@ METADATA = rows.table(models.AggregateMetadata)
 _MODULE = "nova.objects.aggregate:"
 
 # Ids of a host's aggregates, as last seen; only used to prefetch.
-_ids = {}
-_MAX_HOSTS = 10000
+_ids = cache.Cache(cache.PREFETCHED)
 
 
 def _attach(aggregates, hosts, metadata):
@@ -89,8 +89,7 @@ def _get_by_host_from_db(s, context, host, key=None):
         found = _attach(*related)
     else:
         found = _by_ids(s, ids)
-        if len(_ids) >= _MAX_HOSTS:
-            _ids.clear()
+        _ids.trim()
         _ids[host] = ids
     if key:
         found = [aggregate for aggregate in found

@@ -10,6 +10,7 @@ from nova.db import utils as db_utils
 from nova import exception
 from oslo_db import exception as db_exc
 
+from nova_kvs import cache
 from nova_kvs.db import matching
 from nova_kvs.db import native
 from nova_kvs.db import rows
@@ -23,8 +24,7 @@ _MODULE = "nova.objects.flavor:"
 _ONE = _MODULE + "Flavor."
 
 # Flavor's id by (column, value), as last seen; only used to prefetch.
-_ids = {}
-_MAX_IDS = 10000
+_ids = cache.Cache(cache.PREFETCHED)
 
 
 def _with_specs(values, specs):
@@ -71,11 +71,10 @@ def _learn(s, prefetch_key, flavor_id):
         batch += (session.find(FLAVORS),)
     specs, projects, *others = s.records(*batch)
     for flavors in others:
-        for record in flavors[:_MAX_IDS // 2]:
+        for record in flavors[:cache.PREFETCHED // 4]:
             for name in ("flavorid", "name"):
                 _ids[name, record.values.get(name)] = record.values["id"]
-    if len(_ids) >= _MAX_IDS:
-        _ids.clear()
+    _ids.trim()
     _ids[prefetch_key] = flavor_id
     return specs, projects
 

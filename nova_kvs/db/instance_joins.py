@@ -16,6 +16,7 @@ import typing
 from nova import conf
 from nova.db.main import models
 
+from nova_kvs import cache
 from nova_kvs.db import native
 from nova_kvs.db import rows
 from nova_kvs.db import session
@@ -64,8 +65,7 @@ _RELATED = {
 ELSEWHERE = frozenset(["pci_devices"])
 
 # UUID -> host that this process saw last; only used to prefetch.
-_hosts = {}
-_MAX_HOSTS = 50000
+_hosts = cache.Cache(cache.PREFETCHED)
 
 
 def names_of(columns_to_join):
@@ -165,8 +165,7 @@ def last_host(uuid):
 def remember_host(uuid, host):
     """Take note of where a server was seen."""
     if host is not None:
-        if len(_hosts) > _MAX_HOSTS:
-            _hosts.clear()
+        _hosts.trim()
         _hosts[uuid] = host
 
 

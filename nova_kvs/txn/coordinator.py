@@ -5,6 +5,7 @@ import dataclasses
 import time
 import typing
 
+from nova_kvs import cache
 from nova_kvs import exceptions
 from nova_kvs.store import base
 from nova_kvs.store import freeing
@@ -21,7 +22,6 @@ FAILPOINTS = ("before_prewrite", "after_prewrite", "before_commit",
 
 #: How long it holds that a master has not what a read names.
 MISSED_S = 1
-_MISSED = 1000
 
 
 @dataclasses.dataclass(slots=True)
@@ -89,7 +89,7 @@ class Coordinator:
             store, "CHARACTERISTICS", ())
         self.stats = Stats()
         #: Read -> when its master had nothing for it.
-        self._missed = {}
+        self._missed = cache.Cache(cache.MISSING)
         self.queue = housekeeping.Queue(store, database)
         self.recovery = recovery.Recovery(
             store, lifetime_ms, self.stats, commit_replicas,
@@ -154,8 +154,7 @@ class Coordinator:
         A replica that answers has at least what they had then.
         """
         asked_at = self._missed.get(read)
-        if len(self._missed) > _MISSED:
-            self._missed.clear()
+        self._missed.trim()
         return asked_at is None or time.monotonic() > asked_at + MISSED_S
 
     def results(self, reads, replies):

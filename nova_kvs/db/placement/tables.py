@@ -9,6 +9,7 @@ import weakref
 from placement.db.sqlalchemy import models
 from sqlalchemy import engine
 
+from nova_kvs import cache
 from nova_kvs.db import rows
 from nova_kvs.record import access
 
@@ -30,9 +31,6 @@ _tables = {table.name: table for table in (
     PROJECTS, PROVIDERS, PROVIDER_AGGREGATES, PROVIDER_TRAITS,
     RESOURCE_CLASSES, TRAITS, USERS)}
 
-#: Providers, servers and the like of which something is remembered.
-REMEMBERED = 50000
-
 # Database -> what a process remembers of it.
 _memories = weakref.WeakKeyDictionary()
 
@@ -46,15 +44,14 @@ def by_name(name):
 
 
 def memory(session, name):
-    """Return a dict that lasts as long as a database is known."""
+    """Return a Cache that lasts as long as a database is known."""
     memories = _memories.get(session.database)
     if memories is None:
         memories = _memories.setdefault(session.database, {})
     found = memories.get(name)
     if found is None:
-        found = memories.setdefault(name, {})
-    if len(found) > REMEMBERED:
-        found.clear()
+        found = memories.setdefault(name, cache.Cache(cache.PREFETCHED))
+    found.trim()
     return found
 
 

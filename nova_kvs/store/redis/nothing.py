@@ -9,11 +9,11 @@ had never been such keys. Masters know.
 
 import time
 
+from nova_kvs import cache
+
 #: Seconds for which a master's "nothing" is remembered: a replica that says
 #: the same is believed meanwhile.
 REMEMBERED_S = 1
-#: Of how many items.
-_REMEMBERED = 1000
 
 
 class Unsure(Exception):
@@ -25,7 +25,7 @@ class Nothing:
 
     def __init__(self):
         #: Item -> when its master said so, by the monotonic clock.
-        self._said_at = {}
+        self._said_at = cache.Cache(cache.MISSING)
 
     def is_unsure(self, item, reply):
         """Tell whether a replica's reply must be asked for at the master.
@@ -48,8 +48,7 @@ class Nothing:
 
         :param indexes: those of which a replica was unsure.
         """
-        if len(self._said_at) > _REMEMBERED:
-            self._said_at.clear()
+        self._said_at.trim()
         now = time.monotonic()
         for index in indexes:
             if says_nothing(replies[index]):
