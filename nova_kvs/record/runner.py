@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs functions in transactions, and again where that is needed.
 
-Retries after conflicts, speculation, bounded staleness and the re-use of ids
+Retries after conflicts, speculation, bounded staleness and the reuse of ids
 are known here, and to nobody who runs a function.
 """
 
