@@ -13,6 +13,8 @@ import signal
 import sys
 import time
 
+import sqlalchemy
+
 from tests.nova import report
 from tests.nova import runner
 from tests.nova import servers
@@ -97,6 +99,11 @@ class Run:
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(self._log)
         self._url = self._stack.enter_context(servers.running(backend))
+        if self.suite.project in suites.KEEP_FOREIGN_KEYS and (
+                backend != 'sqlite'):
+            self._url = sqlalchemy.make_url(self._url).update_query_dict(
+                {'foreign_keys': 'true'}).render_as_string(
+                    hide_password=False)
 
     def close(self):
         """Stop the servers, if any were started."""
@@ -109,7 +116,9 @@ class Run:
              '--native', self.options.native,
              *(['--mixed-cells'] if self.options.mixed_cells else [])],
             [self.tree, REPOSITORY], not self.options.threading, HASH_SEED,
-            self._log)
+            self._log,
+            # Where they look for their files.
+            self.tree if self.suite.project in suites.SERVICES else None)
 
     def listing(self):
         """List the tests of the suite by module."""

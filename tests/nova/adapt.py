@@ -85,7 +85,7 @@ class _Target:
 def install(project, template, native, mixed_cells):
     """Adapt the fixtures; before any test module is imported.
 
-    :param project: ``nova`` or ``placement``.
+    :param project: ``nova``, ``placement`` or another service.
     :param template: URL whose database name is ``template``.
     :param native: whether to use the native functions.
     :param mixed_cells: whether every other cell stays on SQLite.
@@ -103,6 +103,10 @@ def install(project, template, native, mixed_cells):
         _adapt_nova(target)
         if mixed_cells:
             _mix_cells(target)
+    elif project == 'neutron':
+        # Its fixtures ask for SQLite by this name.
+        backends = provision.Backend.backends_by_database_type
+        backends['sqlite'] = backends['kvs']
 
 
 def wrong_native(native):

@@ -14,6 +14,8 @@ import tomllib
 
 from packaging import specifiers
 
+from tests.nova import sources
+
 EXCLUDED = pathlib.Path(__file__).with_name('excluded.toml')
 
 
@@ -172,8 +174,12 @@ def figures(options, name, verdict, seconds) -> dict:
     :param seconds: how long it took.
     """
     versions = {}
-    for package in ('nova', 'openstack-placement', 'SQLAlchemy', 'oslo.db'):
-        versions[package] = importlib.metadata.version(package)
+    for package in (*sources.DISTRIBUTIONS.values(), 'SQLAlchemy', 'oslo.db'):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            # No service needs all the others.
+            continue
     return {
         'name': name,
         'suite': options.selection or options.suite,

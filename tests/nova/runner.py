@@ -51,9 +51,11 @@ class Worker:
     :param eventlet: whether Nova runs on eventlet or on native threads.
     :param hash_seed: PYTHONHASHSEED.
     :param log: file that takes what tests print.
+    :param directory: the working directory, if not one of its own.
     """
 
-    def __init__(self, arguments, path, eventlet, hash_seed, log):
+    def __init__(self, arguments, path, eventlet, hash_seed, log,
+                 directory=None):
         environment = dict(os.environ)
         environment.update(TEST_ENVIRONMENT)
         environment['PYTHONPATH'] = os.pathsep.join(map(str, path))
@@ -68,7 +70,7 @@ class Worker:
             [sys.executable, '-m', 'tests.nova.worker',
              '--answers', str(writing), *arguments],
             stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
-            cwd=self._directory.name, env=environment, text=True,
+            cwd=directory or self._directory.name, env=environment, text=True,
             pass_fds=(writing,), start_new_session=True)
         os.close(writing)
         self._log = log

@@ -13,7 +13,11 @@ import subprocess
 import sys
 import tarfile
 
-DISTRIBUTIONS = {'nova': 'nova', 'placement': 'openstack-placement'}
+from tests.nova import suites
+
+DISTRIBUTIONS = {
+    'nova': 'nova', 'placement': 'openstack-placement',
+    **{name: name for name in suites.SERVICES}}
 
 
 def installed_version(project: str) -> str:

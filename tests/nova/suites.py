@@ -10,7 +10,7 @@ import re
 class Suite:
     """A named set of one project's tests.
 
-    :param project: ``nova`` or ``placement``.
+    :param project: ``nova``, ``placement`` or another service.
     :param roots: dotted packages or modules, each with all below it.
     :param left_out: classes of theirs that do not belong to it.
     """
@@ -47,7 +47,52 @@ SUITES = {
         'placement.tests.unit',
         'placement.tests.functional',
     )),
+    # Of the services that have neither partition rules nor native functions
+    # of ours, what is about their databases.
+    'keystone': Suite('keystone', (
+        'keystone.tests.unit.test_backend_sql',
+        'keystone.tests.unit.test_shadow_users',
+        'keystone.tests.unit.application_credential.backends.test_sql',
+        'keystone.tests.unit.common.sql.test_upgrades',
+        'keystone.tests.unit.credential.test_backend_sql',
+        'keystone.tests.unit.endpoint_policy.backends.test_sql',
+        'keystone.tests.unit.identity.backends.test_sql',
+        'keystone.tests.unit.policy.backends.test_sql',
+        'keystone.tests.unit.resource.backends.test_sql',
+        'keystone.tests.unit.resource.config_backends.test_sql',
+    )),
+    'glance': Suite('glance', (
+        'glance.tests.unit.test_db',
+        'glance.tests.unit.test_db_metadef',
+        'glance.tests.functional.db',
+    )),
+    'cinder': Suite('cinder', (
+        'cinder.tests.unit.db',
+        'cinder.tests.unit.test_db_api',
+        'cinder.tests.unit.test_db_worker_api',
+    )),
+    # A sample: all of Neutron's tests of this kind take hours.
+    'neutron': Suite('neutron', (
+        'neutron.tests.unit.db.quota',
+        'neutron.tests.unit.db.test_agents_db',
+        'neutron.tests.unit.db.test_allowedaddresspairs_db',
+        'neutron.tests.unit.db.test_l3_db',
+        'neutron.tests.unit.db.test_ovn_hash_ring_db',
+        'neutron.tests.unit.db.test_ovn_revision_numbers_db',
+        'neutron.tests.unit.db.test_provisioning_blocks',
+        'neutron.tests.unit.db.test_securitygroups_db',
+        'neutron.tests.unit.objects.test_network',
+        'neutron.tests.unit.objects.test_ports',
+        'neutron.tests.unit.objects.test_rbac',
+        'neutron.tests.unit.objects.test_router',
+        'neutron.tests.unit.objects.test_subnet',
+    )),
 }
+
+#: Suites with neither native functions nor several cells.
+SERVICES = frozenset(('keystone', 'glance', 'cinder', 'neutron'))
+#: Those whose tests keep foreign keys; others write rows without parents.
+KEEP_FOREIGN_KEYS = frozenset(('keystone', 'glance'))
 
 # Parts of a suite that have to be done within minutes.
 SELECTIONS = {

@@ -12,6 +12,7 @@ import textwrap
 import tomllib
 
 from tests.nova import report
+from tests.nova import sources
 
 RESULTS = pathlib.Path(__file__).with_name('results')
 PAGE = (pathlib.Path(__file__).resolve().parents[2]
@@ -25,22 +26,27 @@ HEAD = """\
 Conformance
 ===========
 
-Nova's and Placement's own tests, unmodified, run on nova-kvs. They come from
-the source distribution of the release that is installed::
+The tests of Nova, Placement and other services, unmodified, run on nova-kvs.
+They come from the source distribution of the release that is installed::
 
     tox -e nova-db                    # Nova's database tests
     tox -e nova31-db                  # the same of Nova 31 (also 32, 33)
     tox -e nova-functional            # all functional tests: hours
     tox -e nova-functional -- --selection ci
     tox -e placement                  # Placement's unit and functional tests
+    tox -e glance-db                  # Glance's database tests
+    tox -e keystone-db                # the same of Keystone, Cinder
+    tox -e neutron-db                 # a sample of Neutron's: hours
 
-Behind ``--``: ``--backend memory|redis|cluster|cluster-memory|sqlite`` is what
-holds the state (Redis servers are started for the run; ``cluster-memory`` is
-with ``read_from = memory``), ``--native on|off`` whether
-the native functions are used, ``--mixed-cells`` keeps every other cell of a
+Behind ``--``: ``--backend memory|redis|cluster|cluster-memory|etcd|sqlite`` is
+what holds the state (servers are started for the run; ``cluster-memory`` is
+with ``read_from = memory``), ``--native on|off`` whether the native functions
+are used, ``--mixed-cells`` keeps every other cell of a
 test on SQLite, ``--threading`` runs Nova on native threads, ``--resume`` goes
 on with an interrupted run, and words are regular expressions for the tests to
-run. What is changed around the tests, and why, is in ``tests/nova/adapt.py``.
+run. Those of Glance and Keystone run with foreign keys enforced; those of
+Cinder and Neutron write rows without parents. What is changed around the
+tests, and why, is in ``tests/nova/adapt.py``.
 
 A run fails when a test fails that is not excluded, when an excluded test
 passes, and when a test that is excluded because it fails on SQLite too does
@@ -62,8 +68,7 @@ COLUMNS = ('Suite', 'Release', 'SQLAlchemy', 'Store', 'Native', 'Threads',
 
 
 def _cells(run):
-    package = ('openstack-placement' if run['suite'] == 'placement'
-               else 'nova')
+    package = sources.DISTRIBUTIONS.get(run['suite'], 'nova')
     suite = ', '.join([run['suite'], *run.get('filters', ())])
     return (
         suite, f'{package} {run["versions"][package]}',

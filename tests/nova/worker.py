@@ -18,14 +18,20 @@ import json
 import sys
 import time
 import unittest
+from unittest import mock
 
 import testtools
 from testtools.testresult import real
 from testtools.testsuite import filter_by_ids
 from testtools.testsuite import iterate_tests
 
+from tests.nova import suites
+
 # A failed functional test attaches its whole log.
 DETAIL_LIMIT = 20_000
+#: What is imported before all else, where it is not the unit tests' package.
+FIRST = {'nova': 'nova.tests.functional',
+         'placement': 'placement.tests.functional'}
 
 
 class Reporter(testtools.TestResult):
@@ -89,6 +95,16 @@ def _run(module, ids, send):
     filter_by_ids(_load(module), set(ids)).run(Reporter(send))
 
 
+def _stand_in_for_ldap():
+    """Let Keystone's tests import LDAP's libraries, which need C headers.
+
+    None of those that are run here uses them.
+    """
+    for name in ('ldap', 'ldap.controls', 'ldap.dn', 'ldap.filter',
+                 'ldap.modlist', 'ldappool'):
+        sys.modules.setdefault(name, mock.MagicMock(__path__=[]))
+
+
 def main():
     """Answer requests until standard input ends."""
     parser = argparse.ArgumentParser()
@@ -103,9 +119,12 @@ def main():
     def send(answer):
         print(json.dumps(answer), file=answers)
 
-    # Nova's test packages patch the standard library for eventlet when they
-    # are imported, which must come before anything else of Nova.
-    importlib.import_module(f'{arguments.project}.tests.functional')
+    if arguments.project == 'keystone':
+        _stand_in_for_ldap()
+    # Test packages patch the standard library for eventlet when they are
+    # imported, which must come before anything else of the service.
+    importlib.import_module(FIRST.get(
+        arguments.project, f'{arguments.project}.tests.unit'))
     engines = {}
     on_kvs = arguments.url.startswith('kvs')
     if on_kvs:
@@ -119,7 +138,8 @@ def main():
             _list(request['list'], send)
         else:
             _run(request['run'], request['ids'], send)
-            if on_kvs:
+            # Engines of these live as long as the process.
+            if on_kvs and arguments.project not in suites.SERVICES:
                 adapt.forget()
             if on_kvs and arguments.project == 'nova':
                 wrong = adapt.wrong_native(arguments.native == 'on')

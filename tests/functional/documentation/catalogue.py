@@ -77,6 +77,9 @@ BLOCKS = {
         "nova-kvs-status [": "explanation",
         "nova-kvs-status --config-file": "cloud",
     },
+    "doc/source/admin/services.rst": {
+        "[database]": "configuration",
+    },
     "doc/source/configuration/index.rst": {
         "kvs+cluster://[": "url_forms",
         "[database]": "configuration",
