@@ -35,13 +35,19 @@ def _parse():
     parser.add_argument(
         "--pages", default="", metavar="SERVERS",
         help="sizes at which only the pages are measured, such as 100000")
+    parser.add_argument(
+        "--etcd", action="store_true",
+        help="measure native functions on MariaDB, one Redis server and etcd")
     parser.add_argument("--json", metavar="FILE", help="write all figures")
     parser.add_argument(
         "--doc", metavar="DIR",
         help="write benchmarks.inc and benchmarks.svg")
     parser.add_argument(
         "--calls", default="", help="only calls whose name has this in it")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.etcd and arguments.doc:
+        parser.error("--doc writes the figures of Redis: leave out --etcd")
+    return arguments
 
 
 def _sizes(text):
@@ -65,7 +71,10 @@ def main():
     wanted = [call for call in calls.CALLS if arguments.calls in call.name]
     results = {}
     with tempfile.TemporaryDirectory(prefix="nova-kvs-bench-") as directory:
-        with backends.Servers(directory) as servers:
+        kvs = backends.KVS
+        if arguments.etcd:
+            kvs = (kvs[1], *backends.ETCD)
+        with backends.Servers(directory, kvs) as servers:
             for size in sizes + pages:
                 cloud = clouds.Cloud(size)
                 servers.fill(cloud, _say)

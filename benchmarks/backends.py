@@ -17,6 +17,7 @@ from nova_kvs.db import rows
 from nova_kvs.record import database
 from tests.cloud import backends
 from tests.cloud import processes
+from tests import etcd_servers
 from tests import fixtures
 
 MARIADB = "mariadb"
@@ -36,6 +37,9 @@ KVS = (Backend("dialect", "server", "none"),
        Backend("native-memory", "server", "kvs", "memory"),
        Backend("dialect-cluster", "cluster", "none"),
        Backend("native-cluster", "cluster", "kvs"))
+#: With ``--etcd``: one member, as MariaDB is one server, and three.
+ETCD = (Backend("native-etcd", "etcd", "kvs"),
+        Backend("native-etcd-3", "etcd-3", "kvs"))
 #: That of them from which the others are copied.
 _FILLED = "native"
 _BASES = (("nova", main_models.BASE), ("nova_api", api_models.BASE))
@@ -54,7 +58,7 @@ class Servers:
     starts the servers and stops them.
 
     :param directory: existing directory for MariaDB's files and logs.
-    :param wanted: of ``KVS``.
+    :param wanted: of ``KVS``, and perhaps of ``ETCD``.
     """
 
     def __init__(self, directory, wanted=KVS):
@@ -72,10 +76,7 @@ class Servers:
             self.mariadb = backends.MariaDB(self._group, self._directory)
             for backend in self._wanted:
                 self._redis[backend.name] = self._group.enter_context(
-                    fixtures.RedisServerFixture(options=_REDIS_OPTIONS)
-                    if backend.topology == "server" else
-                    fixtures.RedisClusterFixture(
-                        3, 0, options=_REDIS_OPTIONS))
+                    _fixture(backend.topology))
         except BaseException:
             self._group.close()
             raise
@@ -98,16 +99,19 @@ class Servers:
                 self._redis[backend.name].url(
                     name + suffix, read_from=backend.read_from)
                 for name, _base in _BASES]
-        for backend in (MARIADB, _FILLED):
+        etcd = [backend.name for backend in self._wanted
+                if backend.topology.startswith("etcd")]
+        for backend in (MARIADB, _FILLED, *etcd):
             report("making the tables of %s" % backend)
             self._make_tables(backend, suffix)
         report("filling MariaDB with %d servers" % cloud.servers)
         _fill_sql(self.urls[MARIADB], cloud)
-        report("filling Redis with %d servers" % cloud.servers)
-        _fill_kvs(self.urls[_FILLED], cloud)
+        for name in (_FILLED, *etcd):
+            report("filling %s with %d servers" % (name, cloud.servers))
+            _fill_kvs(self.urls[name], cloud)
         report("copying that to the other Redis servers")
         for backend in self._wanted:
-            if backend.name != _FILLED:
+            if backend.name != _FILLED and backend.name not in etcd:
                 for name, _base in _BASES:
                     self._copy(name + suffix, backend)
 
@@ -153,6 +157,15 @@ class Servers:
             return [self.mariadb.process.pid]
         return [process.pid
                 for process in self._redis[backend].processes.values()]
+
+
+def _fixture(topology):
+    """Return the servers of a topology, not started."""
+    if topology == "server":
+        return fixtures.RedisServerFixture(options=_REDIS_OPTIONS)
+    if topology == "cluster":
+        return fixtures.RedisClusterFixture(3, 0, options=_REDIS_OPTIONS)
+    return etcd_servers.EtcdFixture(3 if topology == "etcd-3" else 1)
 
 
 def write_config(path, urls, db_api):

@@ -46,7 +46,8 @@ def start_workers(servers, cloud, directory, **kwargs):
     :returns: list of backends.Worker.
     """
     wanted = {backends.MARIADB: "none"}
-    wanted.update((backend.name, backend.db_api) for backend in backends.KVS
+    wanted.update((backend.name, backend.db_api)
+                  for backend in backends.KVS + backends.ETCD
                   if backend.name in servers.urls)
     return [backends.Worker(
         name, servers.urls[name], db_api, servers.pids(name),
@@ -146,7 +147,11 @@ def geomeans(results, names):
     :returns: dict, of time ratios: below 1 is faster than MariaDB.
     """
     means = {}
-    for backend in backends.KVS:
+    measured = {backend for found in results.values()
+                for by_backend in found.values() for backend in by_backend}
+    for backend in backends.KVS + backends.ETCD:
+        if backend.name not in measured:
+            continue
         for suffix, attribute in (("", "median_ms"), ("_cpu", "cpu_ms")):
             key = "%s_vs_mariadb%s" % (backend.name.replace("-", "_"), suffix)
             means[key] = geometric_mean(
