@@ -80,14 +80,25 @@ def _destroy_bulk_in_db(s, context, instance_uuids):
 @native.api_reader(_LIST + "_get_not_deleted_by_cell_and_project_from_db")
 def _get_not_deleted_by_cell_and_project_from_db(s, context, cell_uuid,
                                                  project_id, limit):
-    equal = {} if project_id is None else {"project_id": project_id}
-    mappings, cells = s.load(
-        session.Find(MAPPINGS, equal,
-                     lambda stored: not stored.get("queued_for_delete")),
-        session.find(CELLS))
-    ids = {cell.id for cell in cells if cell.uuid == cell_uuid}
+    def test(stored):
+        return not stored.get("queued_for_delete")
+
+    if project_id is None:
+        cells = s.all(CELLS)
+        mappings = s.all(MAPPINGS, test, cell_id=session.In(
+            _ids_of(cells, cell_uuid)))
+    else:
+        mappings, cells = s.load(
+            session.find(MAPPINGS, test, project_id=project_id),
+            session.find(CELLS))
+    ids = _ids_of(cells, cell_uuid)
     found = [mapping for mapping in mappings if mapping.cell_id in ids]
     return matching.limited(cell_mappings.attach(found, cells), limit)
+
+
+def _ids_of(cells, cell_uuid):
+    """Return the ids of the cells that have a UUID: one or none."""
+    return tuple(cell.id for cell in cells if cell.uuid == cell_uuid)
 
 
 @native.api_reader(_LIST + "_get_counts_in_db")

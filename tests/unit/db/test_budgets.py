@@ -110,7 +110,6 @@ EXCEPTIONS = {
     "active in a time": "the answer is all servers of that time",
     "archive of nothing": "no index finds deleted rows; each server is read "
     "once",
-    "a cell's mappings": "the answer may be all of them",
 }
 DIALECT_EXCEPTIONS = {
     name: EXCEPTIONS[name]
