@@ -142,7 +142,10 @@ class Database:
     def __init__(self, store, name, settings, failpoint=None):
         self.name = name
         self.store = store
-        self._replicas = settings.commit_replicas
+        # There is nothing to wait for if what was acknowledged is never lost.
+        self._replicas = (
+            0 if base.Characteristics.DURABLE in store.CHARACTERISTICS
+            else settings.commit_replicas)
         #: Whether what only reads may get something else than what the
         #: masters have at that moment.
         self.may_lag = settings.read_from in ("nearest", "memory")
