@@ -13,6 +13,7 @@ from nova_kvs.dialect import compiler
 from nova_kvs.dialect import errors
 from nova_kvs.dialect import filters
 from nova_kvs.dialect import migration  # noqa: F401  registers with alembic
+from nova_kvs.dialect import names
 from nova_kvs.dialect import native_api
 from nova_kvs.dialect import placement
 from nova_kvs.dialect import plan
@@ -72,6 +73,7 @@ class KVSDialect(reflection.Reflection, pysqlite.SQLiteDialect_pysqlite):
         errors.register()
         placement.register()
         filters.register()
+        names.register()
         return dbapi
 
     @classmethod
