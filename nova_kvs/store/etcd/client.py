@@ -152,6 +152,8 @@ class Client:
             Member(address, settings, context) for address in addresses]
         # Not all processes of a host with the same member.
         self._first = random.randrange(len(self.members))
+        #: The latest revision that any answer was of.
+        self.seen_revision = 0
         self._token = None
         self._wants_token = bool(settings.username)
         self._lock = threading.Lock()

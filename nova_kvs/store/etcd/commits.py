@@ -217,12 +217,12 @@ class Commits:
             if answer is not None:
                 return (yield from self._decide(
                     operation.outcome_key, operation.refused_life_ms, answer))
-            request, places, lease = self._request(operation, parts)
+            request, places = self._request(operation, parts)
             reply = yield rounds.Change(request)
             if isinstance(reply, faults.Refusal):
                 if not reply.is_lease_missing:
                     raise reply
-                self._leases.forget(lease)
+                self._leases.forget()
                 continue
             is_repeated = is_repeated or reply.is_repeated
             if reply.succeeded:
@@ -270,9 +270,17 @@ class Commits:
             (layout.head(part.key), b""), *part.ranges())]
         _, revision = yield rounds.Ranges(
             [messages.range_request(*bounds[0])])
-        found, _ = yield rounds.Ranges([
-            messages.range_request(*each, revision=revision)
-            for each in bounds])
+        while True:
+            try:
+                found, _ = yield rounds.Ranges([
+                    messages.range_request(*each, revision=revision)
+                    for each in bounds])
+                break
+            except faults.Refusal as refusal:
+                if not refusal.is_compacted:
+                    raise
+            _, revision = yield rounds.Ranges(
+                [messages.range_request(*bounds[0])])
         found = iter(found)
         contents = []
         for part in wide:
@@ -325,7 +333,7 @@ class Commits:
                 for at in range(0, len(changes), size)]
             places = {key: divmod(number, size)
                       for key, number in places.items()}
-        return messages.txn_request(conditions, changes, reads), places, lease
+        return messages.txn_request(conditions, changes, reads), places
 
     def _learn(self, parts, reply, places):
         """Take in what a commit has made of its partitions.
@@ -375,7 +383,7 @@ class Commits:
                 break
             if not reply.is_lease_missing:
                 raise reply
-            self._leases.forget(lease)
+            self._leases.forget()
         else:
             raise reply
         if reply.succeeded:

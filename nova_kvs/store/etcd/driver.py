@@ -63,7 +63,13 @@ class EtcdStore(base.Store):
         serializable = near and self.settings.read_from == "nearest"
         failed = None
         for stage in _stages(items):
-            failed = self._run(items, stage, replies, serializable) or failed
+            try:
+                found = self._run(items, stage, replies, serializable)
+            except rounds.Behind:
+                self.stats.behind += 1
+                found = self._run(items, stage, replies, False)
+            failed = found or failed
+        self.stats.near += serializable
         if failed is not None:
             raise failed
         if replicas:
@@ -95,7 +101,9 @@ class EtcdStore(base.Store):
             numbers.append(number)
         waves = writes.run_blind(blinds)
         first = next(waves, ())
-        results = rounds.run(self._client, [*generators, *first])
+        results = rounds.run(
+            self._client, [*generators, *first],
+            self._client.seen_revision if serializable else 0)
         for wave in waves:
             results += rounds.run(self._client, wave)
         failed = None

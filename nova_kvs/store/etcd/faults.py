@@ -92,8 +92,12 @@ class Refusal(Exception):
 
     @property
     def is_compacted(self):
-        """Whether a revision that was asked for is gone."""
-        return "has been compacted" in self.message
+        """Whether a member has not the revision that was asked for.
+
+        It was compacted, or the member has not heard of it yet.
+        """
+        return ("has been compacted" in self.message
+                or "future revision" in self.message)
 
     def error(self, server):
         """Return the nova_kvs.exceptions.KVSError that tells this.

@@ -3,6 +3,7 @@
 
 import time
 
+from nova_kvs.store.etcd import faults
 from nova_kvs.store.etcd import layout
 from nova_kvs.store.etcd import messages
 from nova_kvs.store.etcd import outcomes
@@ -68,6 +69,16 @@ class Reads:
         return [_value(each) for each in found] + nothing
 
     def _read_index(self, operation, serializable):
+        while True:
+            try:
+                return (yield from self._read_index_at(
+                    operation, serializable))
+            except faults.Refusal as refusal:
+                # Somebody has compacted the history in between.
+                if not refusal.is_compacted:
+                    raise
+
+    def _read_index_at(self, operation, serializable):
         key, index_key, ranges, limit, reverse = operation
         found, revision = yield rounds.Ranges([
             _members(index_key, low, high, limit, reverse, serializable)

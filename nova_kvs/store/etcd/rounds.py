@@ -51,11 +51,17 @@ class Blind(typing.NamedTuple):
     depth: int = 1
 
 
-def run(client, generators):
+class Behind(Exception):
+    """A member that answered by itself does not know enough yet."""
+
+
+def run(client, generators, least=0):
     """Run generators of operations side by side.
 
     :param client: nova_kvs.store.etcd.client.Client.
     :param generators: list of generators.
+    :param least: revision that what is read must be of, or a later one.
+    :raises Behind: if a member answers with an earlier one.
     :returns: list of what they return; where one was refused, the
         nova_kvs.exceptions.KVSError.
     :raises nova_kvs.exceptions.KVSError: as ``Client.call``.
@@ -81,12 +87,12 @@ def run(client, generators):
     for number in range(len(generators)):
         resume(number, None)
     while wishes:
-        for number, answer in _answer(client, list(wishes.items())):
+        for number, answer in _answer(client, list(wishes.items()), least):
             resume(number, answer)
     return results
 
 
-def _answer(client, wishes):
+def _answer(client, wishes, least):
     """Return pairs of a number and the answer to its wish: one round trip.
 
     None, if nothing is wished for.
@@ -130,6 +136,10 @@ def _answer(client, wishes):
             answer = messages.parse_txn(answer)
             if is_repeated:
                 answer = answer._replace(is_repeated=True)
+            if answer.revision < least:
+                raise Behind()
+            if answer.revision > client.seen_revision:
+                client.seen_revision = answer.revision
         replies.append(answer)
     answers = []
     for number, pieces in places:
