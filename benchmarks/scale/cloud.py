@@ -66,6 +66,11 @@ class Cloud(cloud.Cloud):
                 for row in rows:
                     row.update(deleted=row["id"] if is_deleted else 0,
                                deleted_at=created if is_deleted else None)
+            for row in rows:
+                if model is main.InstanceAction:
+                    row["updated_at"] = None
+                elif model is main.InstanceActionEvent:
+                    row.update(finish_time=None, result=None)
         found[0][1][0].update(
             terminated_at=created if is_deleted else None)
         if is_deleted:

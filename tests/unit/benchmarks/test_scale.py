@@ -43,6 +43,14 @@ def test_every_server_has_its_own_rows():
     assert live.isdisjoint(row["uuid"] for row in cloud.archived())
 
 
+def test_rows_of_a_table_have_the_same_columns():
+    """Many are inserted by one statement, whichever is the first."""
+    columns = {}
+    for model, rows in clouds.Cloud(COUNT).all_rows():
+        for row in rows:
+            assert columns.setdefault(model, row.keys()) == row.keys()
+
+
 def test_calls_can_be_prepared():
     names = [call.name for call in calls.CALLS]
     assert len(set(names)) == len(names)
