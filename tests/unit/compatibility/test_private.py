@@ -17,7 +17,9 @@ OTHERS = {
     "_exit": "os",
 }
 #: As text, and attributes of nobody.
-WORDS = {"_rowid_", "_alembic_tmp_", "_initializing"}
+WORDS = {"_rowid_", "_alembic_tmp_", "_initializing",
+         # Public, for all its looks: of every named tuple.
+         "_asdict"}
 
 
 def _trees():

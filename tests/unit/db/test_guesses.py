@@ -208,7 +208,7 @@ def test_a_call_that_is_not_native_is_looked_at_again(ours, uuid):
     trips = []
 
     def function(s):
-        trips.append(s.transaction.guess is not None)
+        trips.append(s.transaction.speculation is not None)
         s.all(joins.INSTANCES, uuid=uuid)
         raise errors.Fallback()
 

@@ -4,6 +4,7 @@
 from nova import exception
 import pytest
 
+from nova_kvs import cache
 from nova_kvs.db import flavors
 from nova_kvs.db import instance_joins
 from nova_kvs.db import native
@@ -67,7 +68,8 @@ def test_create_server_makes_the_default_group(call):
 def test_update_server_of_unknown_host(call, monkeypatch):
     """Its services come with the commit."""
     uuid = call.server(1)
-    monkeypatch.setattr(instance_joins, "_hosts", {})
+    monkeypatch.setattr(
+        instance_joins, "_hosts", cache.Cache(cache.PREFETCHED))
     old, new = call("instance_update_and_get_original", uuid, {
         "vm_state": "active", "host": "h2"}, _JOINS)
     assert call.cost == 2
@@ -222,7 +224,7 @@ def test_simple_reads(call, target, args):
 
 
 def test_with_one_flavor_the_ids_of_all_are_learned(call, monkeypatch):
-    monkeypatch.setattr(flavors, "_ids", {})
+    monkeypatch.setattr(flavors, "_ids", cache.Cache(cache.PREFETCHED))
     module = "nova.objects.flavor:"
     for name in ("a", "b"):
         call(module + "_flavor_create", {

@@ -269,16 +269,18 @@ def test_functions_stay_when_the_schema_changes(engine):
 
 
 @pytest.mark.parametrize("end", ["", ";"])
-def test_foreign_keys_are_accepted_and_not_enforced(engine, end):
+def test_a_connection_can_turn_foreign_keys_on(engine, end):
+    note = tables.Note.__table__.insert().values(service_id=5, name="n")
     with engine.connect() as connection:
         assert connection.exec_driver_sql(
             "PRAGMA foreign_keys" + end).scalar() == 0
+        connection.execute(note)
+        connection.rollback()
         connection.exec_driver_sql("PRAGMA foreign_keys = ON" + end)
         assert connection.exec_driver_sql(
             "PRAGMA foreign_keys" + end).scalar() == 1
-        connection.execute(tables.Note.__table__.insert(), {
-            "service_id": 5, "name": "n"})
-        connection.commit()
+        with pytest.raises(exc.IntegrityError):
+            connection.execute(note)
 
 
 @pytest.mark.parametrize("sql", [
@@ -419,7 +421,8 @@ def test_filters_are_registered_once():
 def test_every_error_that_is_raised_is_a_dbapi_error():
     for cause in translation.TABLE:
         translated = translation.dbapi_error(
-            cause(columns=(), table="t", values=()))
+            cause(columns=(), table="t", values=(), constraint="c", key="k",
+                  key_table="u"))
         assert isinstance(translated, dbapi.Error)
         assert dialects.KVSDialect.is_disconnect(
             None, translated, None, None) is issubclass(
