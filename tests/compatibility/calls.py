@@ -130,7 +130,7 @@ def main(chosen):
     import nova.objects
     import sqlalchemy.orm
 
-    from nova_kvs.store import memory  # noqa: F401
+    from nova_kvs.store.redis import memory  # noqa: F401
     from tests.compatibility import cases
     nova.objects.register_all()
     nova.conf.CONF([], project="nova", default_config_files=[])
