@@ -14,9 +14,12 @@ def command(*arguments):
     return [sys.executable, "-m", "nova_kvs.cmd.main", *arguments]
 
 
-def run(*arguments):
-    """Run nova-kvs, which must succeed; return its output."""
-    return processes.run(command(*arguments), _TIMEOUT_S)
+def run(*arguments, status=0):
+    """Run nova-kvs; return its output.
+
+    :param status: the exit status it must have.
+    """
+    return processes.run(command(*arguments), _TIMEOUT_S, status=status)
 
 
 def copy(name, source, target, *arguments):

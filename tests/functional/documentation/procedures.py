@@ -181,7 +181,7 @@ def _restored(lab, servers, copies):
     option, setting = (
         literal.text for literal in blocks.inline()
         if literal.document == "doc/source/admin/backup.rst"
-        and literal.text.startswith(("--", "CONFIG SET")))
+        and literal.text.startswith(("--appendonly", "CONFIG SET")))
     for node in servers.nodes:
         servers.kill(node)
     for place, copy in copies.values():

@@ -12,6 +12,7 @@ follow it:
     python -m tests.unit.txn.simulation SEED [COUNT]
 """
 
+import argparse
 import collections
 import dataclasses
 import itertools
@@ -481,24 +482,29 @@ def replay(seed):
     return world
 
 
-def main(first, count=1):
+def main():
     """Run some seeds; print those that fail."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("first", type=int, help="the first seed")
+    parser.add_argument("count", type=int, nargs="?", default=1)
+    arguments = parser.parse_args()
+    first, count = arguments.first, arguments.count
     failed = 0
     committed = collections.Counter()
-    for seed in range(int(first), int(first) + int(count)):
+    for seed in range(first, first + count):
         try:
             world = replay(seed)
         except Exception as error:
             failed += 1
             print("seed %d: %s: %s" % (seed, type(error).__name__, error))
-            if int(count) == 1:
+            if count == 1:
                 raise
         else:
             committed.update(one.state for one in world.transactions)
-    print("%s seeds, %d failed; transactions: %s" % (
+    print("%d seeds, %d failed; transactions: %s" % (
         count, failed, dict(committed)))
     return failed
 
 
 if __name__ == "__main__":
-    sys.exit(bool(main(*sys.argv[1:])))
+    sys.exit(bool(main()))
