@@ -137,6 +137,8 @@ INLINE = {
     "nova-kvs failed": "explanation",
     "nova-kvs ": "nova_kvs",
     "nova-kvs-status ": "cloud",
+    # With nothing to purge it ends with 3; test_full_servers runs it.
+    "nova-manage db purge": "elsewhere",
     "nova-manage": "cloud",
     "pip install nova-kvs[": "extras",
     "pipx": "tox",
