@@ -440,14 +440,14 @@ class Committer:
                 if sent is None and isinstance(
                         exc, exceptions.StoreUnavailableError):
                     raise
-                return *self._shut(commit.outcome_key, now, exc), answers
+                return *self._shut(commit, now, exc), answers
         if sent is None:
             raise exceptions.ConflictError(
                 "the transaction was held up for too long",
                 partition=commit.parts[0].key)
-        return *self._shut(commit.outcome_key, sent, None), answers
+        return *self._shut(commit, sent, None), answers
 
-    def _shut(self, outcome_key, sent, cause):
+    def _shut(self, commit, sent, cause):
         """Return what was decided; without that, abort the transaction.
 
         Its Commit was sent and nothing is known to have come of it: it
@@ -465,7 +465,18 @@ class Committer:
         if elapsed_ms > self._options.lifetime_ms / 2:
             raise exceptions.UndeterminedError(cause=cause) from cause
         try:
-            (answer,), replicated = self._settler.decide([outcome_key])
+            (answer,), replicated = self._settler.decide([commit.outcome_key])
+            if answer.verdict is Verdict.ABORTED and (
+                    commit.valid_until_ms is not None):
+                # Outcomes last for longer than commits are valid. Is that
+                # over, one may have been forgotten: a client that stood
+                # still does not know by its own clock.
+                now_ms, = self._store.batch(
+                    [operations.ReadClock(commit.outcome_key)])
+                if now_ms > commit.valid_until_ms:
+                    raise exceptions.UndeterminedError(cause=cause)
+        except exceptions.UndeterminedError:
+            raise
         except exceptions.KVSError as exc:
             raise exceptions.UndeterminedError(cause=exc) from exc
         if answer.verdict is Verdict.ABORTED and isinstance(cause, (

@@ -138,8 +138,11 @@ class Simulation:
         self.ahead_s = 0
 
     def client(self, store=None):
-        return txn.Coordinator(
-            store or SteppedStore(self), self.database)
+        made = txn.Coordinator(store or SteppedStore(self), self.database)
+        # As a Database does when it reads the schema: without it the first
+        # commit would be valid for ever.
+        made.learn_clock(time.time() * 1000)
+        return made
 
     # What clients call.
 

@@ -124,3 +124,32 @@ def test_a_clock_that_jumped_costs_a_round_trip(
     coordinator.commit([txn.Mutation(partitions[1], FIELD, 0, b"x")])
     assert wrapper.names() == [["commit"]] * 3
     assert payload(store, database, partitions[0]) == b"x"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("passed_s", [0, 70, LONG_S])
+def test_a_client_that_stands_still_when_the_reply_is_lost(
+        store, database, partitions, passes, count, passed_s):
+    """Its commit is done and settled, and the outcome perhaps forgotten."""
+    class Lost(stores.Faulty):
+        def batch(self, items, *args, **kwargs):
+            try:
+                return super().batch(items, *args, **kwargs)
+            except exceptions.UndeterminedError:
+                scenarios.make_due(store, database)
+                txn.Coordinator(store, database).queue.run_all()
+                passes(passed_s)
+                raise
+
+    coordinator = txn.Coordinator(Lost(store, "commit", "lost"), database)
+    coordinator.learn_clock(time.time() * 1000)
+    mutations = [txn.Mutation(partition, FIELD, 0, b"x")
+                 for partition in partitions[:count]]
+    if passed_s:
+        # Not that nothing was applied.
+        with pytest.raises(exceptions.UndeterminedError):
+            coordinator.commit(mutations)
+    else:
+        coordinator.commit(mutations)
+    assert [payload(store, database, partition)
+            for partition in partitions[:count]] == [b"x"] * count
