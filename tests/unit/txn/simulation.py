@@ -485,13 +485,8 @@ def replay(seed):
     return world
 
 
-def main():
+def main(first, count=1):
     """Run some seeds; print those that fail."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("first", type=int, help="the first seed")
-    parser.add_argument("count", type=int, nargs="?", default=1)
-    arguments = parser.parse_args()
-    first, count = arguments.first, arguments.count
     failed = 0
     committed = collections.Counter()
     for seed in range(first, first + count):
@@ -510,4 +505,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(bool(main()))
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("first", type=int, help="the first seed")
+    parser.add_argument("count", type=int, nargs="?", default=1)
+    sys.exit(bool(main(**vars(parser.parse_args()))))
