@@ -134,6 +134,8 @@ class Simulation:
         self.written = []
         self._numbers = itertools.count(1)
         self._hub = None
+        #: Client -> turns of others for which it still sleeps.
+        self._asleep = {}
         #: How far servers' clocks are ahead of those of clients.
         self.ahead_s = 0
 
@@ -144,6 +146,11 @@ class Simulation:
 
     def give_turn(self):
         self._hub.switch()
+
+    def pause(self, round_number):
+        """Sleep while others take turns: twice as many each round."""
+        self._asleep[greenlet.getcurrent()] = 1 << round_number
+        self.give_turn()
 
     def choose_fault(self):
         if not self.faults:
@@ -292,7 +299,10 @@ class Simulation:
         for step in itertools.count(1):
             if not clients:
                 break
-            client = self.random.choice(clients)
+            awake = [one for one in clients if not self._asleep.get(one)]
+            client = self.random.choice(awake or clients)
+            for one in self._asleep:
+                self._asleep[one] = max(self._asleep[one] - 1, 0)
             if self.faults and client and self.random.random() < 0.01:
                 try:
                     client.throw(scenarios.Killed())
@@ -455,7 +465,7 @@ def simulate(random, faults, writers, readers, housekeepers, check_every=1,
     with mock.patch.object(os, "urandom", ids.randbytes), mock.patch.object(
             time, "time", lambda: now() + world.ahead_s), mock.patch.object(
             # Whoever would sleep gives its turn away instead.
-            retry, "pause", lambda number, sleep=None: world.give_turn()):
+            retry, "pause", lambda number, sleep=None: world.pause(number)):
         if is_filled:
             world.fill()
         world.run(writers, readers, housekeepers)
