@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a process remembers: one kind of cache, one rule, one place of sizes.
+"""Caches of what a process remembers: one kind, one rule, sizes in one place.
 
 Nothing that is remembered is an answer by itself: the store, or a commit,
 says whether it still holds. So to forget too much costs time and nothing

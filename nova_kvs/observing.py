@@ -45,7 +45,7 @@ _clock = time.perf_counter
 
 
 class Histogram:
-    """How often something took how long."""
+    """Counts how often something took how long."""
 
     __slots__ = ("counts", "total_s")
 

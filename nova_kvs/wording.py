@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How numbers are told to people."""
+"""Tells numbers to people."""
 
 
 def number(count, thing, things=None):

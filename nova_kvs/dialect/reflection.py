@@ -23,7 +23,7 @@ def _named(text, indexes):
 
 
 class Reflection:
-    """What a dialect finds in a table, mixed into SQLite's own."""
+    """Finds what a table has; mixed into SQLite's own reflection."""
 
     def _kvs_table(self, connection, table_name, schema, kw):
         indexes = self.get_indexes(connection, table_name, schema, **kw)

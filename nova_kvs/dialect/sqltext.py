@@ -154,7 +154,7 @@ def target_of(statement):
 
 
 class Updated(typing.NamedTuple):
-    """What an UPDATE says of the rows that it is about."""
+    """Rows that an UPDATE is about, as its text tells them."""
 
     #: The rest of a SELECT of these rows, behind FROM; None: the text does
     #: not simply tell them.

@@ -90,7 +90,7 @@ def merged(texts):
 
 
 class Rate(typing.NamedTuple):
-    """What happened in a second, by somebody or of some kind."""
+    """Events in a second, by somebody or of some kind."""
 
     per_s: float
     #: Seconds that each took on average; None where it is not known.

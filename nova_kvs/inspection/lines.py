@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``nova-kvs check`` prints: a line for each thing that it looks at."""
+"""Lines that ``nova-kvs check`` prints: one for each thing it looks at."""
 
 import enum
 import typing

@@ -58,7 +58,7 @@ class Cloud:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What it needs.
+    """Masters, memory and connections that a cloud needs.
 
     :ivar data_bytes: of all masters. :ivar master_bytes: maxmemory of each.
     :ivar host_bytes: memory of the host of each.

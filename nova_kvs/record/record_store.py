@@ -216,7 +216,7 @@ class RecordTransaction(reader.Reader):
 
     @property
     def is_speculative(self):
-        """Whether it rests on what only a commit can prove."""
+        """True if it rests on what only a commit can prove."""
         return self.speculation is not None
 
     def trust_reads(self):

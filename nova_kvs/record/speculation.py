@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether what a process remembers of a partition is likely to be current.
+"""Estimates if what is remembered of a partition is likely to be current.
 
 Wrong speculation costs no round trip, but the time to run a function twice.
 Where many processes write the same servers in turn most of it would be wrong.
 So a process learns from all that it reads anyway of what it remembers. (Four
-processes that write 30 servers: if each write but one in ten is another's,
+clients that write 30 servers: if each write is another's than the last,
 functions run 1.1 times a call with this, 1.8 times if all that is remembered
 is used, 1.2 times if what was found to be changed is not; where every other
 write is another's this needs 1.55 round trips a call, the latter 1.68.)

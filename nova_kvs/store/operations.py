@@ -317,7 +317,7 @@ class Answer(typing.NamedTuple):
 
 
 class Change(typing.NamedTuple):
-    """What a commit does to one field of a partition."""
+    """A commit's change of one field of a partition."""
 
     #: PUT, INSERT_ABOVE_FLOOR, REMOVE, REMOVE_RAISING_FLOOR or VALIDATE.
     kind: bytes
@@ -331,7 +331,7 @@ class Change(typing.NamedTuple):
 
 
 class Part(typing.NamedTuple):
-    """What a commit does in one partition."""
+    """A commit's share in one partition."""
 
     key: bytes
     #: Key of the partition's index, an ordered set.
@@ -395,7 +395,7 @@ class Commit(typing.NamedTuple):
 
 
 class Staging(typing.NamedTuple):
-    """What Prewrite does to one field."""
+    """A Prewrite's intent on one field."""
 
     field: bytes
     #: As of Change.

@@ -205,7 +205,7 @@ class FieldsRead(typing.NamedTuple):
 
 
 class PresenceRead(typing.NamedTuple):
-    """Whether a field of a partition is there, whatever it holds: a bool."""
+    """Read that tells if a field of a partition is there: a bool."""
 
     partition: keyspace.Partition
     field: bytes

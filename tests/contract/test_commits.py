@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every store does with commits."""
+"""Commits, as every store does them."""
 
 import os
 import struct

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every store driver does, whatever is behind it, by operations."""
+"""Named operations, as every store driver does them."""
 
 import json
 import os

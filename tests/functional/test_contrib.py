@@ -135,7 +135,7 @@ def test_the_user_may_do_nothing_else(cluster):
 
 
 def test_every_command_of_the_user_is_used():
-    """What the code does not name any more leaves the list."""
+    """A command that the code does not name any more leaves the list."""
     package = CONTRIB.parent / "nova_kvs"
     code = "\n".join(path.read_text() for path in (
         *package.rglob("*.py"), *package.rglob("*.lua"))).upper()

@@ -158,7 +158,7 @@ def _call(cloud, name, *args, **kwargs):
 
 
 def test_deleted_servers_are_archived_and_purged(full):
-    """What an operator of a full cluster does: it has to free memory."""
+    """An operator of a full cluster does this: it has to free memory."""
     cloud, limit = full
     for number in range(4):
         uuid = "%08d-0000-4000-8000-000000000000" % number

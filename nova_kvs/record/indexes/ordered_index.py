@@ -33,7 +33,7 @@ class OrderedIndex(global_index.GlobalIndex):
 
     @property
     def is_complete(self):
-        """Whether every row of the table is in it."""
+        """True if every row of the table is in it."""
         return self.only is None and self.columns[0] not in self.coarse
 
     def holds(self, values):

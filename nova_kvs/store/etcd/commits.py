@@ -44,7 +44,7 @@ _delete = messages.delete_op
 
 
 class _Part:
-    """What becomes of a part of a commit: conditions, writes, reads.
+    """A part of a commit as etcd's conditions, writes and reads.
 
     :ivar floor: the partition's floor as last seen; None: there is none.
     :ivar revision: of the head that proves ``known``; None: not by that.

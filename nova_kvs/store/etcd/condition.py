@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What members say of themselves, and whether the user may do what is needed.
-"""
+"""Asks members for their condition, and if the user may do what is needed."""
 
 import re
 

@@ -47,7 +47,7 @@ _MEANINGS = (
 
 
 class Refusal(Exception):
-    """What a member said instead of doing what it was called for.
+    """A member's answer instead of doing what it was called for.
 
     :param reply: nova_kvs.store.etcd.http2.Reply.
     """
@@ -59,14 +59,14 @@ class Refusal(Exception):
 
     @property
     def wants_token(self):
-        """Whether the user has to log in, again."""
+        """True if the user has to log in, again."""
         return (self.status == _UNAUTHENTICATED
                 or "revision of auth store is old" in self.message
                 or "user name is empty" in self.message)
 
     @property
     def is_passing(self):
-        """Whether it makes sense to ask again, perhaps another member."""
+        """True if it makes sense to ask again, perhaps another member."""
         message = self.message
         return self.status == _UNAVAILABLE or (
             self.status in (1, 2, 4)
@@ -77,22 +77,22 @@ class Refusal(Exception):
 
     @property
     def maybe_done(self):
-        """Whether the call may be done, now or later, nevertheless."""
+        """True if the call may be done, now or later, nevertheless."""
         return self.status in _UNSURE and not self.is_leaderless
 
     @property
     def is_leaderless(self):
-        """Whether the member has no leader and did nothing."""
+        """True if the member has no leader and did nothing."""
         return "no leader" in self.message
 
     @property
     def is_lease_missing(self):
-        """Whether a lease that the call named does not live any more."""
+        """True if a lease that the call named does not live any more."""
         return "requested lease not found" in self.message
 
     @property
     def is_compacted(self):
-        """Whether a member has not the revision that was asked for.
+        """True if a member has not the revision that was asked for.
 
         It was compacted, or the member has not heard of it yet.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this process knows of the revisions of partitions.
+"""Remembers what this process knows of the revisions of partitions.
 
 A commit may rest on a partition being as it was read. To prove that, its
 every field would have to be compared. But a partition's head is written with

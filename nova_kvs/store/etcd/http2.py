@@ -54,7 +54,7 @@ class Lost(Exception):
 
 
 class NotSpoken(Lost):
-    """What answered does not speak HTTP/2."""
+    """The server that answered does not speak HTTP/2."""
 
 
 class Silent(Lost):

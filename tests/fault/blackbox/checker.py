@@ -26,7 +26,7 @@ _WW, _WR, _RW, _TIME = "ww", "wr", "rw", "time"
 
 
 class Transaction:
-    """What a client did and was told.
+    """A client's transaction: what it did and was told.
 
     :ivar begin: before its first statement, by a clock that all share.
     :ivar end: after its end; None if that was never told.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong while the clients of the black-box suite work."""
+"""Faults that are made while the clients of the black-box suite work."""
 
 import contextlib
 import glob

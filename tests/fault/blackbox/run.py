@@ -110,7 +110,7 @@ class Run:
 
 
 class Result:
-    """What a run has shown.
+    """Findings of a run.
 
     :param lines: of the clients' logs, one a transaction.
     :param rows: of all tables at the end, by the table's name.

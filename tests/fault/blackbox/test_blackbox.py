@@ -56,7 +56,7 @@ def test_nothing_is_lost(cluster, database_name, scale, show, level):
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("replicas", [0, 1])
 def test_masters_fail(cluster, database_name, scale, show, level, replicas):
-    """What was acknowledged lasts, if replicas had it."""
+    """All that was acknowledged lasts, if replicas had it."""
     result = load(
         cluster, database_name, level, scale.seconds(60, 10), nemeses.LOSING,
         show, "masters fail, commit_replicas = %d" % replicas,

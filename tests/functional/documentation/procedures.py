@@ -112,7 +112,7 @@ def _empty(url):
 
 
 def check_backup(lab, literals):
-    """What was saved is back, and was on disk when the servers stop again.
+    """All that was saved is back, and on disk when the servers stop again.
 
     On a cluster without replicas, each server with the manual's settings.
     """

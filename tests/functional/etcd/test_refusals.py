@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator is told when etcd does not do what is asked."""
+"""Errors that an operator sees when etcd does not do what is asked."""
 
 import pytest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many values are made."""
+"""Numbers of values that are made."""
 
 import os
 

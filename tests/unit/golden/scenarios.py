@@ -339,7 +339,7 @@ def refused(world):
 
 
 def ordered(world):
-    """What format 2 adds: ordered indexes."""
+    """Format 2 adds ordered indexes."""
     database = _database(world, ORDERED)
     _commit(
         world, "insert", database,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What members' refusals mean."""
+"""Meanings of members' refusals."""
 
 import pytest
 
