@@ -159,7 +159,7 @@ class Cursor(sqlite3.Cursor):
     def run(self, sql, parameters, many):
         """Run a statement in the workspace, whose rows are loaded."""
         space = self._owner.workspace
-        given = space.given_ids = []
+        given = space.ids.given = []
         try:
             if many:
                 super().executemany(sql, parameters)
@@ -329,7 +329,7 @@ class Connection:
                 if plan.verify and not state.complete:
                     self._verify(cursor, plan, sql, parameters, many)
                 elif plan.needs_ids and len(values) > 1:
-                    space.reserve_ids(target, values.sets)
+                    space.ids.reserve(target, values.sets)
             else:
                 space.number_rows()
             written = None if plan.is_insert else target
@@ -434,7 +434,7 @@ class Connection:
         finally:
             sqlite.execute("ROLLBACK TO " + _VERIFY)
             sqlite.execute("RELEASE " + _VERIFY)
-        space.give_ids_again(plan.target, space.given_ids)
+        space.ids.repeat(plan.target, space.ids.given)
         loads.run()
 
     def _follow_keys(self, cursor, plan, sql, parameters, many):
@@ -446,7 +446,7 @@ class Connection:
         if plan.parents is None:
             space.enforcement.follow(plan.target, sql, lambda: (
                 self._try(cursor, sql, parameters, many)))
-            space.give_ids_again(plan.target, space.given_ids)
+            space.ids.repeat(plan.target, space.ids.given)
 
     def _run_schema(self, cursor, statement, sql, names):
         space = self.workspace

@@ -14,6 +14,7 @@ savepoints, REPLACE, upserts and DDL need no book-keeping of their own.
 import sqlite3
 
 from nova_kvs.dialect import foreign_keys
+from nova_kvs.dialect import ids
 from nova_kvs.dialect import loading
 from nova_kvs.dialect import plan
 from nova_kvs.dialect import sqltext
@@ -33,7 +34,9 @@ class Workspace:
         self.sqlite = sqlite3.connect(
             ":memory:", isolation_level=None, check_same_thread=False,
             cached_statements=256)
-        self.sqlite.create_function("kvs_next_id", 1, self._next_id)
+        #: Gives ids to the rows that are inserted.
+        self.ids = ids.Ids(self)
+        self.sqlite.create_function("kvs_next_id", 1, self.ids.next)
         #: The error behind "user-defined function raised exception".
         self.function_error = None
         #: Whether foreign keys are enforced, from the next transaction on.
@@ -41,10 +44,6 @@ class Workspace:
         #: Of the transaction: foreign_keys.Enforcement, or None.
         self.enforcement = None
         self._pragma = None
-        #: The ids that a statement gave to rows.
-        self.given_ids = []
-        self._reserved_for = None
-        self._reserved = (None, iter(()))
         self._template = None
         self._transaction = None
         self._is_begun = False
@@ -58,7 +57,7 @@ class Workspace:
         #: Table's name -> keys of rows that an UPDATE was about.
         self._updated = {}
         #: Name in the text of a table -> its name now.
-        self._renamed = {}
+        self.renamed = {}
         self._savepoints = []
         self._journal = []
         #: The error after which some rows are missing.
@@ -487,58 +486,6 @@ class Workspace:
                 and not (is_key and row[:width] in state.rows)})
         return loads
 
-    # Ids --------------------------------------------------------------------
-
-    def reserve_ids(self, table, sets):
-        """Take ids for all rows that a statement is about to insert.
-
-        :param sets: the statement's parameter sets; it may run in parts,
-            each with the same list.
-        """
-        if self._reserved_for is sets:
-            return
-        first = self._take_ids(table, len(sets))
-        self._reserved_for = sets
-        self._reserved = (table, iter(range(first, first + len(sets))))
-
-    def give_ids_again(self, table, numbers):
-        """Let a statement that is run again give its rows the same ids."""
-        self._reserved = (table, iter(numbers))
-
-    def _take_ids(self, table, count):
-        """Return the first of some new ids that no row here has.
-
-        The store hears of ids that rows brought along at the commit only.
-        """
-        first = self.database.next_ids(table, count)
-        info = self.info(table)
-        if self.state(table).written and info is not None and info.generated:
-            key = templates.quote(info.generated)
-            highest, = self.sqlite.execute(
-                "SELECT (SELECT max(%s) FROM %s) WHERE EXISTS (SELECT 1 "
-                "FROM %s WHERE %s BETWEEN ? AND ?)" % (
-                    key, *[templates.quote(table)] * 2, key),
-                (first, first + count - 1)).fetchone() or (None,)
-            if highest is not None:
-                self.database.skip_ids(table, highest)
-                first = self.database.next_ids(table, count)
-        return first
-
-    def _next_id(self, table):
-        # A SQLite function: what it raises would be lost.
-        try:
-            # The text of a table that was renamed has its first name.
-            table = self._renamed.get(table, table)
-            name, numbers = self._reserved
-            number = next(numbers, None) if name == table else None
-            if number is None:
-                number = self._take_ids(table, 1)
-            self.given_ids.append(number)
-        except exceptions.KVSError as error:
-            self.function_error = error
-            raise
-        return number
-
     # Schema -----------------------------------------------------------------
 
     def info(self, name):
@@ -557,10 +504,10 @@ class Workspace:
 
     def after_rename(self, old, new):
         """Note the new name of a table."""
-        for first, name in list(self._renamed.items()):
+        for first, name in list(self.renamed.items()):
             if name == old:
-                self._renamed[first] = new
-        self._renamed[old] = new
+                self.renamed[first] = new
+        self.renamed[old] = new
 
     def after_schema_change(self, names):
         """See the schema anew.
