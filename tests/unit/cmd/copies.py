@@ -32,6 +32,8 @@ DDL = (
     "name VARCHAR(255) NOT NULL, PRIMARY KEY (id), UNIQUE (name))",
 )
 REVISION = "abcdef012345"
+#: Servers in the database of the fixture ``original``.
+SERVERS = 23
 
 
 def make_sqlite(path, servers=0, ddl=DDL, revision=REVISION):
@@ -90,3 +92,24 @@ def make_store(ddl=DDL, revision=REVISION):
     db = databases.make(ddl, url)
     databases.insert(db, "alembic_version", {"version_num": revision})
     return url
+
+
+def stopping(insert, moment, pages, error, done):
+    """Return an ``insert`` of a target that stops behind some pages.
+
+    :param insert: that of the target.
+    :param moment: "before" the page after those, or "behind" it, when it is
+        inserted and not noted.
+    :param error: what is raised.
+    :param done: list that gets the tables of the pages.
+    """
+    def stop(self, name, rows):
+        if moment == "behind":
+            insert(self, name, rows)
+        if len(done) == pages:
+            raise error
+        if moment == "before":
+            insert(self, name, rows)
+        done.append(name)
+
+    return stop

@@ -21,7 +21,7 @@ from tests import base
 from tests.unit.cmd import copies
 from tests.unit.record import databases
 
-SERVERS = 23
+SERVERS = copies.SERVERS
 ROWS = 10 * SERVERS + 2
 
 
@@ -31,19 +31,9 @@ def small_pages(monkeypatch):
     monkeypatch.setattr(walk, "CHUNK", 20)
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    return copies.make_sqlite(
-        str(tmp_path_factory.mktemp("original") / "source"), SERVERS)
-
-
 @pytest.fixture
-def source(original, capsys):
-    """A database in the store."""
-    url = copies.make_store()
-    assert main.main(["import", "--from", original, "--to", url]) == 0
-    capsys.readouterr()
-    return url
+def source(imported):
+    return imported
 
 
 @pytest.fixture
@@ -188,17 +178,10 @@ def test_killed_and_run_again(pages, moment, source, file, capsys,
     insert = transfer_target.Target.insert
     done = []
 
-    def stop(self, name, rows):
-        if moment == "behind":
-            insert(self, name, rows)
-        if len(done) == pages:
-            raise KeyboardInterrupt
-        if moment == "before":
-            insert(self, name, rows)
-        done.append(name)
-
     with monkeypatch.context() as patched:
-        patched.setattr(transfer_target.Target, "insert", stop)
+        patched.setattr(
+            transfer_target.Target, "insert",
+            copies.stopping(insert, moment, pages, KeyboardInterrupt, done))
         status, _, error = restore(capsys, file, target)
         assert status == 128 + signal.SIGINT
         assert "goes on when the same command is run again" in error

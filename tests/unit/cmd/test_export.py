@@ -15,7 +15,7 @@ from tests import base
 from tests.unit.cmd import copies
 from tests.unit.record import databases
 
-SERVERS = 23
+SERVERS = copies.SERVERS
 
 
 @pytest.fixture(autouse=True)
@@ -24,19 +24,9 @@ def small_pages(monkeypatch):
     monkeypatch.setattr(walk, "CHUNK", 20)
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    return copies.make_sqlite(
-        str(tmp_path_factory.mktemp("original") / "source"), SERVERS)
-
-
 @pytest.fixture
-def source(original, capsys):
-    """A database in the store that was imported."""
-    url = copies.make_store()
-    assert main.main(["import", "--from", original, "--to", url]) == 0
-    capsys.readouterr()
-    return url
+def source(imported):
+    return imported
 
 
 @pytest.fixture

@@ -135,17 +135,10 @@ def test_killed_and_run_again(pages, moment, source, target, tmp_path,
     insert = transfer_target.Target.insert
     done = []
 
-    def stop(self, name, rows):
-        if moment == "behind":
-            insert(self, name, rows)
-        if len(done) == pages:
-            raise Killed
-        if moment == "before":
-            insert(self, name, rows)
-        done.append(name)
-
     with monkeypatch.context() as patched:
-        patched.setattr(transfer_target.Target, "insert", stop)
+        patched.setattr(
+            transfer_target.Target, "insert",
+            copies.stopping(insert, moment, pages, Killed, done))
         with pytest.raises(Killed):
             main.main(["import", "--from", source, "--to", target])
     again = []
