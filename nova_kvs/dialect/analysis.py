@@ -247,12 +247,10 @@ class Analysis:
     def _alternatives(self, scope, clause, sources):
         """Note what each alternative of an OR says of the sources."""
         alternatives = []
-        for alternative in clause.clauses:
+        for said in self._said_by_each(scope, clause, sources):
             found = {}
-            for part in _conjuncts(alternative):
-                for source, column, values in self._equalities(
-                        scope, part, sources):
-                    found.setdefault(source, {}).setdefault(column, values)
+            for (source, column), values in said.items():
+                found.setdefault(source, {})[column] = values
             alternatives.append(found)
         for source in alternatives[0]:
             if all(source in found for found in alternatives):
@@ -302,19 +300,24 @@ class Analysis:
                              for is_low in bounds)
         return found
 
+    def _said_by_each(self, scope, clause, sources):
+        """Return for each alternative of an OR (source, column) -> values."""
+        alternatives = []
+        for alternative in clause.clauses:
+            found = {}
+            for part in _conjuncts(alternative):
+                for source, column, values in self._equalities(
+                        scope, part, sources):
+                    found.setdefault((source, column), values)
+            alternatives.append(found)
+        return alternatives
+
     def _equalities(self, scope, clause, sources):
         """Yield (source, column, values) that a clause says."""
         if isinstance(clause, elements.BooleanClauseList):
             # OR: a column that every alternative restricts has one of all
             # their values.
-            alternatives = []
-            for alternative in clause.clauses:
-                found = {}
-                for part in _conjuncts(alternative):
-                    for source, column, values in self._equalities(
-                            scope, part, sources):
-                        found.setdefault((source, column), values)
-                alternatives.append(found)
+            alternatives = self._said_by_each(scope, clause, sources)
             common = set(alternatives[0]).intersection(*alternatives[1:])
             for source, column in sorted(
                     common, key=lambda item: (item[0].order, item[1])):

@@ -126,6 +126,19 @@ class KVSCloud:
         with _factories(self.manager._factory, self.api_factory):
             return native.REGISTRY[target](context, *args, **kwargs)
 
+
+class ServerCell(KVSCloud):
+    """A cell's database on real servers, and no API database.
+
+    :param url: of the database.
+    """
+
+    def __init__(self, url):
+        dispatch.load()
+        self.main = self.api = self._make(url, _MAIN_DDL)
+        self.manager = _Manager(url)
+        self.api_factory = kvs_factory(url)
+
     def rows(self, base):
         """Return all stored rows: table -> sorted list of dicts."""
         made = self.main if base is main_models.BASE else self.api

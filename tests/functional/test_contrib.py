@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from nova_kvs.cmd import main
-from nova_kvs.db import dispatch
 from nova_kvs.db import native
 from nova_kvs import metrics
 from nova_kvs.record import database as record_database
@@ -80,21 +79,11 @@ def cluster():
         yield found
 
 
-class _Cloud(clouds.KVSCloud):
-    """A cell's database on real servers."""
-
-    def __init__(self, url):
-        dispatch.load()
-        self.main = self.api = self._make(url, clouds._MAIN_DDL)
-        self.manager = clouds._Manager(url)
-        self.api_factory = clouds.kvs_factory(url)
-
-
 @pytest.mark.parametrize("read_from", ["master", "nearest", "memory"])
 def test_the_users_commands_are_enough(cluster, read_from, capsys):
     name = base.database_name("contrib")
     url = cluster.user_url(name, read_from=read_from)
-    cloud = _Cloud(url)
+    cloud = clouds.ServerCell(url)
 
     def call(function, *args, **kwargs):
         return cloud.call("%s:%s" % (native.MAIN, function),

@@ -5,7 +5,6 @@ import pytest
 
 from nova.db.main import models as main_models
 
-from nova_kvs.db import dispatch
 from nova_kvs.db import native
 from nova_kvs import exceptions
 from nova_kvs import keyspace
@@ -124,23 +123,13 @@ def test_a_prewrite_that_is_refused_is_rolled_back(
     assert caplog.text == ""
 
 
-class _Cloud(clouds.KVSCloud):
-    """A cell's database on real servers."""
-
-    def __init__(self, url):
-        dispatch.load()
-        self.main = self.api = self._make(url, clouds._MAIN_DDL)
-        self.manager = clouds._Manager(url)
-        self.api_factory = clouds.kvs_factory(url)
-
-
 @pytest.fixture(params=["cluster", "server"])
 def full(request):
     """A cloud whose servers have no memory left, and a way out."""
     kind = (fixtures.RedisServerFixture() if request.param == "server"
             else fixtures.RedisClusterFixture(3, 0))
     with kind as servers:
-        cloud = _Cloud(servers.url(base.database_name("full")))
+        cloud = clouds.ServerCell(servers.url(base.database_name("full")))
 
         def limit(size_bytes):
             for node in servers.nodes:

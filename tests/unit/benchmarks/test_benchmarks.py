@@ -5,8 +5,6 @@ import random
 from xml.etree import ElementTree
 
 from nova import context
-from nova.db.api import models as api_models
-from nova.db.main import models as main_models
 import pytest
 import sqlalchemy as sa
 
@@ -15,6 +13,7 @@ from benchmarks import calls
 from benchmarks import cloud as clouds
 from benchmarks import measure
 from benchmarks import report
+from tests.unit.benchmarks import sqlite
 
 _BACKENDS = [backends.MARIADB, *(backend.name for backend in backends.KVS)]
 
@@ -114,15 +113,7 @@ def test_errors_are_counted_and_shown():
 def test_every_server_has_its_own_rows():
     """SQLite with its constraints takes all that is generated."""
     cloud = clouds.Cloud(40)
-    engines = {}
-    for base in (main_models.BASE, api_models.BASE):
-        engine = engines[base.metadata] = sa.create_engine("sqlite://")
-        base.metadata.create_all(engine)
-    for model, rows in cloud.all_rows(step=7):
-        with engines[model.__table__.metadata].begin() as connection:
-            if rows:
-                connection.execute(model.__table__.insert(), rows)
-    with engines[main_models.BASE.metadata].connect() as connection:
+    with sqlite.filled(cloud).connect() as connection:
         found = connection.execute(sa.text(
             "SELECT count(*), count(DISTINCT uuid) FROM instances")).one()
         assert tuple(found) == (40, 40)

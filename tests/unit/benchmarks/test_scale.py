@@ -3,7 +3,6 @@ import json
 import random
 
 from nova import context
-from nova.db.api import models as api_models
 from nova.db.main import models as main_models
 import sqlalchemy as sa
 
@@ -13,6 +12,7 @@ from benchmarks import measure
 from benchmarks.scale import calls
 from benchmarks.scale import cloud as clouds
 from benchmarks.scale import table
+from tests.unit.benchmarks import sqlite
 
 COUNT = 100
 
@@ -20,15 +20,7 @@ COUNT = 100
 def test_every_server_has_its_own_rows():
     """SQLite with its constraints takes all that is generated."""
     cloud = clouds.Cloud(COUNT)
-    engines = {}
-    for base in (main_models.BASE, api_models.BASE):
-        engine = engines[base.metadata] = sa.create_engine("sqlite://")
-        base.metadata.create_all(engine)
-    for model, rows in cloud.all_rows(step=7):
-        with engines[model.__table__.metadata].begin() as connection:
-            if rows:
-                connection.execute(model.__table__.insert(), rows)
-    with engines[main_models.BASE.metadata].connect() as connection:
+    with sqlite.filled(cloud).connect() as connection:
         for text, expected in (
                 ("instances", COUNT),
                 ("instances WHERE deleted != 0 AND host IS NULL",
