@@ -74,7 +74,7 @@ class Requirements(requirements.SuiteRequirements):
 
     def get_isolation_levels(self, config):
         return {"default": "READ COMMITTED",
-                "supported": ["READ COMMITTED", "AUTOCOMMIT"]}
+                "supported": ["READ COMMITTED", "AUTOCOMMIT", "SERIALIZABLE"]}
 
     # What there is not.
     schemas = _closed(_NO_SCHEMAS)

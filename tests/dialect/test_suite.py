@@ -35,10 +35,3 @@ class ComponentReflectionTestExtra(suite.ComponentReflectionTestExtra):
     @testing.fixture(params=[False])
     def use_schema_fixture(self, request):
         return None
-
-
-class IsolationLevelTest(suite.IsolationLevelTest):
-    """The suite's, without what needs a third isolation level."""
-
-    def test_dialect_user_setting_is_restored(self):
-        config.skip_test("there are READ COMMITTED and AUTOCOMMIT only")

@@ -6,10 +6,13 @@
 It prints the base URLs of Nova's and Placement's API as JSON.
 """
 
+import itertools
 import json
 import os
 import sys
+import uuid
 
+from oslo_utils import uuidutils
 import sqlalchemy
 
 from nova_kvs.demo import cloud as demo_cloud
@@ -37,9 +40,25 @@ def _use_sqlite_with_threads():
         return statement, parameters
 
 
+def _number_uuids():
+    """Let UUIDs rise, for some lists are in their order.
+
+    So both clouds list their servers in the order in which they were made.
+    """
+    numbers = itertools.count(1)
+
+    def generate(dashed=True):
+        made = uuid.UUID(
+            int=next(numbers) << 96 | uuid.uuid4().int & (1 << 96) - 1)
+        return str(made) if dashed else made.hex
+
+    uuidutils.generate_uuid = generate
+
+
 def main(url, directory):
     """Serve a cloud on the databases that a URL names."""
     demo_cloud.use_native_threads()
+    _number_uuids()
     if url.startswith("sqlite"):
         _use_sqlite_with_threads()
     cloud = demo_cloud.Cloud(

@@ -38,6 +38,12 @@ def test_odd_reads(request, clouds):
     assert clouds.difference(request) is None
 
 
+def test_pages_in_the_order_of_uuids(clouds):
+    assert clouds.difference(pair.Request(
+        pair.NOVA, "GET", "/os-simple-tenant-usage?detailed=1&limit=1",
+        version="2.75")) is None
+
+
 @_always_the_same(25)
 @hypothesis.given(several=st.lists(
     st.one_of(requests.writes, requests.writes, requests.reads),

@@ -84,7 +84,9 @@ def _type_into_all(lab, servers, block):
 def check_servers(lab, literals):
     """Servers are restarted, change their roles and are replaced.
 
-    All the time a client commits, and none of its commits fails or is lost.
+    A client commits meanwhile: none of its commits fails, and all are there.
+    It begins when the master is lost, since what was committed just before
+    may be lost with it: that is in the limits.
     """
     info, failover, nodes_and_add, forget = literals
     options = labs.redis_settings()
@@ -92,7 +94,7 @@ def check_servers(lab, literals):
     del options["min-replicas-to-write"]
     with fixtures.RedisClusterFixture(options=options) as servers:
         url = servers.url(base.database_name(), **labs.QUERY)
-        with _commits(url) as committed:
+        with _commits(url, "before") as committed:
             masters, replicas = servers.nodes[:3], servers.nodes[3:]
 
             def ask(block, node):
@@ -112,8 +114,8 @@ def check_servers(lab, literals):
                 _promote(lambda: ask(failover, replica),
                          lambda: "role:master" in ask(info, replica))
                 restart(master)
-            _replace(lab, servers, nodes_and_add, forget)
             committed.some_more()
+        _replace(lab, servers, nodes_and_add, forget, url)
         lab.run("nova-kvs check '%s'" % url, statuses=(0, 1))
         lab.run("nova-kvs fsck '%s'" % url)
 
@@ -130,32 +132,53 @@ def _promote(begin, is_done):
     raise last
 
 
-def _replace(lab, servers, nodes_and_add, forget):
+def _replace(lab, servers, nodes_and_add, forget, url):
     """Lose a master, and put an empty server in its place."""
     names = placeholders.cluster(servers.nodes)
     lost = servers.nodes[3]
     names["10.0.0.4:7000"] = "%s:%d" % servers.launch_stranger()
-    show, add = (placeholders.fill_in(command, names)
-                 for command in nodes_and_add.commands())
-    # What was just committed has to be at the replica: see the limits.
+    commands = [placeholders.fill_in(command, names)
+                for command in nodes_and_add.commands()]
     client = servers.client(lost)
-    client.execute_command("WAIT", 1, 5000)
+    fixtures.wait_for(lambda: _is_replicated(client), "the replica has all")
     servers.kill(lost)
+    with _commits(url, "after") as committed:
+        committed.some_more()
+        _put_in_its_place(lab, servers, lost, commands, [
+            placeholders.fill_in(command, names)
+            for command in forget.commands()])
+        committed.some_more()
+
+
+def _is_replicated(client):
+    """Tell whether the replica of a server has all that the server has."""
+    _role, offset, replicas = client.execute_command("ROLE")
+    return [int(one[2]) for one in replicas] == [offset]
+
+
+def _put_in_its_place(lab, servers, lost, commands, forget):
+    """Follow the page once the lost server's replica is promoted."""
+    show, agree, add = commands
     promoted = "%s:%d@" % servers.nodes[0]
 
     def known():
-        """Return address -> identifier and flags, once it is promoted."""
+        """Return address -> a line's words, once the failover is over."""
         found = {line.split()[1].split("@")[0] + "@": line.split()
                  for line in lab.run(show).splitlines()}
-        flags = found[promoted][2].split(",")
-        return found if "master" in flags else None
+        flags = {place: words[2].split(",")
+                 for place, words in found.items()}
+        is_over = "master" in flags[promoted] and (
+            "fail" in flags["%s:%d@" % lost])
+        return found if is_over else None
 
     found = fixtures.wait_for(known, "the replica is promoted")
     lost_id = found["%s:%d@" % lost][0]
+    fixtures.wait_for(
+        lambda: "All nodes agree" in lab.run(agree, statuses=(0, 1)),
+        "all nodes agree")
     lab.run(add.replace("MASTER-ID", found[promoted][0]))
-    for command in forget.commands():
-        lab.run(placeholders.fill_in(command, names).replace(
-            "LOST-ID", lost_id))
+    for command in forget:
+        lab.run(command.replace("LOST-ID", lost_id))
     fixtures.wait_for(lambda: lost_id not in lab.run(show), "it is forgotten")
     servers.wait_healthy()
 
@@ -163,8 +186,9 @@ def _replace(lab, servers, nodes_and_add, forget):
 class _Commits:
     """A client that commits one row after another until it is told to end."""
 
-    def __init__(self, engine, table):
+    def __init__(self, engine, table, prefix):
         self._engine = engine
+        self._prefix = prefix
         self._table = table
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work)
@@ -176,7 +200,8 @@ class _Commits:
             while not self._ended.is_set():
                 with self._engine.begin() as connection:
                     connection.execute(
-                        self._table.insert(), {"name": str(self.count)})
+                        self._table.insert(),
+                        {"name": "%s-%d" % (self._prefix, self.count)})
                 self.count += 1
         except Exception as exc:
             self.failure = exc
@@ -198,15 +223,18 @@ class _Commits:
 
 
 @contextlib.contextmanager
-def _commits(url):
-    """Commit from another thread; in the end all of it is there."""
+def _commits(url, prefix):
+    """Commit from another thread; in the end all of it is there.
+
+    :param prefix: of the names that are committed.
+    """
     table = sqlalchemy.Table(
         "names", sqlalchemy.MetaData(),
         sqlalchemy.Column("id", sqlalchemy.Integer, primary_key=True),
         sqlalchemy.Column("name", sqlalchemy.String(20), unique=True))
     engine = sqlalchemy.create_engine(url)
     table.metadata.create_all(engine)
-    commits = _Commits(engine, table)
+    commits = _Commits(engine, table, prefix)
     commits.start()
     try:
         yield commits
@@ -214,7 +242,8 @@ def _commits(url):
         commits.end()
     with engine.connect() as connection:
         assert connection.scalar(sqlalchemy.select(
-            sqlalchemy.func.count()).select_from(table)) == commits.count
+            sqlalchemy.func.count()).select_from(table).where(
+                table.c.name.startswith(prefix))) == commits.count
     engine.dispose()
 
 
