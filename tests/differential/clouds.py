@@ -126,6 +126,14 @@ class KVSCloud:
         with _factories(self.manager._factory, self.api_factory):
             return native.REGISTRY[target](context, *args, **kwargs)
 
+    def rows(self, base):
+        """Return all stored rows: table -> sorted list of dicts."""
+        made = self.main if base is main_models.BASE else self.api
+        names = list(made.schema.tables)
+        found = made.begin().load([access.FullScan(name) for name in names])
+        return {name: _sorted(record.values for record in records)
+                for name, records in zip(names, found) if records}
+
 
 class ServerCell(KVSCloud):
     """A cell's database on real servers, and no API database.
@@ -138,14 +146,6 @@ class ServerCell(KVSCloud):
         self.main = self.api = self._make(url, _MAIN_DDL)
         self.manager = _Manager(url)
         self.api_factory = kvs_factory(url)
-
-    def rows(self, base):
-        """Return all stored rows: table -> sorted list of dicts."""
-        made = self.main if base is main_models.BASE else self.api
-        names = list(made.schema.tables)
-        found = made.begin().load([access.FullScan(name) for name in names])
-        return {name: _sorted(record.values for record in records)
-                for name, records in zip(names, found) if records}
 
 
 class SQLiteCloud:
