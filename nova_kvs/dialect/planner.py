@@ -101,6 +101,10 @@ class Planner:
             whole.update(self._views.get(source.table.lower(), ()))
         for text in compiled.kvs_fragments:
             whole.update(self.names_in(text))
+        # A construct of a service's own may have written a table's name.
+        whole.update(self.names_among(sqltext.named_behind_from(
+            sqltext.parse(compiled.string)).difference(
+                source.table.lower() for source in found.sources)))
         return plan.Plan(
             levels=tuple(tuple(level) for level in levels),
             whole=tuple(sorted(whole)),

@@ -24,6 +24,11 @@ _TOKEN = re.compile(
 _READS = frozenset(("SELECT", "VALUES", "EXPLAIN"))
 _WRITES = frozenset(("INSERT", "UPDATE", "DELETE", "REPLACE"))
 _VERBS = _WRITES | {"SELECT", "VALUES"}
+_READ_FROM = frozenset(("FROM", "JOIN"))
+#: Keywords behind which a comma is not followed by a table.
+_NO_TABLES = frozenset((
+    "SELECT", "WHERE", "ON", "USING", "GROUP", "ORDER", "HAVING", "LIMIT",
+    "SET", "RETURNING", "WINDOW", "VALUES"))
 _SCHEMA = frozenset(("CREATE", "ALTER", "DROP", "REINDEX"))
 
 _GENERATED_ID = re.compile(
@@ -151,6 +156,37 @@ def target_of(statement):
                 token = next(rest, token)
             return token.name
     return None
+
+
+def named_behind_from(statement):
+    """Return the lower-case names that stand where tables are read.
+
+    Behind FROM and JOIN, and in a list that begins there. Names of columns
+    are not among them, those of common table expressions are.
+    """
+    found = set()
+    # For each open parenthesis: whether a table follows a comma in it.
+    lists = [False]
+    wanted = False
+    following = (*statement.tokens[1:], None)
+    for token, behind in zip(statement.tokens, following):
+        if token.text == "(":
+            lists.append(wanted)
+        elif token.text == ")":
+            wanted = False
+            if len(lists) > 1:
+                lists.pop()
+        elif token.text == ",":
+            wanted = lists[-1]
+        elif token.keyword in _READ_FROM:
+            lists[-1] = wanted = True
+        elif token.keyword in _NO_TABLES:
+            lists[-1] = wanted = False
+        elif wanted and token.name and (
+                behind is None or behind.text not in (".", "(")):
+            found.add(token.name.lower())
+            wanted = False
+    return found
 
 
 class Updated(typing.NamedTuple):

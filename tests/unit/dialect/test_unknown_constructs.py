@@ -53,7 +53,32 @@ def _count(element, compiling, **kwargs):
     return "(SELECT count(*) FROM (%s))" % compiling.process(ODD)
 
 
+class Everything(expression.FromClause):
+    """A table that only text names."""
+
+    inherit_cache = False
+    named_with_column = False
+
+    def __init__(self, text):
+        self.text = text
+
+
+@compiler.compiles(Everything)
+def _everything(element, compiling, **kwargs):
+    return element.text
+
+
+def _all_of(text):
+    return sa.select(sa.literal_column("id")).select_from(Everything(text))
+
+
 STATEMENTS = {
+    "a table that text names": _all_of("main.things"),
+    "a table that text names within": _all_of("(SELECT * FROM things)"),
+    "a table that text names in a list": _all_of("(SELECT 1), things"),
+    "a table that text joins": sa.select(OTHERS.c.id, sa.literal_column(
+        "t.value")).select_from(OTHERS, Everything(
+            "(others AS o JOIN things AS t ON o.id = t.id)")),
     "delete": Construct(
         "DELETE FROM things WHERE id IN (SELECT id FROM (%s))", ODD),
     "lower case": Construct(
