@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real Redis servers for tests: loopback, free ports, temporary directories.
+"""Real servers for tests: loopback, free ports, temporary directories.
 
 A missing ``redis-server`` is an error, never a reason to skip.
 """
@@ -102,23 +102,25 @@ def wait_for(condition, what, timeout_s=_START_TIMEOUT_S):
         timeout_s, what, problem))
 
 
-class _Servers(abc.ABC):
-    """Redis processes, by address. A context manager that stops them."""
+class Servers(abc.ABC):
+    """Processes of a store, by address. A context manager that stops them.
 
-    scheme = "kvs+redis"
+    :ivar nodes: addresses of clients' ports.
+    """
 
-    def __init__(self, *, user=None, password=None, tls=None, options=None):
+    #: Of the URLs of its databases.
+    scheme = None
+
+    def __init__(self, *, user=None, password=None, tls=None):
         """Prepare servers; entering the context starts them.
 
-        :param user: ACL user that they know, None for the default user.
+        :param user: that they know, None for the default user.
         :param password: the user's password.
         :param tls: TLSFiles: the servers then only speak TLS.
-        :param options: dict of further redis.conf settings.
         """
         self.user = user
         self.password = password
         self.tls = tls
-        self.options = dict(options or {})
         self.nodes = []
         self.processes = {}
         self._commands = {}
@@ -139,6 +141,10 @@ class _Servers(abc.ABC):
     def start(self):
         """Start the processes."""
 
+    @abc.abstractmethod
+    def _wait_started(self, node):
+        """Wait until a node answers."""
+
     def url(self, database, **query):
         """Return a connection URL for a database on these servers.
 
@@ -157,6 +163,68 @@ class _Servers(abc.ABC):
     def _url_nodes(self):
         return self.nodes
 
+    def kill(self, node):
+        """Kill a node as a power cut does."""
+        process = self.processes[node]
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait()
+
+    def pause(self, node):
+        """Stop a node from answering while its connections stay open."""
+        self.processes[node].send_signal(signal.SIGSTOP)
+
+    def resume(self, node):
+        self.processes[node].send_signal(signal.SIGCONT)
+
+    def restart(self, node, arguments=(), *, waits=True):
+        """Start a killed node again on its port and files.
+
+        :param arguments: settings for this time, as its program's.
+        :param waits: whether until it answers.
+        """
+        self._spawn(node, [*self._commands[node], *arguments])
+        if waits:
+            self._wait_started(node)
+
+    def stop(self):
+        """End all processes and remove their files."""
+        atexit.unregister(self.stop)
+        for node in self.processes:
+            self.kill(node)
+        if self._directory:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
+    def _make_directory(self, prefix):
+        if self._directory is None:
+            self._directory = tempfile.mkdtemp(prefix=prefix)
+            atexit.register(self.stop)
+
+    def _spawn(self, node, command, output=subprocess.DEVNULL):
+        if shutil.which(command[0]) is None:
+            raise AssertionError(
+                "%s is not installed: these tests need it" % command[0])
+        self.processes[node] = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            # A file that reaches a limit is an error, as on a full disk, and
+            # no signal.
+            restore_signals=False)
+
+
+class _RedisServers(Servers):
+    """Redis processes."""
+
+    scheme = "kvs+redis"
+
+    def __init__(self, *, options=None, **kwargs):
+        """Prepare servers; entering the context starts them.
+
+        :param options: dict of further redis.conf settings.
+        """
+        super().__init__(**kwargs)
+        self.options = dict(options or {})
+
     def client(self, node=None, **kwargs):
         """Return a client of one node, by default the first.
 
@@ -174,37 +242,6 @@ class _Servers(abc.ABC):
         client.response_callbacks.clear()
         return client
 
-    def kill(self, node):
-        """Kill a node as a power cut does."""
-        process = self.processes[node]
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.wait()
-
-    def pause(self, node):
-        """Stop a node from answering while its connections stay open."""
-        self.processes[node].send_signal(signal.SIGSTOP)
-
-    def resume(self, node):
-        self.processes[node].send_signal(signal.SIGCONT)
-
-    def restart(self, node, arguments=()):
-        """Start a killed node again on its port and files.
-
-        :param arguments: settings for this time, as redis-server's.
-        """
-        self._spawn(node, [*self._commands[node], *arguments])
-        self._wait_started(node)
-
-    def stop(self):
-        """End all processes and remove their files."""
-        atexit.unregister(self.stop)
-        for node in self.processes:
-            self.kill(node)
-        if self._directory:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory = None
-
     def _launch(self, port, files=None, **extra):
         """Start one redis-server.
 
@@ -212,9 +249,7 @@ class _Servers(abc.ABC):
         :param extra: redis.conf settings.
         :returns: its address.
         """
-        if self._directory is None:
-            self._directory = tempfile.mkdtemp(prefix="nova-kvs-redis-")
-            atexit.register(self.stop)
+        self._make_directory("nova-kvs-redis-")
         directory = os.path.join(self._directory, str(port))
         os.mkdir(directory)
         for name, content in (files or {}).items():
@@ -248,17 +283,6 @@ class _Servers(abc.ABC):
         self._spawn(node, self._commands[node])
         return node
 
-    def _spawn(self, node, command):
-        if shutil.which(command[0]) is None:
-            raise AssertionError(
-                "%s is not installed: these tests need it" % command[0])
-        self.processes[node] = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            # A file that reaches a limit is an error, as on a full disk, and
-            # no signal.
-            restore_signals=False)
-
     def _wait_started(self, node):
         client = self.client(node)
 
@@ -272,7 +296,7 @@ class _Servers(abc.ABC):
         client.close()
 
 
-class RedisServerFixture(_Servers):
+class RedisServerFixture(_RedisServers):
     """One Redis server, with ``replicas`` that follow it.
 
     ``nodes[0]`` is the master; ``url`` names only it.
@@ -352,7 +376,7 @@ class RedisSentinelFixture(RedisServerFixture):
             and int(facts[b"num-slaves"]) == self.replicas)
 
 
-class RedisClusterFixture(_Servers):
+class RedisClusterFixture(_RedisServers):
     """A Redis Cluster: ``masters`` nodes first, then their replicas.
 
     Replica ``i`` follows master ``i % masters`` at the start.

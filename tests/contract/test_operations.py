@@ -397,7 +397,7 @@ def test_what_was_acknowledged_survives_a_killed_server(
         assert store.batch([operations.Increment(key, 1)]) == [number]
     for node in servers.nodes:
         servers.kill(node)
-        servers.start_member(node)
+        servers.restart(node)
     assert store.batch([operations.Get(key)]) == [b"20"]
 
 

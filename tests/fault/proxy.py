@@ -19,7 +19,7 @@ from tests import fixtures
 
 #: The proxies' address: the nodes' ports, on another of loopback.
 HOST = "127.0.0.2"
-_CHUNK_BYTES = 65536
+CHUNK_BYTES = 65536
 
 
 class Faults:
@@ -55,6 +55,12 @@ class Faults:
         if struck and self.once:
             self.lose = 0.0
         return struck
+
+    def cut_some(self):
+        """Cut the connection before the server gets what has come."""
+        if random.random() < self.cut:
+            self.cuts += 1
+            raise _Cut()
 
 
 class _Cut(Exception):
@@ -109,9 +115,7 @@ class Proxy:
             server.connect(self._server)
             for sock in (client, server):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            requests, replies = hiredis.Reader(), hiredis.Reader()
-            while self._pass_batch(client, server, requests, replies):
-                pass
+            self._pass_all(client, server)
         except (OSError, _Cut):
             pass  # whatever ended the connection, the other end learns it
         finally:
@@ -120,26 +124,30 @@ class Proxy:
             client.close()
             server.close()
 
+    def _pass_all(self, client, server):
+        """Pass on everything until one side has closed the connection."""
+        requests, replies = hiredis.Reader(), hiredis.Reader()
+        while self._pass_batch(client, server, requests, replies):
+            pass
+
     def _pass_batch(self, client, server, requests, replies):
         """Pass on what the client sends and what is answered to it.
 
         :returns: False when the client has closed the connection.
         """
         faults = self._faults
-        data = client.recv(_CHUNK_BYTES)
+        data = client.recv(CHUNK_BYTES)
         if not data:
             return False
         self._hold()
-        if random.random() < faults.cut:
-            faults.cuts += 1
-            raise _Cut()
+        faults.cut_some()
         commands = _count(requests, data)
         faults.commands += commands
         lost = faults.strikes(commands)
         server.sendall(data)
         answer = []
         while commands:
-            data = server.recv(_CHUNK_BYTES)
+            data = server.recv(CHUNK_BYTES)
             if not data:
                 raise _Cut()
             commands -= _count(replies, data)
@@ -152,7 +160,7 @@ class Proxy:
             faults.lost += 1
             if random.random() < faults.silent:
                 faults.silenced += 1
-                while client.recv(_CHUNK_BYTES):
+                while client.recv(CHUNK_BYTES):
                     pass
                 raise _Cut()
             client.sendall(answer[:random.randrange(len(answer))])

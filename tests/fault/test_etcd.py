@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Members of etcd are killed and stopped under load; nothing may be lost."""
 
+import shutil
 import time
 
 import pytest
@@ -30,8 +31,7 @@ def kill_leader(servers):
     servers.kill(node)
     fixtures.wait_for(
         lambda: servers.leader() not in (None, node), "a new leader")
-    servers.start_member(node)
-    fixtures.wait_for(lambda: servers.is_healthy(node), "it is back")
+    servers.restart(node)
 
 
 def stop_leader(servers):
@@ -42,7 +42,7 @@ def stop_leader(servers):
     fixtures.wait_for(
         lambda: servers.leader(others) is not None, "a new leader")
     servers.resume(node)
-    fixtures.wait_for(lambda: servers.is_healthy(node), "it is back")
+    servers.wait_healthy()
 
 
 def lose_majority(servers):
@@ -51,9 +51,8 @@ def lose_majority(servers):
         servers.kill(node)
     time.sleep(2)
     for node in servers.nodes[:2]:
-        servers.start_member(node)
-    fixtures.wait_for(lambda: all(
-        servers.is_healthy(node) for node in servers.nodes), "all are back")
+        servers.restart(node)
+    servers.wait_healthy()
 
 
 @pytest.mark.parametrize("disturb, times", [
@@ -91,6 +90,44 @@ def test_nothing_acknowledged_is_lost(
     assert found["missing"] == found["torn"] == 0
     assert found["refused_but_there"] == 0
     checks.fsck(url, show)
+
+
+class Restored(etcd_servers.EtcdFixture):
+    """One member that begins with the files of another cluster's."""
+
+    def __init__(self, files):
+        super().__init__(options=["--force-new-cluster"])
+        self._files = files
+
+    def _before_members(self):
+        shutil.copytree(self._files, self.data_directory(self.nodes[0]))
+
+
+def test_the_files_of_the_leader_bring_everything_back(
+        members, scale, show, database_name, tmp_path):
+    """As they are on its disk at one moment under load."""
+    files = tmp_path / "files"
+    url = members.url(database_name)
+    workload.create(url)
+    with fleet.Fleet(ledger.ledger, PROCESSES, url) as load:
+        time.sleep(2)
+        leader = etcd_servers.wait_for_leader(members)
+        for node in members.nodes:
+            members.pause(node)
+        moment = time.monotonic_ns()
+        shutil.copytree(members.data_directory(leader), files)
+        for node in members.nodes:
+            members.resume(node)
+        results = load.stop()
+    entries = [entry for entries, _ in results for entry in entries
+               if entry.end < moment]
+    with Restored(files) as servers:
+        url = servers.url(database_name)
+        found = ledger.compare(record_database.open_database(url), entries)
+        show("etcd: restored from files", **found)
+        assert found["acknowledged"] > 0
+        assert found["missing"] == found["torn"] == 0
+        checks.fsck(url, show)
 
 
 @pytest.mark.short

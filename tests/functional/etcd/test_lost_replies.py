@@ -12,7 +12,6 @@ from nova_kvs.store import operations
 from nova_kvs.store import registry
 from tests import base
 from tests import etcd_servers
-from tests import fixtures
 
 COMMITTED = operations.Verdict.COMMITTED
 
@@ -137,6 +136,6 @@ def test_members_that_end_in_the_middle_of_an_exchange(servers, store):
         assert store.batch([operations.Increment(key, 1)]) == [number]
         node, = servers.nodes
         servers.kill(node)
-        servers.start_member(node)
-    fixtures.wait_for(lambda: servers.is_healthy(node), "it is back")
+        servers.restart(node, waits=False)
+    servers.wait_healthy()
     assert store.batch([operations.Get(key)]) == [b"3"]

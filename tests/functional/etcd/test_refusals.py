@@ -45,10 +45,7 @@ def test_users(secured):
     # A member that starts again does not know the tokens that it gave out.
     node, = secured.nodes
     secured.kill(node)
-    secured.start_member(node)
-    fixtures.wait_for(
-        lambda: secured.control("endpoint", "health", check=False,
-                                login=True).returncode == 0, "etcd is back")
+    secured.restart(node)
     assert store.batch([operations.GetField(KEY, b"f")]) == [b"v"]
 
 
@@ -116,6 +113,20 @@ def test_the_space_is_used_up():
         assert store.check()["alarms"] == [("m0", "NOSPACE")]
         # What is there can be read.
         assert store.batch([operations.HasField(KEY, b"f")]) == [True]
+        commit = operations.Commit(
+            KEY + b"t" + b"0" * 32, (operations.Part(KEY, KEY + b"x", (
+                operations.Change(
+                    operations.PUT, b"ra", 0, bytes(7) + b"\1"),)),),
+            (), 60000, 60000)
+        assert "space quota of etcd is used up" in refused(
+            servers.url("cell"), commit, exceptions.StoreReplyError)
+        # And what an administrator is told to do helps.
+        revision, = store.batch([operations.ReadMoment(KEY)])
+        servers.control("compaction", str(revision))
+        servers.control("defrag")
+        servers.control("alarm", "disarm")
+        answer, = store.batch([commit])
+        assert answer.verdict is operations.Verdict.COMMITTED
 
 
 def test_no_majority():
