@@ -113,13 +113,24 @@ def _conditions(name, before, task_log):
     return equal, lambda stored: stored.get(column, bound) < bound
 
 
+#: Column of a table of which an archive takes more than deleted rows, which
+#: grows with time: what is archived comes first.
+_GROWS = {"task_log": "period_ending"}
+#: (database, kind) -> partition from which the next archive goes on.
+_reached = {}
+
+
 class _Survey:
     """Where the rows are that an archive may take, at most so many a table.
 
-    The servers' partitions are read once for all tables, page by page. An
-    archive stops at its number of rows, those that follow others included:
-    so the first of each table are enough, though some move before their
-    table's turn.
+    The partitions with deleted rows are read once for all tables, page by
+    page, until there are as many as the archive takes. Of what was read the
+    lowest keys are taken. An archive stops at its number of rows, those that
+    follow others included: so the first of each table are enough, though some
+    move before their table's turn.
+
+    The next archive of the process begins at the page where this one ends:
+    what is archived stays listed for a while.
 
     :param names: the tables that have a shadow.
     """
@@ -142,11 +153,17 @@ class _Survey:
     def _look(self, name):
         tables = self._kvs.schema.tables
         names = [name]
+        kind = tables[name].kind
         if tables[name].partition_column is not None:
             names = [other for other in self._names
-                     if tables[other].kind == tables[name].kind]
+                     if tables[other].kind == kind]
         self._found.update((other, []) for other in names)
-        for page in scanning.pages(self._kvs, names):
+        takes_all = name in _GROWS and self._task_log
+        scan = scanning.Scan(self._kvs, names, not takes_all,
+                             _GROWS.get(name))
+        resume = self._kvs.name, kind
+        count = 0
+        for page in scan.pages(_reached.get(resume)):
             for other, records in page.items():
                 found = session.matching(records, *_conditions(
                     other, self._before, self._task_log))
@@ -155,6 +172,11 @@ class _Survey:
                         self._max_rows, {*self._found[other], *[
                             (record.key, record.partition)
                             for record in found]}, key=_BY_KEY)
+                    count += len(found)
+            if count >= self._max_rows:
+                break
+        if scan.page:
+            _reached[resume] = scan.page[0]
 
 
 def _condemned(s, table, before, task_log, max_rows, survey):
@@ -257,19 +279,22 @@ def archive_deleted_rows(s, context=None, max_rows=None, before=None,
     return archived, uuids, total
 
 
-def _purge(kvs, name, column, before):
-    """Remove rows of a shadow table, page by page.
+def _purge(kvs, columns, before):
+    """Remove rows of shadow tables, page by page.
 
-    :returns: how many.
+    :param columns: table's name -> the column that is compared, or None for
+        all rows; of tables that are spread over partitions of one kind.
+    :returns: table's name -> how many rows.
     """
-    count = 0
-    for page in scanning.pages(kvs, [name]):
-        records = [record for record in page[name] if column is None
-                   or record.values.get(column, before) < before]
+    counts = collections.Counter()
+    for page in scanning.pages(kvs, list(columns)):
+        records = [record for name, found in page.items() for record in found
+                   if columns[name] is None
+                   or record.values.get(columns[name], before) < before]
         for first in range(0, len(records), _PURGE_ROWS):
-            count += kvs.run(functools.partial(
-                _purge_some, kvs, records[first:first + _PURGE_ROWS]))
-    return count
+            counts.update(kvs.run(functools.partial(
+                _purge_some, kvs, records[first:first + _PURGE_ROWS])))
+    return counts
 
 
 def _purge_some(kvs, records, transaction):
@@ -277,17 +302,21 @@ def _purge_some(kvs, records, transaction):
 
     :param records: a list: where another process was first, those that are
         left replace its items.
+    :returns: table's name -> how many rows.
     """
     for record in records:
         transaction.delete(record)
     try:
         transaction.commit()
     except exceptions.ConflictError:
-        records[:] = _records_at(
-            kvs.begin(), records[0].table,
-            [(record.key, record.partition) for record in records])
+        places = collections.defaultdict(list)
+        for record in records:
+            places[record.table].append((record.key, record.partition))
+        reading = kvs.begin()
+        records[:] = [record for name, found in places.items()
+                      for record in _records_at(reading, name, found)]
         raise
-    return len(records)
+    return collections.Counter([record.table for record in records])
 
 
 @native.main_reader()
@@ -296,7 +325,8 @@ def purge_shadow_tables(s, context, before_date, status_fn=None):
     """Purge rows of shadow tables that were archived before a date."""
     report = status_fn or (lambda message: None)
     before = before_date and _AS_STORED(before_date)
-    total = 0
+    #: Tables that are read together -> their names -> the columns.
+    passes = collections.defaultdict(dict)
     for name, table in sorted(s.schema.tables.items()):
         if not name.startswith(_SHADOW):
             continue
@@ -310,11 +340,18 @@ def purge_shadow_tables(s, context, before_date, status_fn=None):
                 report(_("Unable to purge table %(table)s because it "
                          "has no timestamp column") % {"table": name})
                 continue
-        deleted = _purge(s.database, name, column, before)
-        if deleted:
+        passes[name if table.partition_column is None else table.kind][
+            name] = column
+    total = 0
+    for columns in passes.values():
+        # Rows that follow a parent move where they are left behind by it.
+        columns = dict(sorted(columns.items(), key=lambda item: not (
+            s.schema.tables[item[0]].parents)))
+        for name, deleted in sorted(
+                _purge(s.database, columns, before).items()):
             report(_("Deleted %(rows)i rows from %(table)s based on "
                      "timestamp column %(col)s") % {
                          "rows": deleted, "table": name,
-                         "col": column or "(n/a)"})
-        total += deleted
+                         "col": columns[name] or "(n/a)"})
+            total += deleted
     return total

@@ -17,6 +17,7 @@ from oslo_utils import timeutils
 
 from nova_kvs.db import errors
 from nova_kvs import exceptions
+from nova_kvs.record import access
 from nova_kvs.record import planner
 
 _by_key = operator.attrgetter("key")
@@ -33,6 +34,9 @@ class Not(typing.NamedTuple):
     """None of several values, nor NULL, as in SQL."""
 
     values: tuple
+
+
+_NOT_ZERO = Not((0,))
 
 
 class Find(typing.NamedTuple):
@@ -211,6 +215,9 @@ class Session:
                     table.name, tuple([equal[name] for name in ranged.prefix]),
                     *[None if end is None else (end,)
                       for end in found.ranges[ranged.columns[0]]])
+        if path.kind == planner.SCAN and (
+                equal.get(planner.BROAD_COLUMN) == _NOT_ZERO):
+            return access.DeletedRows(table.name)
         return path.access(
             table.name, _tuples([equal[name] for name in path.columns]),
             table_only, frozenset() if only_columns is None

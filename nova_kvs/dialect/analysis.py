@@ -54,7 +54,7 @@ class Source:
     """One occurrence of a table in a statement."""
 
     __slots__ = ("table", "label", "nullable", "values", "links", "ranges",
-                 "alternatives", "order")
+                 "alternatives", "order", "unequal")
 
     def __init__(self, table, label, nullable, order):
         self.table = table
@@ -69,6 +69,8 @@ class Source:
         #: (column, whether it is a lower bound) -> list of tuples of Value:
         #: the column is not beyond the farthest of each tuple.
         self.ranges = {}
+        #: column -> Value that it does not have.
+        self.unequal = {}
         #: Of each OR that restricts it: a dict as ``values`` for each of the
         #: alternatives, of which one is true.
         self.alternatives = []
@@ -239,6 +241,9 @@ class Analysis:
             for (source, column, is_low), values in self._bounds(
                     scope, clause, sources).items():
                 source.ranges.setdefault((column, is_low), []).append(values)
+            for source, column, value in self._differences(
+                    scope, clause, sources):
+                source.unequal[column] = value
             for source, column, origin in self._links(scope, clause, sources):
                 source.links.setdefault(column, []).append(origin)
             if isinstance(clause, elements.BooleanClauseList):
@@ -351,6 +356,17 @@ class Analysis:
                 source, column = self._column(scope, left, sources)
                 if source is not None:
                     yield source, column, (value,)
+
+    def _differences(self, scope, clause, sources):
+        """Yield (source, column, value) of what a clause says is unequal."""
+        if isinstance(clause, elements.BinaryExpression) and (
+                clause.operator is operators.ne):
+            left, right = _plain(clause.left), _plain(clause.right)
+            for one, other in ((left, right), (right, left)):
+                source, column = self._column(scope, one, sources)
+                value = self._value(other)
+                if source is not None and value is not None:
+                    yield source, column, value
 
     def _links(self, scope, clause, sources):
         """Yield (source, column, origin) that a clause says."""

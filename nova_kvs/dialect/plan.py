@@ -11,6 +11,7 @@ import itertools
 import typing
 
 from nova_kvs.dialect import paging
+from nova_kvs.record import access
 from nova_kvs.record import planner
 
 #: More key tuples than this are not asked for one by one.
@@ -255,6 +256,22 @@ class Step:
         return list(found)
 
 
+class DeletedStep(Step):
+    """Loads the rows of one source that are marked as deleted."""
+
+    def collect(self, workspace, parameters, loads):
+        """Add what has to be loaded to a Loads."""
+        state = workspace.state(self.name)
+        if state.complete:
+            return
+        column = planner.BROAD_COLUMN
+        value = self.source.unequal[column]
+        if parameters.values((value,), self.table, column) == [0]:
+            loads.add_access(state, access.DeletedRows(self.name))
+        else:
+            super().collect(workspace, parameters, loads)
+
+
 class Union:
     """Loads the rows of one source: of an OR each alternative's."""
 
@@ -376,6 +393,8 @@ def _describe(step):
     if isinstance(step, paging.RangeStep):
         return "%s: %s" % (step.source, step.explain())
     path = step.path
+    if isinstance(step, DeletedStep):
+        return "%s: rows marked as deleted" % step.source
     if path.kind == planner.SCAN:
         return "%s: full scan" % step.source
     parts = []

@@ -159,8 +159,13 @@ class Planner:
             level = []
             for rank, path, source in sorted(
                     chosen, key=lambda item: item[2].order):
-                step = plan.Step(
-                    source, self._schema.tables.get(source.table), path)
+                table = self._schema.tables.get(source.table)
+                finds_deleted = (
+                    rank == planner.Rank.SCAN and table is not None
+                    and table.finds_parts and not table.is_shadow
+                    and planner.BROAD_COLUMN in source.unequal)
+                step = (plan.DeletedStep if finds_deleted else plan.Step)(
+                    source, table, path)
                 union = None
                 if source not in pages:
                     union = _union(step, rank)

@@ -77,11 +77,15 @@ class Examiner:
         partition = keyspace.Partition(piece.key.name)
         made = []
         listed = None
+        #: Part -> field of a row that belongs to it.
+        parts = {}
         for field, value in piece.pairs:
             start = field[:1]
             if start == keyspace.RECORD:
                 listed = field
-                self._record(made, partition, field, value)
+                part = self._record(made, partition, field, value)
+                if part is not None:
+                    parts[part] = field
             elif start == keyspace.UNIQUE:
                 self._unique(made, partition, field, value,
                              kind != partition_rules.UNIQUE)
@@ -89,21 +93,26 @@ class Examiner:
                 self._intent(made, partition, field, value)
         if listed is not None and kind in partition_rules.LISTED:
             made.append(index_checks.DirectoryNeeded(partition, kind, listed))
+        made.extend(
+            index_checks.PartNeeded(
+                partition, directory.partial(kind, part), field)
+            for part, field in parts.items())
         return made
 
     def _record(self, made, partition, field, value):
+        """Add the checks of a record, and return the part of its row."""
         context = self._context
         self.records += 1
         table = context.table_of(field)
         if table is None:
             made.append(record_checks.UnknownTable(partition, field))
-            return
+            return None
         try:
             row = checks.decode_value(table, field, value)
         except exceptions.CorruptRecordError:
             made.append(record_checks.UndecodableRecord(
                 partition, field, value))
-            return
+            return None
         if table.auto_id is not None:
             number = row.get(table.auto_id)
             if type(number) is int and (
@@ -121,6 +130,8 @@ class Examiner:
             made.append(record_checks.EntryNeeded(partition, entry, field))
         for unique in context.uniques(table, row, partition, field):
             made.append(record_checks.UniqueNeeded(unique, partition, field))
+        return (directory.part_of(table, row) if table.finds_parts
+                else None)
 
     def _unique(self, made, partition, field, value, is_inside):
         if self._context.table_of(field) is None:
@@ -204,10 +215,12 @@ class Examiner:
         for member, _ in piece.pairs:
             listed = keys.classify(
                 directory.partition_of(member).key, self._context.name)
+            kind, part = directory.split(piece.key.kind)
             if listed.type is keys.KeyType.PARTITION and (
-                    listed.kind == piece.key.kind):
-                made.append(index_checks.DirectoryHeld(
-                    piece.key.name, listed.kind, member))
+                    listed.kind == kind):
+                if kind != partition_rules.TABLE or not part:
+                    made.append(index_checks.DirectoryHeld(
+                        piece.key.name, piece.key.kind, member))
             else:
                 made.append(index_checks.Malformed(
                     piece.key.name, member, "directory-undecodable"))

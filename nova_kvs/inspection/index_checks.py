@@ -5,11 +5,13 @@ import os
 import struct
 
 from nova_kvs.inspection import checks
+from nova_kvs.inspection import keys
 from nova_kvs import keyspace
 from nova_kvs.record import housekeeping
 from nova_kvs.record.indexes import base as index_base
 from nova_kvs.record.indexes import directory
 from nova_kvs.record.indexes import global_index
+from nova_kvs.record import partition_rules
 from nova_kvs.store import operations
 from nova_kvs.txn import reading
 
@@ -186,16 +188,40 @@ class DirectoryNeeded(checks.Check):
             operations.Add(key, directory.member(
                 self._partition, os.urandom(index_base.NONCE_BYTES))),
             *housekeeping.entries(
-                context.database, [], {self._partition: self._kind})])
+                context.database, [], [(self._partition, self._kind)])])
+        return True
+
+
+class PartNeeded(DirectoryNeeded):
+    """A partition that holds a row of a part must be listed for it."""
+
+    def verdict(self, context, results):
+        fault = super().verdict(context, results)
+        if fault is None:
+            return None
+        table, row = context.row(
+            self._field, results[1].cells.get(self._field))
+        if table is None or not table.finds_parts or (
+                directory.part_of(table, row)
+                != directory.split(self._kind)[1]):
+            return None
+        return fault
+
+    def repair(self, context, fault):
+        if directory.split(self._kind)[0] != partition_rules.TABLE:
+            return super().repair(context, fault)
+        _add(context, [operations.Add(
+            self._key(context), directory.lasting_member(self._partition))])
         return True
 
 
 class _ContentRead(checks.RawRead):
-    """Read if a partition holds records, or intents of records."""
+    """Read the fields that hold records, or have an intent."""
 
     def result(self, reply, met):
-        return any(field[:1] in (keyspace.RECORD, keyspace.INTENT)
-                   for field in reply)
+        return [field[1:] if field[:1] == keyspace.INTENT else field
+                for field in reply
+                if field[:1] in (keyspace.RECORD, keyspace.INTENT)]
 
 
 class DirectoryHeld(checks.Check):
@@ -213,10 +239,17 @@ class DirectoryHeld(checks.Check):
                 _ContentRead(operations.ListFields(key))]
 
     def verdict(self, context, results):
-        members, has_content = results
-        if not members or has_content:
+        members, fields = results
+        if not members or any(map(self._may_be_of, fields)):
             return None
         return checks.Fault("directory-stale")
+
+    def _may_be_of(self, field):
+        """Tell whether a record may be of the part that is listed here."""
+        part = directory.split(self._kind)[1]
+        name = keys.table_of(field)
+        return not part or name is None or (
+            partition_rules.is_shadow(name) == (part == directory.SHADOW))
 
     def describe(self):
         return {"partition": checks.text(self._partition.key)}
@@ -232,5 +265,5 @@ class DirectoryHeld(checks.Check):
         context.housekeeper.check_partitions([[
             (self._partition.key, self._kind, [self._member], None)]])
         _add(context, housekeeping.entries(
-            context.database, [], {self._partition: self._kind}))
+            context.database, [], [(self._partition, self._kind)]))
         return True

@@ -65,13 +65,21 @@ class FullScan(typing.NamedTuple):
     table: str
 
 
+class DeletedRows(typing.NamedTuple):
+    """All rows of a table whose column ``deleted`` is neither 0 nor NULL."""
+
+    table: str
+
+
 class PartitionsOf(typing.NamedTuple):
     """The partitions that may have rows of a table, not its rows.
 
-    The answer is a list of nova_kvs.keyspace.Partition.
+    ``deleted_only``: those of rows as of DeletedRows. The answer is a list of
+    nova_kvs.keyspace.Partition, always in the same order.
     """
 
     table: str
+    deleted_only: bool = False
 
 
 class InPartitions(typing.NamedTuple):

@@ -110,7 +110,8 @@ class Builder:
     def _build(self, schema):
         version, progress = self._progress()
         self._wait(progress["since"])
-        tables = [table for table in schema.tables.values() if table.unbuilt]
+        tables = [table for table in schema.tables.values()
+                  if table.unbuilt or _lacks_parts(table)]
         steps = list(_steps(self._database, tables))
         for number in range(progress["step"], len(steps)):
             names, keys = steps[number]
@@ -165,7 +166,9 @@ class Builder:
     def _add(self, schema, names, partitions):
         """Give the rows of some partitions their entries."""
         database = self._database
+        home = database.begin().table_partition
         added = {}
+        parts = {}
         for records in database.begin().load([
                 access.InPartitions(name, tuple(partitions))
                 for name in names]):
@@ -181,7 +184,14 @@ class Builder:
                         field)) is not None]
                 if entries:
                     added[record.partition, field] = record, entries
+                part = directory.part_of(table, record.values)
+                if part is not None and _lacks_parts(table):
+                    parts[record.partition, directory.partial(
+                        partition_rules.TABLE if record.partition == home(
+                            table) else table.kind, part)] = None
                 self.rows += 1
+        if parts:
+            self._list(parts)
         if added:
             database.store.batch([
                 operations.Add(key, stored)
@@ -189,6 +199,23 @@ class Builder:
                 for key, _prefix, stored in entries])
             self._check(added)
         self._report(self.rows)
+
+    def _list(self, parts):
+        """List partitions in partial directories.
+
+        Those of servers are checked, for a row may have gone meanwhile.
+
+        :param parts: pairs of a partition and the kind of the directory.
+        """
+        database = self._database
+        database.store.batch([
+            *[operations.Add(
+                directory.key_of(database.name, kind, partition),
+                directory.member(partition, _NONCE))
+              for partition, kind in parts],
+            *housekeeping.entries(database, [], [
+                (partition, kind) for partition, kind in parts
+                if directory.split(kind)[0] != partition_rules.TABLE])])
 
     def _check(self, added):
         """Have those entries looked at whose rows have changed meanwhile."""
@@ -203,7 +230,12 @@ class Builder:
             if cell is None or cell.version != record.version:
                 checks.append((record.table, partition.key, field, entries))
         if checks:
-            database.store.batch(housekeeping.entries(database, checks, {}))
+            database.store.batch(housekeeping.entries(database, checks, ()))
+
+
+def _lacks_parts(table):
+    """Tell whether partitions with rows of a part may be unlisted."""
+    return table.lists_parts and not table.finds_parts
 
 
 def _steps(database, tables):

@@ -43,6 +43,11 @@ class Write:
         self.partition = None
 
 
+def _part_of(table, row):
+    """Return the part of a row whose partition is listed for it, or None."""
+    return directory.part_of(table, row) if table.lists_parts else None
+
+
 class Changes:
     """All that one commit sends.
 
@@ -74,6 +79,11 @@ class Changes:
         #: Partitions that may be empty: of deletes, and of inserts that
         #: fail.
         self.partition_checks = {}
+        #: (partition, kind) of partial directories that may have to lose it.
+        self.part_checks = {}
+        #: (partition, kind) of those that list a whole table.
+        self.lasting = {}
+        self._known_lasting = tx.known_lasting
         #: Place -> (minimum version, included columns or None).
         self.minimums = {}
 
@@ -166,6 +176,8 @@ class Changes:
             or view is not None and view.has_records())
         if not at_home and not is_listed:
             self._list(partition, table.kind)
+        self._change_part(
+            partition, at_home, table.kind, None, _part_of(table, row))
 
     def _list(self, partition, kind):
         """Put a partition into the directory of its kind."""
@@ -174,6 +186,37 @@ class Changes:
             self.entries.append(operations.Add(
                 directory.key_of(self._database, kind, partition),
                 directory.member(partition, self._nonce)))
+
+    def _change_part(self, partition, at_home, kind, old, new):
+        """List a partition that gets a row of a part, check one that loses
+        one.
+
+        :param kind: of the table's partitions.
+        :param old: part that the row belonged to, or None. :param new: to
+            which it belongs now.
+        """
+        if old == new:
+            return
+        for part in filter(None, (old, new)):
+            where = partition, directory.partial(
+                partition_rules.TABLE if at_home else kind, part)
+            if at_home:
+                if part == new and where not in self.lasting and (
+                        where not in self._known_lasting):
+                    self.lasting[where] = None
+                    self._add_member(where, directory.lasting_member(
+                        partition))
+            else:
+                self.part_checks.setdefault(where, False)
+                if part == new and not self.part_checks[where]:
+                    self.part_checks[where] = True
+                    self._add_member(where, directory.member(
+                        partition, self._nonce))
+
+    def _add_member(self, where, member):
+        partition, kind = where
+        self.entries.append(operations.Add(
+            directory.key_of(self._database, kind, partition), member))
 
     def _delete(self, write):
         table = write.table
@@ -202,6 +245,8 @@ class Changes:
             self._dropped.setdefault(partition, (
                 partition_rules.TABLE if at_home else table.kind,
                 set()))[1].add(field)
+        self._change_part(
+            partition, at_home, table.kind, _part_of(table, row), None)
 
     def _update(self, write):
         """Change a row in its place."""
@@ -224,6 +269,10 @@ class Changes:
             return
         if not same_rules:
             changed = None
+        self._change_part(
+            partition, partition == self._home(write.new_table),
+            write.new_table.kind, _part_of(write.table, old),
+            _part_of(write.new_table, new))
         version = original.version + 1
         if write.table.global_indexes or write.new_table.global_indexes:
             before = global_index.entries(

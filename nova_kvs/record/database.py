@@ -168,6 +168,8 @@ class Database:
         self.schema = record_schema.Schema(0, (), {}, stored_format.NEW)
         #: (table's name, key) -> partition it was last seen in.
         self.locators = cache.Cache(cache.LOCATORS)
+        #: (partition, kind): whole tables that partial directories list.
+        self.known_lasting = set()
         #: Read -> what entries named, see ``indexes.global_index``.
         self.remembered_entries = cache.Cache(cache.ENTRIES)
         #: Of ReadSet: what was decoded before, and what partitions held.
@@ -303,12 +305,15 @@ class Database:
         """Use a schema that is stored with a version."""
         self.schema = record_schema.Schema(
             version, schema.ddl, schema.tables, schema.state)
+        # It may be another database by the same name.
+        self.known_lasting.clear()
 
     # Where records are ------------------------------------------------------
 
     def forget(self):
         """Forget where records are, which are all gone."""
         self.locators.clear()
+        self.known_lasting.clear()
 
     def trim_memory(self):
         """Forget the oldest of what is remembered, where it is much."""

@@ -30,8 +30,14 @@ class FormatVersion(enum.IntEnum):
     would leave rows without entries in them, and nobody find these rows.
     """
 
+    PARTS = 3
+    """Directories of the partitions with deleted and with archived rows. An
+    earlier writer would leave such partitions unlisted, and no archive or
+    purge find them.
+    """
 
-CURRENT = FormatVersion.ORDERED
+
+CURRENT = FormatVersion.PARTS
 
 
 class State(typing.NamedTuple):

@@ -34,8 +34,8 @@ def entries(owner, index_checks, partition_checks):
     :param index_checks: ``(table, partition's key, field, [(bucket, prefix,
         own member or b"")])`` for each row whose global index entries
         change.
-    :param partition_checks: partition -> kind, of those that may be empty
-        from now on.
+    :param partition_checks: pairs of a partition, which may be empty from
+        now on, and the kind of the directory that lists it.
     """
     queue = owner.coordinator.queue
     found = []
@@ -44,7 +44,7 @@ def entries(owner, index_checks, partition_checks):
     if partition_checks:
         found.append(queue.entry(PARTITIONS, [
             (partition.key, kind, None, None)
-            for partition, kind in partition_checks.items()],
+            for partition, kind in partition_checks],
             owner.grace_ms))
     return found
 
@@ -174,33 +174,38 @@ class Housekeeper:
         grace before, or a new one: an older one may be among those that a
         late second look at the empty partition takes out.
 
+        Of a partial directory a partition is empty that has no row of the
+        part.
+
         :param items: lists of ``(partition's key, kind, members, floor)``;
             the latter two are None the first time. The partition of a
-            whole table is in no directory.
+            whole table is in no directory that loses it.
         """
         checks = [check for item in items for check in item]
-        keys = {
-            check[0]: directory.key_of(
-                self._owner.name, check[1], keyspace.Partition(check[0]))
-            for check in checks}
+        buckets = {
+            (key, kind): directory.key_of(
+                self._owner.name, kind, keyspace.Partition(key))
+            for key, kind, _, _ in checks}
         results = iter(self._owner.coordinator.read([
-            read for key, bucket in keys.items()
+            read for (key, _), bucket in buckets.items()
             for read in (
                 reading.PartitionRead(keyspace.Partition(key)),
                 reading.MembersRead(bucket, *directory.range_of(
                     keyspace.Partition(key))))]))
-        found = dict(zip(keys, zip(results, results)))
+        found = dict(zip(buckets, zip(results, results)))
         commands = []
         again = {}
         for key, kind, members, floor in checks:
-            snapshot, listed = found[key]
+            snapshot, listed = found[key, kind]
+            is_empty = not self._has_content(snapshot, kind)
             if members is None:
-                if not snapshot.stored or len(listed) > 1:
-                    again[key] = (key, kind, listed, snapshot.floor)
+                if is_empty or len(listed) > 1:
+                    again[key, kind] = (key, kind, listed, snapshot.floor)
                 continue
-            bucket = keys[key]
-            if not snapshot.stored:
-                if floor and floor == snapshot.floor:
+            bucket = buckets[key, kind]
+            if is_empty:
+                if floor and floor == snapshot.floor and (
+                        not snapshot.stored):
                     # A record may have come since, and the floor risen
                     # again: the script looks once more.
                     commands.append(operations.DropFloor(
@@ -221,3 +226,22 @@ class Housekeeper:
                 self._owner.grace_ms))
         if commands:
             self._owner.store.batch(commands)
+
+    def _has_content(self, snapshot, kind):
+        """Tell whether a partition holds what a directory lists it for.
+
+        :param kind: of the directory.
+        """
+        part = directory.split(kind)[1]
+        if not part:
+            return bool(snapshot.stored)
+        tables = self._owner.schema.tables
+        for field, cell in snapshot.cells.items():
+            if field[:1] != keyspace.RECORD:
+                continue
+            name, _, _ = field[1:].partition(b"\0")
+            table = tables.get(name.decode(errors="replace"))
+            if table is not None and directory.part_of(
+                    table, codec.decode(cell.payload, field)) == part:
+                return True
+        return False

@@ -216,20 +216,24 @@ def base_name(table):
     return table
 
 
+def is_shadow(table):
+    """Tell whether a table has the archived rows of another one."""
+    return "shadow_" in table[:-len(base_name(table))]
+
+
 def rule_for(table, columns):
     """Return the rule of a table, or None if it is one partition.
 
     :param columns: names of the columns that it has.
     """
-    base = base_name(table)
-    rule = RULES.get(base)
+    rule = RULES.get(base_name(table))
     if rule is None or rule.column not in columns:
         return None
     # Nobody looks for rows among archived ones but by their server.
-    is_shadow = table != base and "shadow_" in table
+    is_archive = is_shadow(table)
     hints = tuple(hint for hint in rule.hints
                   if all(column in columns for column in hint.columns)
-                  and not (is_shadow and hint.since > 1))
+                  and not (is_archive and hint.since > 1))
     return rule._replace(hints=hints)
 
 

@@ -340,6 +340,9 @@ def scan(tx, table):
         reads = table.row_index.reads(tx.database, [()])
         partitions = global_index.partitions_named(reads, (yield reads))
         return (yield from _all_in(tx, table, partitions))
+    if table.is_shadow and table.finds_parts:
+        partitions = yield from _with_part(tx, table, directory.SHADOW)
+        return (yield from _all_in(tx, table, partitions))
     tx.count_scan(table)
     if table.kind == partition_rules.TABLE:
         yield from read_whole(tx, (home,), table)
@@ -348,7 +351,7 @@ def scan(tx, table):
     reads = _directory_reads(tx, table)
     results = yield reads + [whole(tx, home)]
     return (yield from _all_in(
-        tx, table, _listed(home, results[:len(reads)])))
+        tx, table, _listed((home,), results[:len(reads)])))
 
 
 def _all_in(tx, table, partitions):
@@ -369,9 +372,39 @@ def _directory_reads(tx, table):
             for key in directory.bucket_keys(tx.database, table.kind)]
 
 
-def _listed(home, results):
-    """Return the partitions of a directory's members, and one more."""
-    partitions = {home: None}
+def deleted_rows(tx, table, wanted):
+    """Return every row of a table that is marked as deleted."""
+    if table.finds_parts and table.name not in tx.scanned:
+        partitions = yield from _with_part(tx, table, directory.DELETED)
+        reads = reads_of_whole(
+            tx, partitions, table, table.kind not in partition_rules.SINGLE)
+        for first in range(0, len(reads), SCAN_CHUNK):
+            yield reads[first:first + SCAN_CHUNK]
+        rows = rows_in(tx, table, partitions)
+    else:
+        rows = yield from scan(tx, table)
+    return [row for row in rows if row.values.get("deleted", 0) != 0]
+
+
+def _with_part(tx, table, part):
+    """Return the partitions that may have rows of a part of a table.
+
+    :param part: of ``nova_kvs.record.indexes.directory``.
+    """
+    home = tx.table_partition(table)
+    key = directory.key_of(tx.database, directory.partial(
+        partition_rules.TABLE, part), home)
+    reads = [reading.MembersRead(key, *directory.range_of(home))]
+    if table.kind != partition_rules.TABLE:
+        reads += [reading.MembersRead(key, b"-", b"+")
+                  for key in directory.bucket_keys(
+                      tx.database, directory.partial(table.kind, part))]
+    return _listed((), (yield reads))
+
+
+def _listed(homes, results):
+    """Return the partitions of a directory's members, and some more."""
+    partitions = dict.fromkeys(homes)
     for members in results:
         for member in members:
             partitions[directory.partition_of(member)] = None
@@ -380,10 +413,14 @@ def _listed(home, results):
 
 def partitions_of_table(tx, table, wanted):
     """Return every partition that may have rows of a table."""
+    part = (directory.SHADOW if table.is_shadow else
+            directory.DELETED if wanted.deleted_only else None)
+    if part is not None and table.finds_parts:
+        return list((yield from _with_part(tx, table, part)))
     home = tx.table_partition(table)
     if table.kind == partition_rules.TABLE:
         return [home]
-    return list(_listed(home, (yield _directory_reads(tx, table))))
+    return list(_listed((home,), (yield _directory_reads(tx, table))))
 
 
 def in_partitions(tx, table, wanted):

@@ -19,6 +19,7 @@ _PATHS = {
     access.ByIndex: paths.by_index,
     access.ByRange: ranges.by_range,
     access.FullScan: paths.full_scan,
+    access.DeletedRows: paths.deleted_rows,
     access.PartitionsOf: paths.partitions_of_table,
     access.InPartitions: paths.in_partitions,
     access.Page: paths.page,
@@ -53,6 +54,7 @@ class Reader:
         self.serializable = serializable
         self.database = owner.name
         self.locators = owner.locators
+        self.known_lasting = owner.known_lasting
         self.cached = owner.cached
         #: Read -> what entries named, see ``indexes.global_index``.
         self.remembered_entries = owner.remembered_entries

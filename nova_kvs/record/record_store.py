@@ -327,6 +327,7 @@ class RecordTransaction(reader.Reader):
         if speculation is not None:
             self.cached.confirm(speculation.read.partition)
         self.cached.write(self._schema, batch.mutations, versions)
+        self.known_lasting.update(batch.lasting)
         self._committed(writes, versions)
         if check is not None:
             self._owner.see_schema(results.pop())
@@ -386,15 +387,16 @@ class RecordTransaction(reader.Reader):
 
     def _entries(self, batch):
         """Return what is added to indexes and the queue with the commit."""
-        if not (batch.index_checks or batch.partition_checks
-                or batch.minimums):
+        if not (batch.entries or batch.index_checks or batch.minimums
+                or batch.partition_checks or batch.part_checks):
             return ()
         return [
             *[covering_index.raising(place, version)
               for place, (version, _) in batch.minimums.items()],
             *batch.entries,
             *housekeeping.entries(
-                self._owner, batch.index_checks, batch.partition_checks),
+                self._owner, batch.index_checks,
+                [*batch.partition_checks.items(), *batch.part_checks]),
             *self._owner.take_included()]
 
     def _other_versions(self, batch, known):

@@ -116,10 +116,14 @@ class Table:
     :ivar global_indexes: that rows are written to; some of them may not be
         built yet, and so not be among ``indexes``.
     :ivar included: IncludedColumns of its covering indexes, or None.
+    :ivar is_shadow: it has the archived rows of another table.
+    :ivar lists_parts: partitions that get deleted or archived rows of it are
+        listed, see nova_kvs.record.indexes.directory.
+    :ivar finds_parts: all that have such rows are.
     """
 
     def __init__(self, name, columns, affinities, defaults, key, auto_id,
-                 rule, uniques, indexes, unbuilt=()):
+                 rule, uniques, indexes, unbuilt, state):
         self.name = name
         self.columns = columns
         self.affinities = affinities
@@ -146,11 +150,18 @@ class Table:
         self.included = covering_index.IncludedColumns(
             rule.covered, columns, key, self.covering_indexes
         ) if self.covering_indexes else None
-        #: Columns that an index or a unique key depends on.
+        self.is_shadow = partition_rules.is_shadow(name)
+        has_parts = self.is_shadow or "deleted" in columns
+        self.lists_parts = has_parts and (
+            state.version >= stored_format.FormatVersion.PARTS)
+        self.finds_parts = has_parts and (
+            state.built >= stored_format.FormatVersion.PARTS)
+        #: Columns that an index, a unique key or a directory depends on.
         self.indexed = frozenset(
             column for index in (*indexes, *unbuilt, *uniques)
             for column in index.columns).union(
-                self.included.names if self.included else ())
+                self.included.names if self.included else (),
+                ("deleted",) if self.lists_parts else ())
         self.prefix = keyspace.record_prefix(name)
         self.id_index = next(
             (index for index in indexes
@@ -289,7 +300,7 @@ def _read_table(connection, name, state):
         connection, name, columns, key, rule, state)
     return Table(name, columns, {row[0]: affinity(row[1]) for row in rows},
                  {row[0]: row[3] for row in rows if row[3] is not None},
-                 key, auto_id, rule, uniques, indexes, unbuilt)
+                 key, auto_id, rule, uniques, indexes, unbuilt, state)
 
 
 def _read_indexes(connection, name, stored, key, rule, state):

@@ -4,6 +4,14 @@
 A transaction that inserts into a partition in which it saw no record adds a
 member, which ends with random bytes of its own. So housekeeping can remove
 those members that it saw before it found the partition empty, and no other.
+
+A *partial directory* lists the partitions that hold rows of one part of the
+tables: rows that are marked as deleted, which an archive looks for, or
+archived ones, which a purge does. Each transaction that gives a partition
+such a row adds a member, whatever it has read; one that takes such a row away
+has the partition checked. A table of one partition is listed once, by a member
+without random bytes, and stays listed: to look at all of it with each change
+would cost more than an archive that finds nothing there.
 """
 
 import zlib
@@ -11,6 +19,41 @@ import zlib
 from nova_kvs import keyspace
 from nova_kvs.record.indexes import base
 from nova_kvs.record import partition_rules
+
+#: Parts: rows marked as deleted in the tables proper, and archived rows.
+DELETED = "deleted"
+SHADOW = "shadow"
+#: Between the kind of partitions and the part, in the kind of a directory.
+_SEPARATOR = "."
+#: Ends the only member of a whole table.
+_NO_NONCE = bytes(base.NONCE_BYTES)
+
+
+def part_of(table, row):
+    """Return the part that a row belongs to, or None.
+
+    :param table: nova_kvs.record.schema.Table.
+    :param row: dict without Nones.
+    """
+    if table.is_shadow:
+        return SHADOW
+    # As SQL compares: what is NULL differs from nothing.
+    return DELETED if row.get("deleted", 0) != 0 else None
+
+
+def partial(kind, part):
+    """Return the kind of the directory of a part.
+
+    :param kind: of the partitions.
+    """
+    return kind + _SEPARATOR + part
+
+
+def split(kind):
+    """Return the kind of partitions and the part ("": all) of a directory.
+    """
+    kind, _, part = kind.partition(_SEPARATOR)
+    return kind, part
 
 
 def bucket_key(database, kind, bucket):
@@ -40,6 +83,11 @@ def member(partition, nonce):
     :param nonce: ``NONCE_BYTES`` random bytes of the transaction.
     """
     return partition.key + nonce
+
+
+def lasting_member(partition):
+    """Return the member that lists the partition of a whole table."""
+    return partition.key + _NO_NONCE
 
 
 def range_of(partition):

@@ -89,6 +89,10 @@ CALLS = {
         "migration_get_by_sort_filters", ["created_at", "id"],
         ["desc", "desc"], [_WHEN, 1]),
     "archive of nothing": ("archive_deleted_rows", 10),
+    "archive of nothing old": (
+        "archive_deleted_rows", 10, _WHEN, True),
+    "purge of nothing": ("purge_shadow_tables", None),
+    "purge of nothing old": ("purge_shadow_tables", _WHEN),
     # The API database.
     "a mapping": (
         "nova.objects.instance_mapping:InstanceMapping."
@@ -108,12 +112,8 @@ CALLS = {
 
 EXCEPTIONS = {
     "active in a time": "the answer is all servers of that time",
-    "archive of nothing": "no index finds deleted rows; each server is read "
-    "once",
 }
-DIALECT_EXCEPTIONS = {
-    name: EXCEPTIONS[name]
-    for name in ("active in a time", "archive of nothing")}
+DIALECT_EXCEPTIONS = {"active in a time": EXCEPTIONS["active in a time"]}
 
 
 def _insert(database, table, rows):

@@ -82,6 +82,12 @@ ORDERED = (
     "instance_uuid VARCHAR(36), host VARCHAR(255), expires INTEGER)",
 )
 
+PARTS = tuple(
+    "CREATE TABLE %s (id INTEGER NOT NULL PRIMARY KEY, %s VARCHAR(36), "
+    "deleted INTEGER)" % definition for definition in (
+        ("instances", "uuid"), ("shadow_instances", "uuid"),
+        ("services", "host")))
+
 SERVER = {
     "uuid": "u1", "project_id": "p", "user_id": "x", "host": "h1",
     "node": "h1", "vcpus": 2, "memory_mb": 512, "hidden": 0,
@@ -370,8 +376,36 @@ def ordered(world):
 
 ordered.version = 2
 
+
+def parts(world):
+    """Format 3 lists the partitions with deleted and with archived rows."""
+    database = _database(world, PARTS)
+    _commit(
+        world, "insert", database,
+        ("instances", {"uuid": "u1", "deleted": 0}),
+        ("instances", {"uuid": None, "deleted": 7}),
+        ("services", {"host": "h", "deleted": 0}),
+        ("shadow_instances", {"uuid": "u0", "deleted": 9}))
+    yield "inserted"
+    world.step("delete")
+    databases.update(database, "instances", (1,), deleted=1)
+    databases.update(database, "services", (1,), deleted=1)
+    yield "deleted"
+    world.step("remove")
+    databases.delete(database, "instances", (1,))
+    databases.delete(database, "services", (1,))
+    yield "removed"
+    world.step("housekeeping")
+    for _turn in range(3):
+        world.advance(LATER_S)
+        databases.tidy(database)
+    yield "tidied"
+
+
+parts.version = 3
+
 SCENARIOS = (schema, tables, servers, placement, pending, committed, refused,
-             ordered)
+             ordered, parts)
 
 
 def at_rest(world, one_server):
