@@ -20,6 +20,22 @@ HASHED = ("nova.db", "nova.objects", "nova.block_device", "placement")
 #: Packages in which a patch of a function that is reached has its effect.
 WATCHED = ("nova", "oslo_db", "placement", "sqlalchemy")
 
+#: Function -> methods that it calls, to which no name leads, and for which
+#: its native function stands as well.
+METHODS = {target: (
+    "placement.objects.consumer:Consumer.create",
+    "placement.objects.consumer:Consumer.get_by_uuid",
+    "placement.objects.consumer:Consumer.increment_generation",
+    "placement.objects.consumer:Consumer.update",
+    "placement.objects.project:Project.create",
+    "placement.objects.resource_provider:ResourceProvider.get_by_uuid",
+    "placement.objects.resource_provider:"
+    "ResourceProvider.increment_generation",
+    "placement.objects.user:User.create",
+) for target in (
+    "placement.handlers.allocation:_set_allocations_for_consumer",
+    "placement.handlers.allocation:set_allocations")}
+
 _OWN = ("nova", "placement")
 _MODELS = ".models"
 _COLUMNS = frozenset(("Column", "deferred"))
@@ -256,6 +272,9 @@ class Tree:
                 reference = self._reference(self.module(name), owner, part)
                 if reference is not None:
                     references[reference._replace(is_late=is_late)] = None
+            for method in METHODS.get(target, ()):
+                space, _colon, name = method.partition(":")
+                references[Reference(space, name, method)] = None
             found = self._definitions[target] = (
                 hashlib.sha256("".join(parts).encode()).hexdigest(),
                 tuple(references))

@@ -18,6 +18,8 @@ from nova_kvs.db import overrides
 
 LOG = logging.getLogger(__name__)
 
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 
 def has_parameters_of(function, wrapper):
     """Tell whether a function has the parameters of its native one."""
@@ -26,6 +28,9 @@ def has_parameters_of(function, wrapper):
         return hasattr(function, "__wrapped__")
     ours = list(inspect.signature(native).parameters.values())[1:]
     theirs = list(inspect.signature(function).parameters.values())
+    if not any(one.kind in _REST for one in ours):
+        # A decorator's are all that can be seen of a handler.
+        theirs = [one for one in theirs if one.kind not in _REST]
     return [(one.name, one.default) for one in ours] == [
         (one.name, one.default) for one in theirs]
 

@@ -106,6 +106,7 @@ class Session:
         self.transaction = transaction or database.begin(may_lag=not writes)
         self._rows = {}
         self._dirty = {}
+        self._compared = set()
         self._done = False
 
     def load(self, *finds):
@@ -352,6 +353,23 @@ class Session:
             self.transaction.delete(record)
         return len(rows)
 
+    def compare(self, table, values=None):
+        """Let the commit compare once more what was read of a table.
+
+        It is to be as it was shortly before the commit point, and after all
+        other reads. The transaction must have begun as a SERIALIZABLE one;
+        nothing else that it has read is compared then.
+
+        :param values: of the column that the table is partitioned by: only
+            of their partitions.
+        """
+        schema_table = self.schema_table(table)
+        transaction = self.transaction
+        self._compared.update(
+            [transaction.table_partition(schema_table)] if values is None
+            else [transaction.partition_of_value(schema_table, value)
+                  for value in values])
+
     def commit(self, *finds):
         """Apply the changes. The session is used up then.
 
@@ -368,7 +386,7 @@ class Session:
         for record, stored, changed in self._dirty.values():
             self.transaction.update(record, stored, changed)
         # The versions of what is written are all that matters.
-        self.transaction.trust_reads()
+        self.transaction.trust_reads(self._compared)
         bound = [found._replace(equal=self.bind_equal(found))
                  for found in finds]
         try:

@@ -21,7 +21,8 @@ Placement never gives out more than there is. It sums up what is allocated of
 a provider in one statement, reads the provider's generation in a later one,
 and takes the sum for that of the generation. So the transactions of a request
 that changes something are SERIALIZABLE: sum and generation are of one moment,
-and nobody else changes them before the commit.
+and nobody else changes them before the commit. (Claims are native, if they can
+be: ``nova_kvs.db.placement.claims`` has its own proof.)
 """
 
 import functools

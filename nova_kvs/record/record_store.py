@@ -219,11 +219,20 @@ class RecordTransaction(reader.Reader):
         """True if it rests on what only a commit can prove."""
         return self.speculation is not None
 
-    def trust_reads(self):
-        """Let the commit compare what is written or locked, and nothing else
-        that was read of replicas.
+    def trust_reads(self, but=()):
+        """Let the commit compare what is written or locked, and little else.
+
+        The transaction is not serializable any more.
+
+        :param but: partitions: what was read of them, and all members of
+            global indexes, are still compared, before the commit point, if
+            there are any.
         """
-        self.unverified.clear()
+        self.serializable = False
+        self.unverified = {
+            read: result for read, result in self.unverified.items()
+            if type(read) is reading.MembersRead
+            or getattr(read, "partition", None) in but} if but else {}
 
     def rollback(self):
         """Forget everything."""

@@ -11,6 +11,7 @@ from nova_kvs.db.placement import attributes
 from nova_kvs.db.placement import native
 from nova_kvs.db.placement import tables
 from nova_kvs.db import session as sessions
+from nova_kvs.record.indexes import global_index
 
 find = sessions.find
 In = sessions.In
@@ -57,13 +58,13 @@ class _Owners:
                 for records, table in zip(self._found, self._TABLES)]
 
 
-def _load(session, ctx, owners, *finds):
+def _load(session, ctx, owners, *finds, caches=("rc_cache",)):
     """Load finds, owners that were prefetched and names, in one batch.
 
+    :param caches: of the context, that are to be filled.
     :returns: the Records of each find.
     """
-    found = attributes.load(
-        session, ctx, ("rc_cache",), *finds, *owners.finds())
+    found = attributes.load(session, ctx, caches, *finds, *owners.finds())
     owners.take(found[len(finds):])
     return found[:len(finds)]
 
@@ -74,15 +75,40 @@ def get_by_consumer(session, ctx, consumer_uuid):
 
     :source: placement.objects.allocation._get_allocations_by_consumer_uuid
     """
+    return of_consumer(session, ctx, ("rc_cache",), consumer_uuid)[0]
+
+
+def expect(session, consumer_uuid, rows, project_id, user_id):
+    """Remember what a consumer is going to have, for who asks for that.
+
+    :param rows: Rows of its allocations, which were inserted.
+    """
+    tables.memory(session, "consumers")[consumer_uuid] = (
+        tuple({row.resource_provider_id for row in rows}),
+        (project_id,), (user_id,))
+    transaction = session.transaction
+    table = session.schema_table(tables.ALLOCATIONS)
+    global_index.expect(transaction, table, ("consumer_id",), [
+        ((consumer_uuid,), transaction.partition_of_value(
+            table, row.resource_provider_id), table.field((row.id,)))
+        for row in rows])
+
+
+def of_consumer(session, ctx, caches, consumer_uuid):
+    """Return what a consumer has, as dicts.
+
+    :param caches: of the context, that are to be filled.
+    :returns: the dicts, the Records of all its allocations and of itself.
+    """
     memory = tables.memory(session, "consumers")
     expected = memory.get(consumer_uuid, ((), (), ()))
     owners = _Owners(session, expected)
     records, consumers = _load(
         session, ctx, owners,
         find(tables.ALLOCATIONS, consumer_id=consumer_uuid),
-        find(tables.CONSUMERS, uuid=consumer_uuid))
+        find(tables.CONSUMERS, uuid=consumer_uuid), caches=caches)
     if not records or not consumers:
-        return []
+        return [], records, consumers
     consumer = tables.CONSUMERS.values(consumers[0])
     allocations = [tables.ALLOCATIONS.values(record) for record in records]
     wanted = (
@@ -94,7 +120,7 @@ def get_by_consumer(session, ctx, consumer_uuid):
     project = projects.get(consumer["project_id"])
     user = users.get(consumer["user_id"])
     if project is None or user is None:
-        return []
+        return [], records, consumers
     result = []
     for values in allocations:
         provider = providers.get(values["resource_provider_id"])
@@ -117,7 +143,7 @@ def get_by_consumer(session, ctx, consumer_uuid):
                 "user_external_id": user["external_id"],
                 "created_at": values["created_at"],
                 "updated_at": values["updated_at"]})
-    return result
+    return result, records, consumers
 
 
 @native.reader(_MODULE + "_get_allocations_by_provider_id")

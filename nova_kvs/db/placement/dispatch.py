@@ -12,8 +12,8 @@ from nova_kvs.db.placement import native
 from nova_kvs.db import selection as selections
 
 #: Modules whose import fills ``native.REGISTRY``.
-MODULES = ("allocations", "attributes", "candidates", "consumers",
-           "providers", "searches")
+MODULES = ("allocations", "attributes", "candidates", "claims",
+           "consumers", "providers", "searches")
 
 
 selection = selections.Selection(

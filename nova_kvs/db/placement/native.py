@@ -4,7 +4,7 @@
 A decorated function takes the call's Session first and is registered under
 the function of Placement's that it replaces. It runs when the database is a
 KVS one and no transaction is open on the context; otherwise Placement's own
-runs, and within a transaction that a request writes in it always does.
+runs.
 """
 
 import contextvars
@@ -13,12 +13,15 @@ import importlib
 import inspect
 
 from placement import db_api
+from webob import dec
 
 from nova_kvs.compatibility import private
 from nova_kvs.db import engines
 from nova_kvs.db import errors
 from nova_kvs.db import overrides
 from nova_kvs.db import session
+from nova_kvs import exceptions
+from nova_kvs.txn import retry
 
 #: "module:qualified name" of Placement's function -> what stands there.
 REGISTRY = {}
@@ -56,7 +59,11 @@ def lookup(target):
     *path, name = qualified.split(".")
     for part in path:
         owner = getattr(owner, part)
-    return owner, name, inspect.getattr_static(owner, name)
+    found = inspect.getattr_static(owner, name)
+    if isinstance(found, dec.wsgify):
+        # A handler, which is in the table of paths as well.
+        return found, "func", found.func
+    return owner, name, found
 
 
 def original(target):
@@ -114,21 +121,17 @@ def _register(target, find_context, run):
     return wrapper
 
 
-def reader(target, at=0):
+def _decorator(target, at, context_of, run):
     """Return a decorator that registers a native function.
 
-    :param target: "module:qualified name" of the function it replaces,
-        which only reads.
-    :param at: position of the context among its arguments.
+    :param run: function of (native function, Session, positional arguments,
+        keyword arguments).
     """
     def register(function):
         parameters = list(inspect.signature(function).parameters.values())
-
-        def run(own, current, args, kwargs):
-            return function(current, *args, **kwargs)
-
         wrapper = _register(
-            target, _finder(parameters[at + 1].name, at), run)
+            target, _finder(parameters[at + 1].name, at, context_of),
+            lambda own, *args: run(function, *args))
         functools.update_wrapper(wrapper, function)
         del wrapper.__wrapped__
         wrapper.__signature__ = inspect.Signature(parameters[1:])
@@ -136,6 +139,50 @@ def reader(target, at=0):
         return wrapper
 
     return register
+
+
+def reader(target, at=0):
+    """Return a decorator that registers a native function.
+
+    :param target: "module:qualified name" of the function it replaces,
+        which only reads.
+    :param at: position of the context among its arguments.
+    """
+    return _decorator(
+        target, at, None, lambda function, current, args, kwargs:
+        function(current, *args, **kwargs))
+
+
+def writer(target, at=0, context_of=None):
+    """Return a decorator that registers a native function that writes.
+
+    It is given the Database, where it has to ``run`` what it does.
+
+    :param target: as of ``reader``, like ``at``.
+    :param context_of: function that finds the context in the argument, if
+        that is something else.
+    """
+    return _decorator(
+        target, at, context_of, lambda function, current, args, kwargs:
+        function(current.database, *args, **kwargs))
+
+
+def run(database, function):
+    """Run a function in a transaction that writes, and commit.
+
+    :param function: is given a Session, each time a new one.
+    :raises nova_kvs.exceptions.ConflictError: if it was in others' way each
+        time.
+    """
+    def attempt():
+        transaction = database.begin(serializable=True)
+        current = session.Session(database, transaction=transaction)
+        function(current)
+        if transaction.is_torn:
+            raise exceptions.ConflictError()
+        current.commit_what_was_missing()
+
+    retry.run(attempt)
 
 
 def together(target, name="context", at=0, prepare=None, context_of=None):

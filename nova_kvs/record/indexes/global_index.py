@@ -266,6 +266,25 @@ def records(tx, table, reads):
     return [row for row in rows if row is not None]
 
 
+def expect(tx, table, columns, rows):
+    """Remember where rows are going to be, so that they are read along.
+
+    :param columns: of a global index of one bucket a value.
+    :param rows: (values of the columns, partition, field) of each.
+    """
+    index = next((index for index in table.global_indexes
+                  if index.columns == columns), None)
+    if index is None:
+        return
+    found = {}
+    for values, partition, field in rows:
+        read, = index.reads(tx.database, (values,))
+        found.setdefault(read, []).append((partition, field))
+    for read, where in found.items():
+        if len(where) <= LARGEST_REMEMBERED:
+            tx.remembered_entries[read] = (), where
+
+
 def _decoded(remembered, read, members):
     """Return (partition, field) for each member that a read found."""
     known = remembered.get(read)

@@ -16,6 +16,8 @@ from placement.objects import trait
 import pytest
 import webob
 
+from nova_kvs.db import engines
+from nova_kvs.store import operations
 from tests.differential import placements
 
 TOTAL = 10
@@ -59,6 +61,13 @@ class Placement:
 
     def used(self):
         return self.ask("GET", self._path("usages")).json["usages"]["VCPU"]
+
+    def set_total(self, total):
+        """Return the status of a PUT of another inventory."""
+        generation = self.ask("GET", self._path("inventories")).json[
+            "resource_provider_generation"]
+        return self.ask("PUT", self._path("inventories"), self.inventory(
+            total, generation)).status_int
 
     def drop_inventory(self):
         """Return the status of a DELETE of all that the provider has."""
@@ -114,3 +123,64 @@ def test_claims_of_many_threads(cloud):
             lambda number: cloud.claim(), range(2 * TOTAL)))
     assert statuses.count(204) == cloud.used() == TOTAL
     assert set(statuses) == {204, 409}
+
+
+@contextlib.contextmanager
+def within_a_read(monkeypatch, kind, key, other):
+    """Let another thread do something within the first batch of its kind.
+
+    The operations on some keys are done before that, the others after.
+
+    :param kind: of the operations. :param key: part of their keys.
+    """
+    store = engines.databases(
+        db_api.placement_context_manager._factory)[0].store
+    batch = store.batch
+    done = []
+
+    def split(items, *args, **kwargs):
+        first = [item for item in items
+                 if type(item) is kind and key in item.key]
+        if done or not first or len(first) == len(items):
+            return batch(items, *args, **kwargs)
+        done.append(None)
+        replies = iter(batch(first, *args, **kwargs))
+        thread = threading.Thread(target=lambda: done.append(other()))
+        thread.start()
+        thread.join()
+        others = iter(batch([item for item in items if item not in first],
+                            *args, **kwargs))
+        return [next(replies if item in first else others) for item in items]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "batch", split)
+        yield done
+    assert len(done) == 2, "nothing came in between"
+
+
+only_native = pytest.mark.parametrize(
+    "cloud", [""], indirect=True, ids=["native"])
+
+
+@only_native
+def test_a_claim_between_the_allocations_and_the_provider(
+        cloud, monkeypatch):
+    """Its sum is not in the allocations, its generation is the provider's.
+    """
+    assert cloud.claim(TOTAL - 1) == 204
+    with within_a_read(monkeypatch, operations.ReadPartition, b":a:",
+                       cloud.claim) as done:
+        assert cloud.claim() == 409
+    assert done[1] == 204
+    assert cloud.used() == TOTAL
+
+
+@only_native
+def test_a_provider_shrinks_between_its_inventory_and_itself(
+        cloud, monkeypatch):
+    assert cloud.claim(TOTAL - 1) == 204
+    with within_a_read(monkeypatch, operations.ReadIndex, b"inventories",
+                       lambda: cloud.set_total(TOTAL - 1)) as done:
+        assert cloud.claim() == 409
+    assert done[1] == 200
+    assert cloud.used() == TOTAL - 1

@@ -7,6 +7,7 @@ from placement.objects import allocation_candidate
 from placement.objects import consumer
 from placement.objects import inventory
 from placement.objects import project
+from placement.objects import resource_class
 from placement.objects import resource_provider
 from placement.objects import trait
 from placement.objects import usage
@@ -14,6 +15,7 @@ from placement.objects import user
 import pytest
 
 from tests.differential import placements
+from tests.differential import test_placement_requests as requests
 from tests.unit.db.placement import test_native
 
 
@@ -76,3 +78,45 @@ def test_candidates(cost):
     (user.User.get_by_external_id, "u", [1, 1])])
 def test_consumer(cost, function, argument, expected):
     assert cost(function, argument) == expected
+
+
+class TestClaims:
+    """A claim reads, compares and commits."""
+
+    @pytest.fixture
+    def cloud(self, monkeypatch):
+        monkeypatch.setattr(trait, "_TRAITS_SYNCED", True)
+        monkeypatch.setattr(resource_class, "_RESOURCE_CLASSES_SYNCED", True)
+        with placements.installed():
+            side = placements.Native()
+            made = requests.Cloud(side)
+            made.stats = side.database.store.stats
+            yield made
+
+    @staticmethod
+    def _cost(cloud, *request):
+        before = cloud.stats.round_trips
+        assert cloud.ask(*request)[0] == 204
+        return cloud.stats.round_trips - before
+
+    def test_servers_come_and_go(self, cloud):
+        path = "/allocations/" + requests.CONSUMERS[0]
+        body = requests._body({0: {"VCPU": 1, "MEMORY_MB": 2}})
+        # The provider and the user are not known; ids are taken in blocks.
+        assert self._cost(cloud, "PUT", path, body) == 7
+        assert self._cost(cloud, "DELETE", path) == 2
+        assert self._cost(cloud, "PUT", path, body) == 3
+        body["consumer_generation"] = 1
+        assert self._cost(cloud, "PUT", path, body) == 3
+        body.update(allocations={}, consumer_generation=2)
+        assert self._cost(cloud, "PUT", path, body) == 3
+
+    def test_servers_move(self, cloud):
+        first, second = requests.CONSUMERS[:2]
+        amounts = {0: {"VCPU": 1}}
+        for provider in range(2):
+            self._cost(cloud, "PUT", "/allocations/" + first, requests._body(
+                {provider: {"VCPU": 2}}, provider or None))
+        assert self._cost(cloud, "POST", "/allocations", {
+            first: requests._body({1: {"VCPU": 2}}, 2),
+            second: requests._body(amounts)}) == 3
