@@ -22,8 +22,10 @@ _STORAGE = frozenset((
     "AUTO_INCREMENT", "ROW_FORMAT", "DEFAULT"))
 
 
-class _Unreadable(Exception):
+class _Unreadable(exceptions.UnsupportedStatementError):
     """An action is none of those that are known."""
+
+    message = "an ALTER TABLE or DROP INDEX cannot be read"
 
 
 class _Words:

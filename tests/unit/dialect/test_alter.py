@@ -295,6 +295,16 @@ def test_other_text_is_one_clear_error(altered, text):
 
 
 @pytest.mark.parametrize("text", (
+    "DROP INDEX", "DROP INDEX IF EXISTS", "DROP INDEX uq_name ON",
+    "ALTER TABLE IF EXISTS ONLY"))
+def test_text_that_ends_too_soon_is_one_clear_error(altered, text):
+    before = described(altered)
+    with pytest.raises(exc.NotSupportedError, match="cannot be read"):
+        altered.exec_driver_sql(text)
+    assert described(altered) == before
+
+
+@pytest.mark.parametrize("text", (
     "DROP COLUMN nothing", "DROP CONSTRAINT nothing",
     "ALTER nothing SET NOT NULL", "ADD COLUMN note TEXT",
     "ADD CONSTRAINT uq_name UNIQUE (note)", "ADD PRIMARY KEY (size)",
