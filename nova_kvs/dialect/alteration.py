@@ -22,10 +22,14 @@ _STORAGE = frozenset((
     "AUTO_INCREMENT", "ROW_FORMAT", "DEFAULT"))
 
 
-class _Unreadable(exceptions.UnsupportedStatementError):
+class _Unreadable(Exception):
     """An action is none of those that are known."""
 
-    message = "an ALTER TABLE or DROP INDEX cannot be read"
+
+def _unsupported(sql):
+    return exceptions.UnsupportedStatementError(
+        "an ALTER TABLE or DROP INDEX is of a kind that is not supported",
+        statement=sql)
 
 
 class _Words:
@@ -84,7 +88,10 @@ class Alteration:
         words.take("ALTER", "TABLE")
         words.take("IF", "EXISTS")
         words.take("ONLY")
-        self.table = words.qualified_name()
+        try:
+            self.table = words.qualified_name()
+        except _Unreadable as error:
+            raise _unsupported(sql) from error
         self._actions = tabletext.split(words.rest)
 
     def run(self):
@@ -101,9 +108,7 @@ class Alteration:
                 try:
                     self._run(_Words(action))
                 except (_Unreadable, IndexError, StopIteration) as error:
-                    raise exceptions.UnsupportedStatementError(
-                        "an ALTER TABLE is of a kind that is not supported",
-                        statement=self._sql) from error
+                    raise _unsupported(self._sql) from error
         except BaseException:
             self._sqlite.execute("ROLLBACK TO " + _SAVEPOINT)
             raise
@@ -429,8 +434,12 @@ def _dropped_index(statement):
     words = _Words(statement.tokens)
     words.take("DROP", "INDEX")
     optional = words.take("IF", "EXISTS")
-    name = words.qualified_name()
-    return name, words.name() if words.take("ON") else None, optional
+    try:
+        name = words.qualified_name()
+        return name, words.name() if words.take("ON") else None, optional
+    except _Unreadable as error:
+        raise _unsupported("".join(
+            token.text for token in statement.tokens)) from error
 
 
 def owner_of_index(sqlite, statement):

@@ -40,6 +40,18 @@ _SPOILED = (
     "%3F. nova-manage's map_cell0 and simple_cell_setup undo this where they "
     "derive cell0's URL from [database] connection: give map_cell0 the URL "
     "with --database_connection, or correct it with update_cell")
+#: Behind what is wrong with a URL that Nova has made of a cell mapping's
+#: template, where [database] connection lacks a part or has no room for it.
+_FILLED_IN_PORT = (
+    ". Nova fills None into {port} of a cell mapping's template if [database] "
+    "connection names no port: write it there")
+_FILLED_IN_ADDRESS = (
+    ". An IPv6 address stands in brackets; in a cell mapping's template, "
+    "which Nova fills in without them, write [{hostname}]")
+_FILLED_IN_LOGIN = (
+    "the connection URL has the user and the password 'None': Nova fills "
+    "that into {username} and {password} of a cell mapping's template if "
+    "[database] connection has no login. Leave them out of the template")
 
 
 class Settings:
@@ -189,10 +201,23 @@ def parse_url(url):
         error = exceptions.ConfigurationError(_WRONG_HOST)
     except exceptions.ConfigurationError as caught:
         error = caught
-    if rest.count("@") > 1:
-        raise exceptions.ConfigurationError(
-            error.args[0] + _SPOILED, **error.details)
-    raise error
+    raise exceptions.ConfigurationError(
+        error.args[0] + _advice(rest), **error.details)
+
+
+def _advice(text):
+    """Return what to say of how Nova has spoiled a URL, if it has.
+
+    :param text: the URL behind its scheme.
+    """
+    if text.count("@") > 1:
+        return _SPOILED
+    server = text.rpartition("@")[2].partition("/")[0]
+    if server.endswith(":None"):
+        return _FILLED_IN_PORT
+    if server.count(":") > 1 and "[" not in server:
+        return _FILLED_IN_ADDRESS
+    return ""
 
 
 def _is_text(text):
@@ -223,6 +248,8 @@ def _parse(url):
     _check_scheme(url.drivername)
     driver = url.drivername.partition("+")[2] or DEFAULT_DRIVER
     password, host, port, name = _behind_password(url)
+    if url.username == password == "None":
+        raise exceptions.ConfigurationError(_FILLED_IN_LOGIN)
     if "#" in name:
         raise exceptions.ConfigurationError(
             "the connection URL has a '#': write it as %23")

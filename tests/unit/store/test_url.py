@@ -73,6 +73,12 @@ def test_valid_urls(text, driver, nodes, query):
     ("kvs+redis://u:1@2:s3cr@h/db", "map_cell0"),
     ("kvs+redis://u:1@2:3/s3cr@h/db", "map_cell0"),
     ("kvs+redis://u:1@2/s3cr@h:x/db", "map_cell0"),
+    # What Nova makes of a template if [database] connection lacks a part.
+    ("kvs+redis://u:s3cr@h:None/db", "{port}"),
+    ("kvs+redis://h:None/db?tls=true", "{port}"),
+    ("kvs+redis://u:s3cr@::1:7000/db", "[{hostname}]"),
+    ("kvs+redis://fe80::1/db", "[{hostname}]"),
+    ("kvs+redis://None:None@h:1/db", "{username}"),
     ("s3cr@h", "must start with"),
 ])
 def test_wrong_urls_say_what_is_wrong(text, said):
