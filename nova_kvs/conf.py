@@ -107,10 +107,11 @@ OPTS = [
                         "committed, never what their own has written or "
                         "read before."),
             ("memory", "What a process has read before answers the reads of "
-                       "functions that write nothing, as long as Redis has "
-                       "not told it of a change (client-side caching). That "
-                       "may be behind by the time that the news takes, and "
-                       "by a second where the network has failed."),
+                       "functions that write nothing, as long as the store "
+                       "has not told it of a change (client-side caching, "
+                       "watches). That may be behind by the time that the "
+                       "news takes, and by a second where the network has "
+                       "failed."),
             ("replica", "Every read that is not part of a commit goes to a "
                         "replica, and may be behind what the process itself "
                         "has written: meant for the URL of [database] "

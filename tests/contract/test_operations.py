@@ -13,6 +13,7 @@ import pytest
 
 from nova_kvs import keyspace
 from nova_kvs.store import operations
+from nova_kvs.store import registry
 
 NASTY = bytes(range(256)) + b"\r\n$3\r\nabc\r\n{}"
 _VERSION = struct.Struct(">Q").pack
@@ -386,6 +387,20 @@ def test_a_rehearsal_leaves_nothing(store, keys, database):
     store.rehearse(keys("r"))
     assert store.batch([operations.Exists(keys("r"))]) == [False]
     assert list(store.scan(keyspace.database_pattern(database))) == []
+
+
+def test_watched_changes_are_told(url, store, keys, requires):
+    reader = registry.get_store(url, options={"read_from": "memory"})
+    read = operations.ReadPartition(keys("w"))
+    write = operations.PutField
+    store.batch([write(keys("w"), b"f", b"1")])
+    for _ in range(3):
+        assert reader.batch([read], near=True) == [[b"f", b"1"]]
+    assert (reader.stats.remembered > 0) == requires("WATCH")
+    store.batch([write(keys("w"), b"f", b"2")])
+    deadline = time.monotonic() + 30
+    while reader.batch([read], near=True) != [[b"f", b"2"]]:
+        assert time.monotonic() < deadline
 
 
 def test_what_was_acknowledged_survives_a_killed_server(

@@ -5,13 +5,11 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
-from nova_kvs.store import operations
 from nova_kvs.store.redis import raw
 from nova_kvs.store import registry
 from tests import base
@@ -247,20 +245,6 @@ def test_data_of_servers_is_shared_and_outlives_processes(
 
 # One test for each characteristic, and one of ATOMIC in test_commits. A driver
 # without it must not show it by accident.
-
-def test_watched_changes_are_told(url, store, keys, requires):
-    reader = registry.get_store(url, options={"read_from": "memory"})
-    read = operations.ReadPartition(keys("w"))
-    write = operations.PutField
-    store.batch([write(keys("w"), b"f", b"1")])
-    for _ in range(3):
-        assert reader.batch([read], near=True) == [[b"f", b"1"]]
-    assert (reader.stats.remembered > 0) == requires("WATCH")
-    store.batch([write(keys("w"), b"f", b"2")])
-    deadline = time.monotonic() + 30
-    while reader.batch([read], near=True) != [[b"f", b"2"]]:
-        assert time.monotonic() < deadline
-
 
 def test_replicated_commits_wait_for_replicas(store, keys, requires):
     items = [base.command(b"SET", keys("r", str(number)), b"")

@@ -23,6 +23,7 @@ from nova_kvs.store.etcd import messages
 
 RANGE = b"/etcdserverpb.KV/Range"
 TXN = b"/etcdserverpb.KV/Txn"
+WATCH = b"/etcdserverpb.Watch/Watch"
 COMPACT = b"/etcdserverpb.KV/Compact"
 LEASE_GRANT = b"/etcdserverpb.Lease/LeaseGrant"
 STATUS = b"/etcdserverpb.Maintenance/Status"
@@ -185,7 +186,7 @@ class Client:
         timeout_s = _FIRST_TIMEOUT_S
         cause = None
         for attempt in itertools.count():
-            for member in self._in_order():
+            for member in self.in_order():
                 error, sent = self._ask(
                     member, calls, left, answers, deadline,
                     min(timeout_s, self._settings.socket_timeout))
@@ -248,12 +249,22 @@ class Client:
         raise exceptions.StoreUnavailableError(
             servers=member.name, cause=cause)
 
+    def connect(self, member, deadline):
+        """Return a connection that is not released, and the user's token.
+
+        :raises nova_kvs.store.etcd.http2.Lost: if there is none.
+        :raises nova_kvs.exceptions.ConfigurationError: if the user is
+            refused.
+        """
+        connection = member.acquire(deadline)
+        return connection, self._log_in(connection, deadline)
+
     def close(self):
         """Close idle connections."""
         for member in self.members:
             member.drop()
 
-    def _in_order(self):
+    def in_order(self):
         """Return the members, those that work first."""
         first = self._first
         now = time.monotonic()
@@ -274,7 +285,7 @@ class Client:
         except http2.NotSpoken as exc:
             raise faults.not_etcd(member.name) from exc
         except http2.Lost as exc:
-            self._avoid(member)
+            self.avoid(member)
             return exc, False
         replies = [None] * len(wanted)
         cause = None
@@ -291,7 +302,7 @@ class Client:
             raise faults.not_etcd(member.name) from exc
         except http2.Lost as exc:
             connection.close()
-            self._avoid(member)
+            self.avoid(member)
             cause = exc
             sent = not isinstance(exc, http2.Silent)
         except BaseException:
@@ -315,12 +326,13 @@ class Client:
             elif refusal.is_passing:
                 cause = refusal
                 sent = sent or refusal.maybe_done
-                self._avoid(member)
+                self.avoid(member)
             else:
                 answers[number] = refusal
         return cause, sent
 
-    def _avoid(self, member):
+    def avoid(self, member):
+        """Ask others before a member for a while."""
         member.drop()
         member.avoid_until = time.monotonic() + _AVOID_S
         if self.members[self._first] is member:

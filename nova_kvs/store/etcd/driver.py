@@ -8,8 +8,9 @@ with ``tls`` a client certificate may name the user instead.
 
 Reads see all that was committed before, unless ``read_from`` is ``nearest``:
 then a member answers by what it knows, which is never less than what this
-process has seen, and may lag behind what others have committed. ``memory``
-and ``replica`` are options of Redis's drivers.
+process has seen, and may lag behind what others have committed; or
+``memory``: see :mod:`nova_kvs.store.etcd.memory`. ``replica`` is an option of
+Redis's drivers.
 
 How things are stored says :mod:`nova_kvs.store.etcd.layout`; why the client
 is as it is :mod:`nova_kvs.store.etcd.http2`.
@@ -27,6 +28,7 @@ from nova_kvs.store.etcd import faults
 from nova_kvs.store.etcd import heads
 from nova_kvs.store.etcd import layout
 from nova_kvs.store.etcd import leases
+from nova_kvs.store.etcd import memory
 from nova_kvs.store.etcd import messages
 from nova_kvs.store.etcd import reads
 from nova_kvs.store.etcd import rounds
@@ -42,22 +44,39 @@ class EtcdStore(base.Store):
 
     CHARACTERISTICS = frozenset([
         base.Characteristics.ATOMIC, base.Characteristics.VALIDATES,
-        base.Characteristics.DURABLE])
+        base.Characteristics.DURABLE, base.Characteristics.WATCH])
 
     def __init__(self, url, settings):
         super().__init__(url, settings)
-        if settings.read_from in ("memory", "replica"):
+        if settings.read_from == "replica":
             raise exceptions.ConfigurationError(
-                "read_from is one of 'master' and 'nearest' where the store "
-                "is etcd", read_from=settings.read_from)
+                "read_from is one of 'master', 'nearest' and 'memory' where "
+                "the store is etcd", read_from=settings.read_from)
         self._client = calls.Client(url.nodes, settings, self.stats)
         self._heads = heads.Heads()
         self._leases = leases.Leases(self._client)
         self._reads = reads.Reads(self._heads)
         self._writes = writes.Writes(self._leases, self._heads)
         self._commits = commits.Commits(self._leases, self._heads)
+        self._memory = None
+        if settings.read_from == "memory":
+            self._memory = memory.Memory(
+                self._client, self._reads, settings, self.stats)
 
     def batch(self, items, replicas=0, replicas_timeout_ms=0, near=False):
+        if self._memory is None:
+            return self._batch(items, replicas, near)
+        if near:
+            replies = self._memory.answer(items)
+            if replies is not None:
+                return replies
+        try:
+            return self._batch(items, replicas, near)
+        finally:
+            self._memory.forget(
+                [key for item in items for key in _keys(item)])
+
+    def _batch(self, items, replicas, near):
         replies = [None] * len(items)
         self.stats.commands += len(items)
         serializable = near and self.settings.read_from == "nearest"
@@ -164,6 +183,8 @@ class EtcdStore(base.Store):
         return self._client.members[0].name
 
     def close(self):
+        if self._memory is not None:
+            self._memory.close()
         self._client.close()
 
 

@@ -127,6 +127,10 @@ class Connection:
         self._decoder.max_allowed_table_size = 0
         self._blocks = {}
         self._open = {}
+        #: Of what ``open_stream`` has opened.
+        self._stream = None
+        self._stream_window = self._stream_bytes = 0
+        self._arrived = bytearray()
         self._block = None
         self._spoken = False
         self._used_at = time.monotonic()
@@ -202,6 +206,68 @@ class Connection:
             self._open.clear()
             self._windows.clear()
         self._used_at = time.monotonic()
+
+    # A stream that stays open ------------------------------------------------
+
+    def open_stream(self, path, token=None):
+        """Begin the one call that goes on while others come and go.
+
+        The connection is closing when the server ends the call.
+
+        :param token: of the user, bytes, or None.
+        :raises Lost: if the connection broke.
+        """
+        self._stream = self._next_stream
+        self._next_stream += 2
+        self._stream_window = self._first_window
+        self._send(_frame(
+            _HEADERS, _END_HEADERS, self._stream,
+            self._head + _literal(b":path", path) + _HEADER_BLOCK
+            + (_literal(b"token", token) if token else b"")
+            + _WANTS_LEADER))
+
+    def write(self, messages):
+        """Send messages on the stream that stays open.
+
+        :raises Lost: if the server takes no more.
+        """
+        data = b"".join([
+            b"\0%b%b" % (_LENGTH.pack(len(message)), message)
+            for message in messages])
+        if len(data) > min(self._window, self._stream_window):
+            raise Lost("the server does not read")
+        self._window -= len(data)
+        self._stream_window -= len(data)
+        self._send(b"".join([
+            _frame(_DATA, 0, self._stream,
+                   data[at:at + self._largest_frame])
+            for at in range(0, len(data), self._largest_frame)]))
+
+    def catch_up(self):
+        """Take in all that has arrived. Not while an answer is outstanding.
+
+        :raises Lost: if the connection, or the open stream, has ended.
+        """
+        self._sock_timeout(0)
+        try:
+            while True:
+                self._receive()
+        except (BlockingIOError, ssl.SSLWantReadError):
+            pass
+        if self.is_closing:
+            raise Lost("the server has ended the stream")
+
+    def messages(self):
+        """Yield what has arrived on the stream that stays open."""
+        data = bytes(self._arrived)
+        at = 0
+        while len(data) >= at + 5:
+            size, = _LENGTH.unpack_from(data, at + 1)
+            if len(data) < at + 5 + size:
+                break
+            yield data[at + 5:at + 5 + size]
+            at += 5 + size
+        del self._arrived[:at]
 
     def close(self):
         """Close the socket."""
@@ -301,6 +367,8 @@ class Connection:
             more = _LENGTH.unpack(payload)[0]
             if stream == 0:
                 self._window += more
+            elif stream == self._stream:
+                self._stream_window += more
             elif stream in self._windows:
                 self._windows[stream] += more
         elif kind == _SETTINGS:
@@ -329,6 +397,13 @@ class Connection:
             self._owed = 0
         if flags & _PADDED:
             payload = payload[1:len(payload) - payload[0]]
+        if stream == self._stream:
+            self._arrived += payload
+            self._stream_bytes += len(payload)
+            # Its window is not opened again.
+            if flags & _END_STREAM or self._stream_bytes > _OWN_WINDOW // 2:
+                self.is_closing = True
+            return
         call = self._open.get(stream)
         if call is not None:
             call[2].append(payload)
@@ -356,6 +431,8 @@ class Connection:
                 raise Lost(str(exc)) from exc
             if len(self._blocks) < _MOST_BLOCKS:
                 self._blocks[block] = headers
+        if ends and stream == self._stream:
+            self.is_closing = True
         call = self._open.get(stream)
         if call is None:
             return
@@ -374,6 +451,8 @@ class Connection:
             _text(headers.get(b"grpc-message", b"")), body[5:]))
 
     def _finish(self, stream, reply):
+        if stream == self._stream:
+            self.is_closing = True
         call = self._open.pop(stream, None)
         if call is not None:
             replies, number, _, _ = call
@@ -385,6 +464,7 @@ class Connection:
             if name == _INITIAL_WINDOW_SIZE:
                 for stream in self._windows:
                     self._windows[stream] += value - self._first_window
+                self._stream_window += value - self._first_window
                 self._first_window = value
             elif name == _MAX_FRAME_SIZE:
                 self._largest_frame = value

@@ -193,6 +193,22 @@ def txn_request(conditions, operations, otherwise=()):
     return b"".join(parts)
 
 
+def watch_request(key, end, revision, number):
+    """Return the request to be told of changes of a range.
+
+    :param revision: of the first change to be told.
+    :param number: that the news will bear; not 0.
+    """
+    request = (field(1, key) + field(2, end) + number_field(3, revision)
+               + number_field(7, number))
+    return field(1, request)
+
+
+def unwatch_request(number):
+    """Return the request to be told no more."""
+    return field(2, number_field(1, number))
+
+
 # Parsing --------------------------------------------------------------------
 
 def fields(data):
@@ -287,6 +303,33 @@ def revision_of(data):
                     return number
             break
     return 0
+
+
+class News(typing.NamedTuple):
+    """What a watch tells."""
+
+    #: Of the watch.
+    number: int
+    #: No change before this one is left untold.
+    revision: int
+    is_change: bool
+    is_cancelled: bool
+
+
+def parse_news(data):
+    """Return News of a WatchResponse."""
+    number = revision = 0
+    is_change = is_cancelled = False
+    for tag, value in fields(data):
+        if tag == 1:
+            revision = dict(fields(value)).get(3, 0)
+        elif tag == 2:
+            number = value
+        elif tag == 4:
+            is_cancelled = bool(value)
+        elif tag == 11:
+            is_change = True
+    return News(number, revision, is_change, is_cancelled)
 
 
 def _parse_put(data):

@@ -225,6 +225,12 @@ _METHODS = {
 }
 
 
+#: Operations that a process may remember the replies to.
+WATCHED = frozenset([
+    operations.ReadPartition, operations.ReadFields, operations.ReadIndex,
+    operations.ReadMembers, operations.ReadAll, operations.GetField])
+
+
 def _one(key):
     return key, b""
 
@@ -287,6 +293,22 @@ def places(operation):
     if kind is operations.GetField:
         return [_one(layout.field(key, operation.field))]
     return [layout.contents(key)]
+
+
+def watched(operation):
+    """Return ranges that are written if the reply to a read changes.
+
+    Whoever writes: ``places`` leaves out what only housekeeping does.
+
+    :param operation: one of ``WATCHED``.
+    """
+    kind = type(operation)
+    if kind is operations.ReadMembers or kind is operations.GetField:
+        return places(operation)
+    found = [layout.everything(operation.key)]
+    if kind is operations.ReadIndex:
+        found.append(layout.everything(operation.index_key))
+    return found
 
 
 def is_read(operation):

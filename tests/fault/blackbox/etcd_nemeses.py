@@ -72,7 +72,7 @@ def cut_power(run):
 
 
 def _patient_store(run):
-    return registry.get_store(run.cluster.url("junk", request_timeout=60))
+    return registry.get_store(run.cluster.url("junk", request_timeout=30))
 
 
 def compact(run):

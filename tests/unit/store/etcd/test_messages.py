@@ -27,6 +27,9 @@ def _key_value(key, value, created, modified, version, lease=0):
      "1205" "0a016b" "2001"),
     (messages.delete_op(b"k", b"l"), "1a06" "0a016b" "12016c"),
     (messages.is_absent(b"k"), "1001" "1a016b" "2800"),
+    (messages.watch_request(b"k", b"l", 300, 7),
+     "0a0b" "0a016b" "12016c" "18ac02" "3807"),
+    (messages.unwatch_request(7), "1202" "0807"),
     (messages.is_absent(b"k", b"l"), "1001" "1a016b" "2800" "820401" "6c"),
     (messages.is_of_revision(b"k", 300), "1002" "1a016b" "30ac02"),
     (messages.value_is(b"k", messages.LESS, b"v"),
@@ -78,3 +81,18 @@ def test_replies_of_a_transaction():
 def test_a_field_of_an_unknown_kind_is_an_error():
     with pytest.raises(ValueError):
         list(messages.fields(b"\x0d\0\0\0\0"))
+
+
+def test_what_a_watch_tells():
+    header = messages.field(1, messages.number_field(3, 300))
+    number = messages.number_field(2, 7)
+    event = messages.field(11, messages.field(2, _key_value(
+        b"k", b"v", 2, 300, 1)))
+    assert messages.parse_news(header + number + event + event) == (
+        7, 300, True, False)
+    assert messages.parse_news(
+        header + number + messages.number_field(3, 1)) == (
+            7, 300, False, False)
+    assert messages.parse_news(
+        header + number + messages.number_field(4, 1)) == (
+            7, 300, False, True)
