@@ -136,6 +136,15 @@ OPTS = [
         help="Longest time, in seconds, to wait for commit_replicas. When "
              "fewer answered in time the commit is reported as not "
              "determined."),
+    cfg.BoolOpt(
+        "reapply_lost_commits",
+        advanced=True,
+        default=False,
+        help="Apply commits again that a failover has lost, as each process "
+             "finds out about its own, if what they changed is still as they "
+             "found it. Others may have seen, or reacted to, the loss "
+             "meanwhile. Processes remember the values of their latest "
+             "commits then, up to 4 MiB."),
     cfg.FloatOpt(
         "transaction_lifetime",
         advanced=True,

@@ -46,7 +46,10 @@ _COORDINATOR = (
     ("recovered", "Intents of other transactions applied or removed."),
     ("aborted", "Abandoned transactions of others that were aborted."),
     ("asked_again", "Reads of replicas that masters were asked again."),
-    ("outdated", "Conflicts with what a replica did not have yet."))
+    ("outdated", "Conflicts with what a replica did not have yet."),
+    ("lost", "Commits reported as done that a failover has lost."),
+    ("lost_unknown", "Commits of which it is unknown if one has lost them."),
+    ("applied_again", "Lost commits that were applied again."))
 _DATABASE = (
     ("full_scans", "Tables that were read whole."),)
 
@@ -230,6 +233,8 @@ class Writer:
             commits.setdefault(where, []).append(observer.commits)
             for kind, count in list(observer.errors.items()):
                 errors[*where, kind] += count
+            if one.coordinator.stats.lost:
+                errors[*where, "lost"] += one.coordinator.stats.lost
             for text, count in list(observer.scans.items()):
                 scans[*where, text] += count
             if one.store not in stores:

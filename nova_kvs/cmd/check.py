@@ -13,8 +13,9 @@ def add_parser(subparsers):
         "(it answers), version, cluster (its state), hosts (only if some of "
         "the URL are of no use), replicas, eviction, memory, persistence, "
         "clock, permissions, format, import (only if one is not complete), "
-        "schema and functions. Exit status: 0 if all are OK, 1 with a "
-        "WARNING, 2 with an ERROR or if nothing was found out.")
+        "lost commits (only if failovers lost some), schema and functions. "
+        "Exit status: 0 if all are OK, 1 with a WARNING, 2 with an ERROR or "
+        "if nothing was found out.")
     console.add_database(parser, is_several=True)
     console.add_common(parser)
     return parser

@@ -163,7 +163,7 @@ class Database:
                 settings.index_grace - settings.request_timeout,
                 settings.transaction_lifetime)),
             atomic=base.Characteristics.ATOMIC in store.CHARACTERISTICS,
-            failpoint=failpoint)
+            failpoint=failpoint, reapplies=settings.reapply_lost_commits)
         self.stats = Stats()
         self.schema = record_schema.Schema(0, (), {}, stored_format.NEW)
         #: (table's name, key) -> partition it was last seen in.
@@ -484,6 +484,7 @@ class Database:
                 done = self.coordinator.queue.run(HOUSEKEEPING_ITEMS)
             if done:
                 self._housekeeping_at = now + HOUSEKEEPING_S
+            self.coordinator.tell_losses()
         except exceptions.KVSError as error:
             # What it was done along with is done; this work comes back.
             LOG.warning("Housekeeping of database %s will be tried again: "

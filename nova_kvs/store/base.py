@@ -52,6 +52,9 @@ class Store(abc.ABC):
     #: Whether what is not there, by a reply to ``batch`` with ``near``, was
     #: not there by a master's word, now or a moment ago.
     confirms_nothing = False
+    #: Grows whenever ``incarnation`` may have another answer for some keys:
+    #: another server has taken over, or one that was lost answers again.
+    successions = 0
 
     def __init__(self, url, settings):
         """Prepare a store; nothing is connected yet.
@@ -143,6 +146,21 @@ class Store(abc.ABC):
         :raises nova_kvs.exceptions.StoreUnavailableError: if no server
             tells.
         """
+
+    def incarnation(self, key):
+        """Return what stands for the server that has a key, as last known.
+
+        It is another object from the moment on from which that server may
+        lack what it has acknowledged: when it, or a connection to it, was
+        lost, or another server has the key.
+
+        :returns: None if no server is known.
+        """
+        return None
+
+    def is_replaced(self, incarnation):
+        """Return whether another server has taken over all of its keys."""
+        return False
 
     def idle_connections(self):
         """Return address -> connections to it that wait for use."""

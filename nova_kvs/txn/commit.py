@@ -126,11 +126,14 @@ class Committer:
     :param settler: nova_kvs.txn.recovery.Recovery.
     :param queue: nova_kvs.txn.queue.Queue.
     :param options: nova_kvs.txn.coordinator.Options.
+    :param lost: nova_kvs.txn.lost_commits.LostCommits, or None if the store
+        loses nothing that it has acknowledged.
     :ivar clock: ServerClock of the store.
     """
 
-    def __init__(self, store, settler, queue, options):
+    def __init__(self, store, settler, queue, options, lost):
         self._store = store
+        self._lost = lost
         self._settler = settler
         self._queue = queue
         self._options = options
@@ -244,11 +247,14 @@ class Committer:
         deadline = min(
             time.monotonic() + self._options.lifetime_ms / 1000,
             started + self._options.entry_life_ms / 1000)
+        begun = self._lost and self._lost.begin((next(iter(groups)),))
         answer, replicated, along = self._decide(
             mutations, txn_id, commit, deadline, holds=False,
             along=() if early else _items((), reads))
         if answer.verdict is Verdict.TOO_LATE:
             self.clock.learn(answer.detail)
+        elif begun and replicated and answer.verdict is Verdict.COMMITTED:
+            self._lost.note(begun, txn_id, mutations, entries)
         return answer, replicated, versions, (
             replies[len(entries):] if early else along)
 
@@ -295,6 +301,7 @@ class Committer:
         extras.append(
             self._queue.add(entry, 2 * self._options.lifetime_ms))
         extras += self._take_leftovers()
+        begun = self._lost and self._lost.begin((primary, *others))
         self._reach("before_prewrite")
         try:
             now_ms, *replies = self._stage(
@@ -320,6 +327,8 @@ class Committer:
             # outcome loses the whole transaction, not half of it.
             raise exceptions.UnreplicatedError()
         self._apply(primary, others, txn_id, entry)
+        if begun:
+            self._lost.note(begun, txn_id, _flat(groups), entries)
         return versions, replies[len(entries):len(entries) + len(reads)]
 
     def validate(self, comparison, txn_id=b"", deadline=None):

@@ -10,6 +10,7 @@ from nova_kvs import exceptions
 from nova_kvs.store import base
 from nova_kvs.store import freeing
 from nova_kvs.txn import commit
+from nova_kvs.txn import lost_commits
 from nova_kvs.txn import mutation
 from nova_kvs.txn import queue as housekeeping
 from nova_kvs.txn import recovery
@@ -45,6 +46,11 @@ class Stats:
     asked_again: int = 0
     #: Commits among them of what rested on a replica that was behind.
     outdated: int = 0
+    #: Commits that were reported as done and that a failover has lost, those
+    #: of which that is not known, and lost ones that were applied again.
+    lost: int = 0
+    lost_unknown: int = 0
+    applied_again: int = 0
 
 
 class Options(typing.NamedTuple):
@@ -74,6 +80,8 @@ class Coordinator:
         however many partitions it concerns.
     :param failpoint: for tests: called with each of ``FAILPOINTS`` when it
         is reached.
+    :param reapplies: whether commits that a failover has lost are applied
+        again where what they changed is as they found it.
     :ivar queue: nova_kvs.txn.queue.Queue of the database, with the
         settling of abandoned transactions registered.
     :ivar recovery: nova_kvs.txn.recovery.Recovery of the database.
@@ -82,11 +90,12 @@ class Coordinator:
 
     def __init__(self, store, database, *, lifetime_ms=10000,
                  commit_replicas=0, replica_timeout_ms=1000,
-                 entry_life_ms=50000, atomic=False, failpoint=None):
+                 entry_life_ms=50000, atomic=False, failpoint=None,
+                 reapplies=False):
         self.store = store
         self._atomic = atomic
-        self._validates = base.Characteristics.VALIDATES in getattr(
-            store, "CHARACTERISTICS", ())
+        characteristics = getattr(store, "CHARACTERISTICS", ())
+        self._validates = base.Characteristics.VALIDATES in characteristics
         self.stats = Stats()
         #: Read -> when its master had nothing for it.
         self._missed = cache.Cache(cache.MISSING)
@@ -95,10 +104,15 @@ class Coordinator:
             store, lifetime_ms, self.stats, commit_replicas,
             replica_timeout_ms, max(lifetime_ms, entry_life_ms))
         self.queue.register(commit.SETTLE, self.recovery.settle)
+        self._lost = None
+        if base.Characteristics.REPLICAS in characteristics:
+            self._lost = lost_commits.LostCommits(
+                store, database, self.recovery, self.stats,
+                self.commit if reapplies else None)
         self._committer = commit.Committer(
             store, self.recovery, self.queue, Options(
                 lifetime_ms, entry_life_ms, commit_replicas,
-                replica_timeout_ms, atomic, failpoint))
+                replica_timeout_ms, atomic, failpoint), self._lost)
 
     def learn_clock(self, server_ms):
         """Take in what a server's clock shows, as a ClockRead tells.
@@ -107,6 +121,15 @@ class Coordinator:
         commit, stay valid for ever.
         """
         self._committer.clock.learn(server_ms)
+
+    def tell_losses(self):
+        """Tell which commits are lost, if a server was lost just now.
+
+        They are logged, counted and reported in the database. Reads and
+        commits do so, too. Without a loss it costs nothing.
+        """
+        if self._lost is not None:
+            self._lost.look()
 
     def read(self, reads, near=False):
         """Return what is committed: one round trip.
@@ -128,8 +151,10 @@ class Coordinator:
             version.
         """
         if not near:
-            return self.results(
+            results = self.results(
                 reads, self.store.batch([read.item() for read in reads]))
+            self.tell_losses()
+            return results
         replies = self.store.batch([read.item() for read in reads], near=True)
         results = []
         again = []
@@ -146,6 +171,7 @@ class Coordinator:
                 results[number] = result
                 if reads[number].is_missing(result):
                     self._missed[reads[number]] = time.monotonic()
+        self.tell_losses()
         return results
 
     def _is_news(self, read):
@@ -286,6 +312,7 @@ class Coordinator:
                 stats.outdated += 1
             raise
         stats.commits += 1
+        self.tell_losses()
         if not reads:
             return versions, []
         try:

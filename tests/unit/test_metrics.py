@@ -111,6 +111,21 @@ def test_every_counter_is_told():
             name for name, _ in names}
 
 
+def test_lost_commits_are_errors(configure):
+    configure()
+    db = record_database.open_database(base.memory_url())
+    db.coordinator.stats.lost = 2
+    metrics._writer.write()
+    with open(metrics._writer.path) as stream:
+        found = {
+            (sample.labels["database"], sample.labels["kind"]): sample.value
+            for family in prometheus_client.parser.
+            text_fd_to_metric_families(stream)
+            for sample in family.samples
+            if sample.name == "nova_kvs_errors_total"}
+    assert found == {(db.name, "lost"): 2}
+
+
 def test_views_of_one_database_are_added_up(writer):
     db = databases.make()
     other = databases.another(db)

@@ -130,6 +130,7 @@ class ClusterStore(remote.RemoteStore):
                 self._pause_near()
                 self._topology.masters[error.slot_id] = self._redirected(
                     error, failure.node)
+                self.successions += 1
                 interval_s = interval_s or _MOVED_INTERVAL_S
             elif isinstance(error, redis_exceptions.AskError):
                 asked[failure.index] = self._redirected(error, failure.node)
@@ -225,20 +226,33 @@ class ClusterStore(remote.RemoteStore):
         # then repeated like any other passing fault.
         anyone = self._node(asked)
         topology.masters = [node or anyone for node in topology.masters]
-        if self._topology and self._topology.masters != topology.masters:
+        is_changed = self._topology is not None and (
+            self._topology.masters != topology.masters)
+        if is_changed:
             self._pause_near()
         self._topology = topology
+        self.successions += is_changed
         self._look_at = time.monotonic() + LOOK_S
         for key in list(self._nodes):
             if key[0] not in addresses:
                 node = self._nodes.pop(key, None)
                 if node is not None:  # no other thread was faster
+                    self._incarnations.pop(node, None)
                     node.drop()
         return topology
 
     def _pause_near(self):
         if self._near is not None:
             self._near.pause()
+
+    def incarnation(self, key):
+        topology = self._topology
+        if topology is None:
+            return None
+        return self._incarnation(topology.masters[keyspace.slot(key)])
+
+    def is_replaced(self, incarnation):
+        return incarnation.node not in self._topology.masters
 
     def _masters(self, deadline):
         return list(dict.fromkeys(self._load(deadline).masters))

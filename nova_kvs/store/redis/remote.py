@@ -38,6 +38,15 @@ _LONGEST_PAUSE_S = 0.5
 _REPLICA = re.compile(r"slave\d+")
 
 
+class Incarnation:
+    """A server from one lost connection to the next: equal to itself only."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node):
+        self.node = node
+
+
 class RemoteStore(base.Store):
     """A store on servers. Subclasses say which node has a key."""
 
@@ -62,6 +71,9 @@ class RemoteStore(base.Store):
 
     def __init__(self, url, settings):
         super().__init__(url, settings)
+        self._incarnations = {}
+        #: Nodes that have not answered since a connection to them was lost.
+        self._lost = set()
         self._options = wire.options(
             settings, settings.username, settings.password)
         self._from_replicas = settings.read_from == "replica"
@@ -190,6 +202,7 @@ class RemoteStore(base.Store):
                 try:
                     connection = node.acquire(deadline)
                 except wire.LOST as exc:
+                    self._lose(node)
                     error = repetition.NotSent(exc)
                     failures.extend(
                         repetition.Failure(index, error, node)
@@ -212,7 +225,7 @@ class RemoteStore(base.Store):
                     # Some of it may have arrived.
                     sent.pop()
                     connection.close()
-                    node.drop()
+                    self._lose(node)
                     if self._near is not None:
                         self._near.lost(node)
                     failures.extend(
@@ -228,6 +241,29 @@ class RemoteStore(base.Store):
                 connection.close()
             raise
         return failures
+
+    def _lose(self, node):
+        """Close a node's idle connections after one was lost.
+
+        The server may have been started anew, without its last writes.
+        """
+        self._incarnations.pop(node, None)
+        self._lost.add(node)
+        node.drop()
+
+    def _heard(self, node):
+        """Take note that a server has answered."""
+        self._answered = True
+        if node in self._lost:
+            self._lost.discard(node)
+            self.successions += 1
+
+    def _incarnation(self, node):
+        """Return the Incarnation of a node."""
+        found = self._incarnations.get(node)
+        if found is None:
+            found = self._incarnations.setdefault(node, Incarnation(node))
+        return found
 
     def _believed(self, node, item, reply):
         """Return a reply, or Unsure if the node may say "nothing" for want
@@ -279,7 +315,7 @@ class RemoteStore(base.Store):
                         forbidden = reply
         except wire.LOST as exc:
             connection.close()
-            node.drop()
+            self._lose(node)
             if self._near is not None:
                 self._near.lost(node)
             if isinstance(exc, redis_exceptions.AuthenticationError):
@@ -296,14 +332,14 @@ class RemoteStore(base.Store):
                 # An answer after all, but the connection was given up.
                 failures[-len(lost)].error = repetition.NotSent(exc)
         else:
-            self._answered = True
+            self._heard(node)
             self.stats.bytes_in += connection.received_bytes
             connection.received_bytes = 0
             if any(isinstance(failure.error, redis_exceptions.ReadOnlyError)
                    for failure in failures[before:]):
                 # Its address may have become another server's.
                 connection.close()
-                node.drop()
+                self._lose(node)
             else:
                 node.release(connection)
 

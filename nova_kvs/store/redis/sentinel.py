@@ -119,9 +119,10 @@ class SentinelStore(remote.RemoteStore):
             self._master = self._node((address[0].decode(), int(address[1])))
             for replica in self._replicas:
                 replica.master = self._master
-            if self._near is not None and before not in (
-                    None, self._master):
-                self._near.pause()
+            if before not in (None, self._master):
+                self.successions += 1
+                if self._near is not None:
+                    self._near.pause()
             return self._master
         raise failure
 
@@ -133,6 +134,13 @@ class SentinelStore(remote.RemoteStore):
 
     def _masters(self, deadline):
         return [self._load(deadline)]
+
+    def incarnation(self, key):
+        master = self._master
+        return None if master is None else self._incarnation(master)
+
+    def is_replaced(self, incarnation):
+        return incarnation.node is not self._master
 
     def _known_nodes(self):
         return [node for node in (self._master, *self._replicas) if node]

@@ -43,6 +43,9 @@ class ServerStore(remote.RemoteStore):
     def _masters(self, deadline):
         return [self._node]
 
+    def incarnation(self, key):
+        return self._incarnation(self._node)
+
     def _known_nodes(self):
         return (self._node, *self._replicas)
 

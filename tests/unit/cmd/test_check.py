@@ -11,6 +11,7 @@ from nova_kvs.inspection import revision
 from nova_kvs.record import format as stored_format
 from nova_kvs.store.redis import memory
 from nova_kvs.store import registry
+from nova_kvs.txn import lost_commits
 from tests import base
 from tests.unit.record import databases
 
@@ -207,6 +208,22 @@ def test_nova_is_not_installed(monkeypatch):
     monkeypatch.setattr(
         revision.importlib.util, "find_spec", lambda name: None)
     assert revision_line("instances", "x").status.name == "OK"
+
+
+def test_commits_that_failovers_lost(capsys):
+    url = base.memory_url()
+    db = databases.make(url=url)
+    for lost in 2, 3:
+        lost_commits.store_report(db.store, db.name, {
+            "at": 0, "lost": lost, "unknown": 1, "applied_again": 0,
+            "process": "host nova-api 7", "keys": []})
+    lines = {line.name: line for line in condition.examine(
+        registry.parse_url(url))}
+    line = lines["lost commits"]
+    assert line.status is condition.Status.WARNING
+    assert line.text.startswith(
+        "failovers since 1970-01-01 00:00:00Z have lost 5 (0 were applied "
+        "again), of 2 it is unknown")
 
 
 # The command ----------------------------------------------------------------

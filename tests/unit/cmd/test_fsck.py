@@ -15,6 +15,7 @@ from nova_kvs.record.indexes import covering_index
 from nova_kvs.record.indexes import directory
 from nova_kvs.record.indexes import global_index
 from nova_kvs.store import operations
+from nova_kvs.txn import lost_commits
 from nova_kvs.txn import mutation
 from tests import base
 from tests.unit.record import databases
@@ -627,6 +628,23 @@ def test_exit_status(db, capsys, tmp_path):
     assert json.loads(path.read_text())["value"] == "eA=="
     status, out, _ = run(capsys, db)
     assert (status, out.rsplit(": ", 1)[1]) == (0, "clean\n")
+
+
+def test_commits_that_failovers_lost(db, capsys, tmp_path):
+    lost_commits.store_report(db.store, db.name, {
+        "at": 0, "lost": 1, "unknown": 2, "applied_again": 0,
+        "process": "host nova-api 7", "keys": ["kvs:{db:s:u} rinstances"]})
+    status, out, _ = run(capsys, db)
+    assert status == 0
+    assert out.splitlines()[:2] == [
+        "lost commits: 1 lost, 0 of them applied again, 2 unknown "
+        "(1970-01-01 00:00:00Z, told by host nova-api 7)",
+        "  kvs:{db:s:u} rinstances"]
+    status, out, _ = run(capsys, db, "--json", "--repair", "--quarantine",
+                         str(tmp_path / "quarantine"))
+    assert json.loads(out)["lost_commits"][0]["unknown"] == 2
+    assert run(capsys, db)[1].endswith(": clean\n")
+    assert "lost" not in run(capsys, db)[1]
 
 
 def test_findings_of_a_kind_are_told_together(db, capsys):

@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells which acknowledged commits a store has lost in a failover.
+
+A process remembers the keys of the commits that it reported as done a moment
+ago. A commit leaves its outcome beside its records, in the same step; so
+where another server has taken over, or one was lost and is back, the outcomes
+of those commits say what it has: a commit whose outcome is not there is lost.
+That costs nothing as long as no server is lost, and it does not matter how
+many failovers there were. Outcomes are forgotten after a minute: of older
+commits it is not known.
+
+To ask is to abort what has no outcome. So a copy of a commit that is on its
+way still cannot bring back what was told to be lost.
+"""
+
+import collections
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+import typing
+
+import msgpack
+
+from nova_kvs import exceptions
+from nova_kvs import keyspace
+from nova_kvs.store import operations
+from nova_kvs.store.operations import Verdict
+from nova_kvs.txn import mutation
+from nova_kvs.txn import recovery
+
+#: Commits that are remembered, and for how long.
+REMEMBERED = 4096
+REMEMBERED_S = 120
+#: Age up to which the outcome of a commit is not forgotten, for sure: clocks
+#: of servers may differ by the rest of a minute.
+CERTAIN_S = recovery.OUTCOME_LIFE_MS / 1000 - 10
+#: Commits asked for in one round trip.
+CHUNK = 256
+#: Seconds until a look is tried again that a silent store has ended.
+AGAIN_S = 1
+#: Bytes of the values that are remembered to be applied again.
+VALUE_BYTES = 4 << 20
+#: Reports that are kept in a database, keys that one of them names, and how
+#: long all are kept after the last.
+REPORTS = 50
+NAMED = 20
+REPORTS_LIFE_MS = 30 * 24 * 3600 * 1000
+
+LOG = logging.getLogger(__name__)
+
+
+class Part(typing.NamedTuple):
+    """One partition of a commit."""
+
+    partition: keyspace.Partition
+    #: Of the server that acknowledged it: see Store.incarnation.
+    incarnation: object
+
+
+class Done:
+    """A commit that was reported as done.
+
+    :ivar parts: the first one is the primary.
+    :ivar fields: list of (partition, field).
+    """
+
+    __slots__ = ("sent_at", "txn_id", "parts", "fields", "mutations",
+                 "entries", "size", "is_told")
+
+    def __init__(self, sent_at, txn_id, parts, mutations, entries, keeps):
+        self.sent_at = sent_at
+        self.txn_id = txn_id
+        self.parts = parts
+        self.fields = [(change.partition, change.field)
+                       for change in mutations]
+        self.mutations = mutations if keeps else None
+        self.entries = entries if keeps else None
+        self.size = sum(
+            len(change.value) for change in mutations
+            if type(change.value) is bytes) if keeps else 0
+        self.is_told = False
+
+    def keys(self, partitions):
+        """Return what it changed in some partitions, as text."""
+        return ["%s %s" % (_text(partition.key), _text(field))
+                for partition, field in self.fields
+                if partition in partitions]
+
+
+class Found:
+    """The result of a look.
+
+    :ivar lost: list of (Done, set of the partitions that lack it).
+    :ivar unknown: list of Done.
+    """
+
+    def __init__(self):
+        self.lost = []
+        self.unknown = []
+
+
+class LostCommits:
+    """The latest commits of a process to one database. Safe for threads.
+
+    :param store: nova_kvs.store.base.Store.
+    :param database: the database's name.
+    :param settler: nova_kvs.txn.recovery.Recovery.
+    :param stats: counters ``lost``, ``lost_unknown``, ``applied_again``.
+    :param commit: function of mutations and entries that commits them, to
+        apply lost commits again; None: they stay lost.
+    """
+
+    def __init__(self, store, database, settler, stats, commit=None):
+        self._store = store
+        self._database = database
+        self._settler = settler
+        self._stats = stats
+        self._commit = commit
+        self._forget()
+
+    def _forget(self):
+        self._pid = os.getpid()
+        self._done = collections.deque()
+        self._size = 0
+        #: When the newest commit was sent that was dropped for want of room.
+        self._dropped_at = None
+        self._looking = threading.Lock()
+        self._seen = self._store.successions
+        self._look_at = 0.0
+
+    # Commits ----------------------------------------------------------------
+
+    def begin(self, partitions):
+        """Return what ``note`` needs to know, before a commit is sent.
+
+        :param partitions: those with an outcome, the primary first.
+        """
+        store = self._store
+        return time.monotonic(), store.successions, [
+            Part(partition, store.incarnation(partition.key))
+            for partition in partitions]
+
+    def note(self, begun, txn_id, mutations, entries):
+        """Remember a commit that is about to be reported as done.
+
+        :param begun: what ``begin`` returned.
+        """
+        if self._pid != os.getpid():
+            # Forked: the parent tells of what it has committed.
+            self._forget()
+        sent_at, successions, parts = begun
+        done = self._done
+        while done and (
+                len(done) >= REMEMBERED or self._size > VALUE_BYTES
+                or done[0].sent_at < sent_at - REMEMBERED_S):
+            try:
+                dropped = done.popleft()
+            except IndexError:  # Another thread was faster.
+                break
+            self._size -= dropped.size
+            if dropped.sent_at > sent_at - CERTAIN_S:
+                self._dropped_at = dropped.sent_at
+        added = Done(sent_at, txn_id, parts, mutations, entries,
+                     self._commit is not None)
+        self._size += added.size
+        done.append(added)
+        if successions != self._store.successions:
+            # Perhaps somebody has looked while this was under way.
+            self._seen = None
+
+    # Losses -----------------------------------------------------------------
+
+    def look(self):
+        """Tell of lost commits, if a server was lost since the last look.
+
+        Raises nothing; without news it costs nothing.
+        """
+        successions = self._store.successions
+        if successions == self._seen or self._pid != os.getpid() or (
+                time.monotonic() < self._look_at):
+            return
+        if not self._looking.acquire(blocking=False):
+            return
+        try:
+            # What comes meanwhile is looked at again.
+            self._seen = successions
+            self._look_at = time.monotonic() + AGAIN_S
+            found = self._find()
+            if found.lost or found.unknown:
+                self._tell(found)
+        except exceptions.KVSError as exc:
+            self._seen = None
+            LOG.warning("Which commits a failover has lost will be asked "
+                        "again: %s", exc)
+        finally:
+            self._looking.release()
+
+    def _find(self):
+        """Ask for the outcomes of all commits on servers that were lost."""
+        found = Found()
+        recent, old = [], []
+        now = time.monotonic()
+        for done in list(self._done):
+            if not done.is_told and self._suspicious(done):
+                age_s = now - done.sent_at
+                if age_s < CERTAIN_S:
+                    recent.append(done)
+                elif age_s < REMEMBERED_S:
+                    old.append(done)
+        for first in range(0, len(recent), CHUNK):
+            self._ask(recent[first:first + CHUNK], found)
+        # What a server has kept is all that it did up to some moment. And one
+        # that is back has its own disk, with what is as old as this.
+        kept = {part.incarnation for done in recent if not done.is_told
+                for part in self._suspicious(done)}
+        for done in old:
+            if any(part.incarnation not in kept
+                   and part.incarnation is not None
+                   and self._store.is_replaced(part.incarnation)
+                   for part in self._suspicious(done)):
+                done.is_told = True
+                found.unknown.append(done)
+        if found.lost and self._dropped_at is not None and (
+                found.lost[0][0] is recent[0]
+                and now - self._dropped_at < CERTAIN_S):
+            LOG.error(
+                "Database %s: a failover may have lost more commits than "
+                "are told: no more than %d are remembered",
+                self._database, REMEMBERED)
+            self._dropped_at = None
+        return found
+
+    def _suspicious(self, done):
+        """Return the parts whose server may lack what it acknowledged."""
+        incarnation = self._store.incarnation
+        return [part for part in done.parts
+                if part.incarnation is not incarnation(part.partition.key)]
+
+    def _ask(self, chunk, found):
+        """Add to ``found`` what servers say of some commits."""
+        asked = [(done, part.partition) for done in chunk
+                 for part in self._suspicious(done)]
+        answers, _ = self._settler.decide([
+            partition.outcome_key(done.txn_id) for done, partition in asked])
+        now = time.monotonic()
+        missing = {}
+        for (done, partition), answer in zip(asked, answers):
+            if answer.verdict is not Verdict.COMMITTED:
+                missing.setdefault(done, []).append(partition)
+        self._apply_intents(missing)
+        for done, partitions in missing.items():
+            changed = {partition for partition, _ in done.fields}
+            lost = changed.intersection(partitions)
+            if len(done.parts) == 1:
+                # Where a commit takes several partitions, one has its outcome.
+                lost = changed
+            if not lost:
+                continue
+            done.is_told = True
+            if now - done.sent_at < CERTAIN_S:
+                found.lost.append((done, lost))
+            else:
+                found.unknown.append(done)
+
+    def _apply_intents(self, missing):
+        """Apply intents that are back: then those parts are not lost.
+
+        A failover may have lost no more of a transaction than that its
+        intents were applied. Nobody would do that when its outcome has gone.
+
+        :param missing: dict of Done -> partitions that lack its outcome;
+            changed.
+        """
+        asked = [(done, partition) for done, partitions in missing.items()
+                 if done.parts[0].partition not in partitions
+                 for partition in partitions]
+        if not asked:
+            return
+        applied = self._store.batch([
+            recovery.resolving(partition, done.txn_id, True)
+            for done, partition in asked])
+        for (done, partition), count in zip(asked, applied):
+            if count:
+                missing[done].remove(partition)
+
+    def _tell(self, found):
+        """Log, count and store what was found, and apply it again."""
+        applied = 0
+        now = time.monotonic()
+        names = []
+        for done, partitions in found.lost:
+            keys = done.keys(partitions)
+            names += keys
+            LOG.error(
+                "Database %s: a failover has lost transaction %s, which was "
+                "reported as committed %.1f s ago: %s", self._database,
+                done.txn_id.hex(), now - done.sent_at, ", ".join(keys))
+            applied += self._applies_again(done, partitions)
+        for done in found.unknown:
+            LOG.warning(
+                "Database %s: whether a failover has lost transaction %s, "
+                "which was committed %.1f s ago, is unknown: %s",
+                self._database, done.txn_id.hex(), now - done.sent_at,
+                ", ".join(done.keys({part.partition for part in done.parts})))
+        self._stats.lost += len(found.lost)
+        self._stats.lost_unknown += len(found.unknown)
+        self._stats.applied_again += applied
+        store_report(self._store, self._database, {
+            "at": int(time.time()), "lost": len(found.lost),
+            "unknown": len(found.unknown), "applied_again": applied,
+            "process": "%s %s %d" % (
+                socket.gethostname(), os.path.basename(sys.argv[0]),
+                os.getpid()),
+            "keys": names[:NAMED]})
+
+    def _applies_again(self, done, partitions):
+        """Return whether a lost commit could be applied again."""
+        if self._commit is None:
+            return False
+        try:
+            self._commit([change for change in done.mutations
+                          if change.partition in partitions], done.entries)
+        except exceptions.KVSError as exc:
+            LOG.error("Database %s: lost transaction %s is not applied "
+                      "again: %s", self._database, done.txn_id.hex(), exc)
+            return False
+        LOG.warning("Database %s: lost transaction %s is applied again",
+                    self._database, done.txn_id.hex())
+        return True
+
+
+def _text(data):
+    return str(data)[2:-1]
+
+
+# Reports --------------------------------------------------------------------
+
+def _partition(database):
+    """Return the partition of reports: beside the schema."""
+    return keyspace.partition(database, "m", "lost")
+
+
+def store_report(store, database, report):
+    """Keep a report in the database, for ``nova-kvs check`` and fsck."""
+    key = _partition(database).key
+    field = keyspace.record_field("lost", (time.time(), os.urandom(4)))
+    value = mutation.VERSION.pack(1) + msgpack.packb(report)
+    try:
+        *_, fields = store.batch([
+            operations.PutField(key, field, value),
+            operations.SetLife(key, REPORTS_LIFE_MS),
+            operations.ListFields(key)])
+        forget(store, database, sorted(fields)[:-REPORTS])
+    except exceptions.KVSError as exc:
+        LOG.warning("The report on lost commits could not be stored: %s", exc)
+
+
+def reports(store, database):
+    """Return what processes have told of lost commits, oldest first.
+
+    :param store: nova_kvs.store.base.Store.
+    :param database: the database's name.
+    :returns: dict of field -> dict with ``at`` (seconds since the epoch),
+        ``lost``, ``unknown`` and ``applied_again`` (numbers of commits),
+        ``process`` and ``keys`` (some of them).
+    :raises nova_kvs.exceptions.KVSError: as ``Store.batch``.
+    """
+    stored, = store.batch([operations.ReadAll(_partition(database).key)])
+    return {field: msgpack.unpackb(value[mutation.VERSION.size:])
+            for field, value in sorted(stored.items())}
+
+
+def time_of(report):
+    """Return when a report was made, as text: UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(report["at"]))
+
+
+def forget(store, database, fields):
+    """Remove reports."""
+    if fields:
+        key = _partition(database).key
+        store.batch([operations.RemoveField(key, field) for field in fields])
