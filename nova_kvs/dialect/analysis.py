@@ -26,6 +26,7 @@ from sqlalchemy.sql import selectable
 
 from nova_kvs.compatibility import private
 from nova_kvs.dialect import paging
+from nova_kvs.dialect import subqueries
 
 
 class Value(typing.NamedTuple):
@@ -115,6 +116,8 @@ class Analysis:
         self.sources = []
         self.unrestricted = set()
         self._anonymous = {}
+        #: Subquery of a FROM list -> subqueries.Subquery, or None.
+        self._limited = {}
         self.locked = []
         self.pages = {}
         # Outer scopes are the last: their sources must be known first, so
@@ -374,8 +377,8 @@ class Analysis:
             return
         left, right = _plain(clause.left), _plain(clause.right)
         if clause.operator is operators.eq:
-            pairs = ((left, self._resolve(scope, right)),
-                     (right, self._resolve(scope, left)))
+            pairs = ((left, self._resolve(scope, right, True)),
+                     (right, self._resolve(scope, left, True)))
         elif clause.operator is operators.in_op:
             pairs = ((left, self._resolve_query(right)),)
         else:
@@ -385,7 +388,8 @@ class Analysis:
             if source is None or not origin:
                 continue
             if all(other is not source and self._comparable(
-                    source, column, other, name) for other, name in origin):
+                    source, column, other, name)
+                    for other, name in bases(origin)):
                 yield source, column, origin
 
     def _comparable(self, source, column, other, name):
@@ -407,8 +411,12 @@ class Analysis:
                 return source, element.name
         return None, None
 
-    def _resolve(self, scope, element):
-        """Return the origin of a column: where its values come from."""
+    def _resolve(self, scope, element, as_limited=False):
+        """Return the origin of a column: where its values come from.
+
+        :param as_limited: of a column of a limited subquery, whether that
+            is the origin.
+        """
         if not isinstance(element, elements.ColumnClause):
             return ()
         while scope is not None:
@@ -418,7 +426,10 @@ class Analysis:
                     return ()
                 return ((source, element.name),)
             if element.table in scope.derived:
-                return self._resolve_derived(element)
+                origin = self._resolve_derived(element)
+                if as_limited and origin:
+                    return self._limited_origin(element, origin)
+                return origin
             scope = scope.parent
         return ()
 
@@ -435,6 +446,38 @@ class Analysis:
                 return ()
             origin += found
         return origin
+
+    def _limited_origin(self, column, origin):
+        """Return a column's limited subquery as its origin, or its origin."""
+        element = column.table
+        text = self._compiled.kvs_columns.get(column)
+        if element not in self._limited:
+            self._limited[element] = self._make_limited(element)
+        found = self._limited[element]
+        if found is None or text is None:
+            return origin
+        found.origins[text] = origin
+        return ((found, text),)
+
+    def _make_limited(self, element):
+        """Return the subqueries.Subquery that a FROM element is, or None."""
+        compiled = self._compiled
+        text = compiled.kvs_texts.get(element)
+        if text is None or compiled.ctes or not subqueries.is_limited(
+                element.element):
+            return None
+        inside = {scope for arm in _arms(element.element)
+                  for scope in self._scopes.get(arm, ())}
+        sources = set()
+        for scope in compiled.kvs_scopes:
+            outer = scope
+            while outer is not None and outer not in inside:
+                outer = outer.parent
+            if outer is not None:
+                sources.update(scope.sources.values())
+        return subqueries.Subquery(text, frozenset(sources), {
+            text: name for name, text
+            in compiled.escaped_bind_names.items()}) if sources else None
 
     def _resolve_query(self, element):
         """Return the origin of the only column of an IN's subquery."""
@@ -496,13 +539,22 @@ class Analysis:
                         continue
                     for origin in origins:
                         known = [other.values.get(name)
-                                 for other, name in origin]
+                                 for other, name in bases(origin)]
                         if None not in known:
                             source.values[column] = tuple(
                                 value for values in known
                                 for value in values)
                             changed = True
                             break
+
+
+def bases(origin):
+    """Return an origin without subqueries: what these choose from."""
+    found = ()
+    for other, name in origin:
+        found += (other.origins[name] if isinstance(
+            other, subqueries.Subquery) else ((other, name),))
+    return found
 
 
 #: Operator -> sides on which the left operand is bounded: True is below.

@@ -8,6 +8,7 @@ mean is :mod:`nova_kvs.dialect.analysis`' job.
 """
 
 from sqlalchemy.dialects.sqlite import base
+from sqlalchemy.sql import selectable
 
 from nova_kvs.compatibility import private
 
@@ -41,6 +42,10 @@ class KVSCompiler(base.SQLiteCompiler):
         #: Select element (as given and as expanded) -> its Scopes, several
         #: if it is rendered in several places; the values are None.
         self.kvs_selects = {}
+        #: Subquery of a FROM list -> its text, None if it has several.
+        self.kvs_texts = {}
+        #: Column of such a subquery -> its text.
+        self.kvs_columns = {}
         #: Names of tables that were rendered, once for each time.
         self.kvs_tables = []
         #: Fragments of raw SQL.
@@ -138,6 +143,13 @@ class KVSCompiler(base.SQLiteCompiler):
             self.kvs_tables.append(table.name)
         return super().visit_table(table, asfrom=asfrom, **kwargs)
 
+    def visit_subquery(self, subquery, **kwargs):
+        text = super().visit_subquery(subquery, **kwargs)
+        if kwargs.get("asfrom") and self.kvs_texts.setdefault(
+                subquery, text) != text:
+            self.kvs_texts[subquery] = None
+        return text
+
     def visit_textclause(self, textclause, *args, **kwargs):
         self.kvs_fragments.append(textclause.text)
         return super().visit_textclause(textclause, *args, **kwargs)
@@ -145,7 +157,10 @@ class KVSCompiler(base.SQLiteCompiler):
     def visit_column(self, column, *args, **kwargs):
         if column.is_literal:
             self.kvs_fragments.append(str(column.name))
-        return super().visit_column(column, *args, **kwargs)
+        text = super().visit_column(column, *args, **kwargs)
+        if isinstance(column.table, selectable.Subquery):
+            self.kvs_columns[column] = text
+        return text
 
     def visit_tstring_text(self, element, **kwargs):
         # SQLAlchemy 2.1: the text between the expressions of a t-string.

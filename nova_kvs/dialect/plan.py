@@ -10,6 +10,7 @@ are, never on how many rows they have.
 import itertools
 import typing
 
+from nova_kvs.dialect import analysis
 from nova_kvs.dialect import paging
 from nova_kvs.record import access
 from nova_kvs.record import planner
@@ -78,6 +79,21 @@ class Parameters:
         if is_list:
             return [parameters[one] for one in self._expansion[name]]
         return parameters[name]
+
+    def bound(self, name, is_list=False):
+        """Return a parameter of the only set as it is bound: a list of one.
+
+        :param is_list: the parameter is a list of values.
+        :raises LookupError: if there is none of that name.
+        :raises ValueError: if there are several sets.
+        """
+        parameters, = self.sets
+        process = self._processors.get(name)
+        names = self._expansion[name] if is_list else (name,)
+        values = [parameters[one] for one in names]
+        if isinstance(process, tuple):
+            raise ValueError(name)
+        return values if process is None else list(map(process, values))
 
     def tuples(self, values, table, columns):
         """Return the tuples of an IN on several columns, as stored.
@@ -401,8 +417,10 @@ def _describe(step):
     for column in path.columns:
         if column in path.linked:
             at = path.linked.index(column)
-            text = " | ".join("%s.%s" % (other.label, columns[at])
-                              for other, columns in path.origin)
+            text = " | ".join(
+                "%s.%s" % (source.label, name) for source, name in
+                analysis.bases((other, columns[at])
+                               for other, columns in path.origin))
         else:
             text = " | ".join(
                 str(value) for value in step.source.values[column])

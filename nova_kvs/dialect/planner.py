@@ -8,6 +8,7 @@ from nova_kvs.dialect import analysis
 from nova_kvs.dialect import paging
 from nova_kvs.dialect import plan
 from nova_kvs.dialect import sqltext
+from nova_kvs.dialect import subqueries
 from nova_kvs.record import planner
 
 _ROWID = "_rowid_"
@@ -200,7 +201,8 @@ class Planner:
         reachable = {
             column for column, origins in source.links.items()
             for origin in origins
-            if any(other in others for other, _name in origin)}
+            if any(others.intersection(_sources_of(other))
+                   for other, _name in origin)}
         return any(
             path.linked_rank < rank
             and any(column in reachable for column in path.columns)
@@ -316,7 +318,8 @@ def _origin(source, columns, resolved):
     """Return where linked columns' values can be read now, or nothing."""
     if len(columns) == 1:
         for origin in source.links.get(columns[0], ()):
-            if all(other in resolved for other, _name in origin):
+            if all(_sources_of(other) <= resolved
+                   for other, _name in origin):
                 return tuple((other, (name,)) for other, name in origin)
         return ()
     shared = None
@@ -325,7 +328,7 @@ def _origin(source, columns, resolved):
         by_source = {
             origin[0][0]: origin[0][1]
             for origin in source.links.get(column, ())
-            if len(origin) == 1 and origin[0][0] in resolved}
+            if len(origin) == 1 and _sources_of(origin[0][0]) <= resolved}
         names.append(by_source)
         shared = (set(by_source) if shared is None
                   else shared.intersection(by_source))
@@ -333,6 +336,12 @@ def _origin(source, columns, resolved):
         return ()
     other = min(shared, key=lambda item: item.order)
     return ((other, tuple(by_source[other] for by_source in names)),)
+
+
+def _sources_of(other):
+    """Return the Sources that must be loaded to read a link's other end."""
+    return (other.sources if isinstance(other, subqueries.Subquery)
+            else {other})
 
 
 def _dml_values(compiled):
