@@ -93,8 +93,13 @@ class StoreUnavailableError(KVSError):
 
 
 class StoreReplyError(KVSError):
-    """The store refused a command: report, an operator must act."""
+    """The store refused a command: report, an operator must act.
 
+    :ivar nothing_applied: whether it is certain that nothing of the batch
+        was applied, or will be.
+    """
+
+    nothing_applied = False
     message = "the key/value store refused a command"
 
 

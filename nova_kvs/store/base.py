@@ -98,7 +98,8 @@ class Store(abc.ABC):
         :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
             not answer and nothing was applied.
         :raises nova_kvs.exceptions.StoreReplyError: if a server answered
-            an item with an error; the other items were still run.
+            an item with an error; the other items were still run, unless
+            it says ``nothing_applied``.
         :raises nova_kvs.exceptions.ConfigurationError: if the servers are
             not what the URL and options say (password, TLS, kind).
         """

@@ -446,8 +446,9 @@ class Committer:
                         round_number, txn_id, deadline, holds):
                     break
             except exceptions.KVSError as exc:
-                if sent is None and isinstance(
-                        exc, exceptions.StoreUnavailableError):
+                if sent is None and (
+                        isinstance(exc, exceptions.StoreUnavailableError)
+                        or getattr(exc, "nothing_applied", False)):
                     raise
                 return *self._shut(commit, now, exc), answers
         if sent is None:

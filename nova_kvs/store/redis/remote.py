@@ -34,6 +34,9 @@ _PASSING_CODES = ("BUSY ", "NOREPLICAS ")
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.5
 
+#: Error replies to a first write: a script that has written goes on.
+_REFUSALS = ("MISCONF ", "OOM ")
+
 #: Line of INFO about one replica.
 _REPLICA = re.compile(r"slave\d+")
 
@@ -385,7 +388,9 @@ class RemoteStore(base.Store):
             touched |= writes.intersection(
                 again) - repetition.not_run(failures)
         if refused:
-            raise refused[0]
+            error = refused[0]
+            error.nothing_applied = not touched and _has_not_begun(error)
+            raise error
 
     def _repeat(self, items, again, failures, replies, deadline, fence):
         """Send items again, to where they belong by now.
@@ -570,3 +575,13 @@ class RemoteStore(base.Store):
         except repetition.NotSent as exc:
             raise self._unavailable(exc.cause) from exc.cause
         return "%s:%d" % node.address
+
+
+def _has_not_begun(error):
+    """Return whether a server refused an item before it wrote anything.
+
+    :param error: StoreReplyError or ConfigurationError.
+    """
+    reply = getattr(error, "reply", None)
+    return isinstance(reply, redis_exceptions.OutOfMemoryError) or (
+        str(reply).startswith(_REFUSALS))

@@ -2,6 +2,8 @@
 """Wrong passwords, wrong servers, no servers: one clear error, in time."""
 
 import logging
+import pathlib
+import resource
 import socket
 import threading
 import traceback
@@ -9,7 +11,10 @@ import traceback
 import pytest
 
 from nova_kvs import exceptions
+from nova_kvs import keyspace
+from nova_kvs.record import database as record_database
 from nova_kvs.store import registry
+from nova_kvs import txn
 from tests import base
 from tests import fixtures
 
@@ -214,3 +219,40 @@ def test_idle_connections_that_the_server_closed_are_replaced():
         assert store.batch([SET]) == [b"OK"]
         server.client().execute_command("CLIENT", "KILL", "TYPE", "normal")
         assert store.batch([SET, GET]) == [b"OK", b"v"]
+
+
+def test_a_commit_over_slots_that_a_full_disk_refuses():
+    """It is told as what it is, and nothing of it is there."""
+    with fixtures.RedisClusterFixture(
+            masters=3, replicas=0, options={"appendonly": "yes"}) as cluster:
+        coordinator = record_database.open_database(
+            cluster.url("db", request_timeout=5)).coordinator
+        first, other = [keyspace.partition("db", "t", str(number))
+                        for number in range(2)]
+        node = cluster.master_of(first.key)
+        assert cluster.master_of(other.key) != node
+        files = pathlib.Path(cluster.client(node).execute_command(
+            "CONFIG", "GET", "dir")[1].decode()).rglob("*")
+        pid = cluster.processes[node].pid
+        hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (
+            max(path.stat().st_size for path in files), hard))
+        refused = None
+        for number in range(1000):
+            # The one with two fields is the primary: it is refused last.
+            fields = {first: b"xy", other: b"x"}
+            try:
+                coordinator.commit([
+                    txn.Mutation(partition, b"rt\0%d%c" % (number, letter),
+                                 0, b"v")
+                    for partition, letters in fields.items()
+                    for letter in letters])
+            except exceptions.StoreReplyError as error:
+                refused = error
+                break
+        assert "MISCONF" in str(refused)
+        snapshots = coordinator.read([
+            txn.FieldsRead(partition, (b"rt\0%dx" % number,))
+            for partition in fields])
+        assert [snapshot.cell(b"rt\0%dx" % number)
+                for snapshot in snapshots] == [None, None]

@@ -215,6 +215,30 @@ class Refusing(stores.Wrapper):
         return super().batch(items, *args)
 
 
+class RefusingWrites(stores.Wrapper):
+    """Refuses the commit, and whatever else its server would write."""
+
+    def batch(self, items, *args):
+        names = [item.script.name for item in commands.encode(items)
+                 if hasattr(item, "script")]
+        if "commit" in names or "abort_if_undecided" in names:
+            error = exceptions.StoreReplyError(reply="MISCONF")
+            error.nothing_applied = "commit" in names
+            raise error
+        return super().batch(items, *args)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_server_that_refuses_all_writes(store, database, some, count):
+    """There is nobody who could be asked, and nothing to ask."""
+    with pytest.raises(exceptions.StoreReplyError):
+        txn.Coordinator(RefusingWrites(store), database).commit(
+            mutations(some[:count]))
+    assert state(store, database, some) == [{}] * len(some)
+    txn.Coordinator(store, database).commit(mutations(some))
+    check_settled(store, database)
+
+
 def test_store_that_refuses_the_commit(store, database, some):
     with pytest.raises(exceptions.StoreReplyError):
         txn.Coordinator(Refusing(store), database).commit(mutations(some))

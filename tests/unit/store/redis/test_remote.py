@@ -82,6 +82,25 @@ def test_a_reading_script_runs_read_only(log):
     assert _sent(log)[0][1] == (b"EVALSHA_RO", READ.sha, b"1", b"a")
 
 
+MISCONF = redis_exceptions.ResponseError("MISCONF Errors writing to the AOF")
+
+
+@pytest.mark.parametrize("replies, nothing_applied", [
+    ([MISCONF], True),
+    ([redis_exceptions.OutOfMemoryError("command not allowed")], True),
+    # A script may have written before this.
+    ([redis_exceptions.ResponseError("WRONGTYPE Operation")], False),
+    # The first time it may have been run.
+    ([stubs.LOST, MISCONF], False),
+    ([TRY_AGAIN, MISCONF], True)])
+def test_a_refusal_before_anything_was_written(log, replies, nothing_applied):
+    store = stubs.StubStore(
+        [stubs.StubNode("a", log, *replies)], request_timeout=5)
+    with pytest.raises(exceptions.StoreReplyError) as caught:
+        store.batch([_set(b"a")])
+    assert caught.value.nothing_applied is nothing_applied
+
+
 def test_an_error_reply_is_raised_after_all_were_read(log):
     node = stubs.StubNode(
         "a", log, redis_exceptions.ResponseError("WRONGTYPE"), b"ok")
