@@ -8,6 +8,8 @@ Placement handles nothing and would answer with HTTP 500, from which Nova
 concludes that a host cannot take a server. Nothing of the transaction that
 lost is stored, and a handler reads all it needs anew, so the request is
 simply dispatched again: then the statements see what the first writer did.
+One that loses again and again is answered as Placement answers a race that it
+noticed itself: HTTP 409, with the code that has Nova ask again.
 
 Where replicas are read (``read_from``), a request to change something may be
 refused for what the masters would not have refused it for: a generation that
@@ -26,6 +28,7 @@ be: ``nova_kvs.db.placement.claims`` has its own proof.)
 """
 
 import functools
+import itertools
 import logging
 import sys
 
@@ -46,6 +49,7 @@ ATTEMPTS = 20
 #: that after a deadlock, and expects no duplicate at its commit.
 FILLED_AT_START = frozenset(("traits", "resource_classes"))
 _MODULE = "placement.handler"
+_ERRORS = "placement.errors"
 _PROVIDERS = "placement.objects.resource_provider"
 _TRAITS = sqlalchemy.table("traits", sqlalchemy.column("id"))
 _READING = frozenset(("GET", "HEAD"))
@@ -72,13 +76,33 @@ def _is_guarded(environ):
     return method not in _READING
 
 
-def replayed(dispatch, attempts=ATTEMPTS, sleep=None, refusals=()):
+def _concurrent_update(handler):
+    """Return a function that makes Placement's own answer to a lost race.
+
+    Nova asks again when it gets that one.
+
+    :param handler: the module ``placement.handler``.
+    """
+    def refuse(environ):
+        environ[handler.util.ENV_ERROR_CODE] = getattr(
+            sys.modules.get(_ERRORS), "CONCURRENT_UPDATE", None)
+        return handler.webob.exc.HTTPConflict(
+            "Other requests changed the same records first, %d times: ask "
+            "again." % ATTEMPTS,
+            json_formatter=handler.util.json_error_formatter)
+    return refuse
+
+
+def replayed(dispatch, attempts=ATTEMPTS, sleep=None, refusals=(),
+             refuse=None):
     """Return a dispatch function that answers again after a lost race.
 
     :param dispatch: as ``placement.handler.dispatch``.
     :param attempts: greatest number of calls for one request.
     :param sleep: instead of ``time.sleep``.
     :param refusals: exceptions by which a request is refused.
+    :param refuse: function that returns what to raise for a request that
+        lost all its races; None: what the last one raised.
     """
     def answer(environ, *args):
         if not _is_guarded(environ):
@@ -87,18 +111,21 @@ def replayed(dispatch, attempts=ATTEMPTS, sleep=None, refusals=()):
             return repeat(environ, *args)
 
     def repeat(environ, *args):
-        for round_number in range(attempts - 1):
+        method = environ.get("REQUEST_METHOD")
+        for round_number in itertools.count(1):
             try:
                 return dispatch(environ, *args)
             except (db_exception.DBDeadlock,
                     db_exception.DBDuplicateEntry) as error:
                 if not _is_lost_race(error):
                     raise
-                LOG.debug("%s %s lost a race: again",
-                          environ.get("REQUEST_METHOD"),
+                if round_number >= attempts:
+                    if refuse is None or method in _READING:
+                        raise
+                    raise refuse(environ) from error
+                LOG.debug("%s %s lost a race: again", method,
                           environ.get("PATH_INFO"))
-                retry.pause(round_number, sleep)
-        return dispatch(environ, *args)
+                retry.pause(round_number - 1, sleep)
 
     @functools.wraps(dispatch)
     def dispatch_again(environ, start_response, *args):
@@ -156,10 +183,12 @@ def register():
     """Have Placement's API, if this process runs it, answer again."""
     handler = sys.modules.get(_MODULE)
     if handler is not None and not hasattr(handler.dispatch, "kvs_replays"):
-        handler.dispatch = replayed(handler.dispatch, refusals=(
-            handler.webob.exc.HTTPError, getattr(
-                handler.exception, private.BASE_EXCEPTION,
-                handler.webob.exc.HTTPError)))
+        handler.dispatch = replayed(
+            handler.dispatch, refusals=(
+                handler.webob.exc.HTTPError, getattr(
+                    handler.exception, private.BASE_EXCEPTION,
+                    handler.webob.exc.HTTPError)),
+            refuse=_concurrent_update(handler))
     providers = sys.modules.get(_PROVIDERS)
     add = getattr(providers, private.ADD_TRAITS, None)
     if callable(add) and not hasattr(add, "kvs_keeps_traits"):

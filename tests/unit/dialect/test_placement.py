@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
+import json
 import sys
 import types
 
 from oslo_db import exception as db_exception
+from placement import handler as placement_handler
 import pytest
 from sqlalchemy import exc
+import webob
 
 from nova_kvs.dialect import dbapi
 from nova_kvs.dialect import errors
@@ -91,6 +94,29 @@ def test_gives_up():
     with pytest.raises(db_exception.DBDeadlock):
         wrap(handler, attempts=3)(ENVIRON, None, None)
     assert handler.calls == 3
+
+
+@pytest.mark.parametrize("method, expected", [
+    ("PUT", webob.exc.HTTPConflict), ("DELETE", webob.exc.HTTPConflict),
+    ("GET", db_exception.DBDeadlock)])
+def test_a_request_that_loses_all_races_is_to_ask_again(method, expected):
+    """With Placement's own answer to a race."""
+    environ = {**webob.Request.blank("/allocations/x").environ,
+               "REQUEST_METHOD": method}
+    with pytest.raises(expected) as caught:
+        wrap(Handler(*[oslo_error(CONFLICT)] * 9), attempts=3,
+             refuse=placement._concurrent_update(placement_handler))(
+            environ, None, None)
+    if expected is webob.exc.HTTPConflict:
+        environ["HTTP_ACCEPT"] = "application/json"
+        statuses = []
+        body, = caught.value(
+            environ, lambda status, headers: statuses.append(status))
+        assert statuses == ["409 Conflict"]
+        error, = json.loads(body)["errors"]
+        assert "ask again" in error["detail"]
+        assert environ[placement_handler.util.ENV_ERROR_CODE] == (
+            "placement.concurrent_update")
 
 
 def test_register_replaces_once(monkeypatch):
