@@ -11,13 +11,14 @@ import typing
 
 from nova_kvs.record import schema
 
+# As SQLite's: all behind ASCII is a letter, spaces and digits included.
 _TOKEN = re.compile(
     r"""
-    (?P<space>\s+|--[^\n]*|/\*.*?(?:\*/|$))
+    (?P<space>[ \t\n\v\f\r]+|--[^\n]*|/\*.*?(?:\*/|$))
     |(?P<text>'(?:[^']|'')*')
     |(?P<quoted>"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\])
-    |(?P<word>[^\W\d][\w$]*)
-    |(?P<number>\d[\w.]*)
+    |(?P<word>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*)
+    |(?P<number>[0-9][A-Za-z0-9_.\x80-\U0010ffff]*)
     |(?P<other>.)
     """, re.X | re.S)
 
@@ -61,7 +62,9 @@ class Token(typing.NamedTuple):
     @property
     def keyword(self):
         """The token as an upper-case keyword, or None."""
-        return self.text.upper() if self.kind == "word" else None
+        if self.kind == "word" and self.text.isascii():
+            return self.text.upper()
+        return None
 
 
 def tokens(sql):

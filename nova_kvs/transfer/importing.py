@@ -7,8 +7,12 @@ goes on with the page it was at, of which everything or nothing is there.
 
 A copy that is not like its source, for that was written to meanwhile, catches
 up: every row is compared, and what differs is written. So most of a copy can
-be made while services run.
+be made while services run. A page that was compared then is noted with a
+digest of its rows: the copy behind it, for which services are stopped, reads
+of the target only those pages whose rows have another one.
 """
+
+import hashlib
 
 from nova_kvs import exceptions
 from nova_kvs.inspection import keys
@@ -114,7 +118,7 @@ class Import:
         self.goes_on = True
         counts = self.counts()
         if state.differs:
-            difference = self._catch_up(counts, is_early)
+            difference = self._catch_up(state, counts, is_early)
         else:
             for name in self.tables:
                 # Every row is read twice.
@@ -123,17 +127,22 @@ class Import:
         self.goes_on = not self._refusals
         self._refusals.check()
         if is_early:
-            state.set_differs()
+            if not state.differs:
+                state.set_differs()
+                self._catch_up(state, counts, True)
+                self._refusals.check()
             return counts
         if not state.differs:
             difference = self._difference(counts)
             if difference is not None and state.is_resumed:
                 # What was copied first may be older than what came last.
-                difference = self._catch_up(counts, is_early)
+                difference = self._catch_up(state, counts, is_early)
         if difference is not None:
             # It stays an import that is not complete, for services and
             # checks.
             state.set_differs()
+            # What was noted may not be so any more.
+            state.forget_pages()
             raise difference
         self.goes_on = False
         state.end()
@@ -178,29 +187,72 @@ class Import:
             done += len(rows)
             state.set_table(name, after, done)
 
-    def _catch_up(self, counts, is_early):
+    def _catch_up(self, state, counts, is_early):
         """Write what differs, and compare that once more.
 
+        :param is_early: note what was compared.
         :returns: an error if the target is not like the source then, or
             None.
         """
         self._target.is_fresh = False
-        total = sum(counts.values())
+        self._done = 0
         for name in self.tables:
-            for rows in self._source.pages(name):
-                wanted = self._stored(name, rows)
-                difference = self._mend(name, wanted)
-                if difference is not None and not is_early:
-                    return difference
-                self._done += len(rows)
-                self._progress("comparing " + name, self._done, total)
+            difference = self._catch_up_table(
+                name, state, is_early, sum(counts.values()))
+            if difference is not None and not is_early:
+                return difference
         if is_early:
             return None
+        # All rows of the source are in the target, so it has the same ones
+        # if it has as many.
         found = self._target.counts()
-        if any(found[name] != counts[name] for name in self.tables):
-            self._remove_gone()
+        wrong = {name for name in self.tables if found[name] != counts[name]}
+        if wrong:
+            self._remove_gone(wrong)
             found = self._target.counts()
         return self._wrong_number(counts, found)
+
+    def _catch_up_table(self, name, state, is_early, total):
+        """Do so for one table.
+
+        :returns: the first error of a page, or None.
+        """
+        error, after = None, None
+        noted = state.pages(name)
+        for number, note in enumerate(noted):
+            pages = self._source.pages(name, after, note.last, note.rows + 1)
+            rows = next(pages, [])
+            digest = _digest(rows)
+            if digest != note.digest:
+                # Not so any more, once the target is changed.
+                state.set_page(name, number, note._replace(digest=b""))
+                found = self._mend(name, self._stored(name, rows))
+                error = error or found
+                if is_early and found is None and not self._refusals:
+                    state.set_page(name, number, note._replace(
+                        rows=len(rows), digest=digest))
+            self._tell(name, rows, total)
+            # What came between keys that were there.
+            for rows in pages:
+                error = error or self._mend(name, self._stored(name, rows))
+                self._tell(name, rows, total)
+            after = note.last
+        key = self._source.key(name)
+        for number, rows in enumerate(
+                self._source.pages(name, after), len(noted)):
+            found = self._mend(name, self._stored(name, rows))
+            error = error or found
+            if is_early:
+                is_same = found is None and not self._refusals
+                state.set_page(name, number, transfer_state.Page(
+                    tuple(rows[-1][column] for column in key), len(rows),
+                    _digest(rows) if is_same else b""))
+            self._tell(name, rows, total)
+        return error
+
+    def _tell(self, name, rows, total):
+        self._done += len(rows)
+        self._progress("comparing " + name, self._done, total)
 
     def _mend(self, name, wanted):
         """Give the target a page of rows, as far as it has others.
@@ -220,13 +272,7 @@ class Import:
                 changed.append(row)
         if not new and not changed:
             return None
-        try:
-            self._write(name, new, changed)
-        except exceptions.DuplicateKeyError:
-            # Of a row that is gone, or of one that comes later.
-            self._remove_gone()
-            self._target.remove(name, changed)
-            self._write(name, new + changed, [])
+        self._write(name, new, changed)
         found = self._target.stored(name, new + changed)
         for row in new + changed:
             key = table.record_key(row)
@@ -235,21 +281,34 @@ class Import:
         return None
 
     def _write(self, name, new, changed):
-        if changed:
-            self._target.update(name, changed)
-        if new:
-            self._target.insert(name, new)
+        try:
+            if changed:
+                self._target.update(name, changed)
+            if new:
+                self._target.insert(name, new)
+            return
+        except exceptions.DuplicateKeyError:
+            # Of a row that is gone, or of one that comes later.
+            self._remove_gone(self.tables)
+        self._target.remove(name, changed)
+        new = new + changed
+        for _row in new:
+            try:
+                return self._target.insert(name, new)
+            except exceptions.DuplicateKeyError as error:
+                # Its own page gives that one its values.
+                self._target.remove_holder(name, error.columns, error.values)
+        self._target.insert(name, new)
 
-    def _remove_gone(self):
-        """Remove the rows that the source has not."""
+    def _remove_gone(self, tables):
+        """Remove the rows of some tables that the source has not."""
         database = self._database
-        for chunk in walk.partitions(
-                database.store, database.name, self.tables):
+        for chunk in walk.partitions(database.store, database.name, tables):
             for pieces in walk.pieces(database.store, [
                     keys.classify(partition.key, database.name)
                     for partition in chunk]):
                 rows = {}
-                for record in stored.records(database, pieces, self.tables):
+                for record in stored.records(database, pieces, tables):
                     rows.setdefault(record.table, []).append(
                         codec.decode(record.payload, record.field))
                 for name, values in rows.items():
@@ -314,3 +373,10 @@ class Import:
                     "rows came or went while they were copied: stop the "
                     "services of the source and begin again", table=name)
         return self._wrong_number(counts, self._target.counts())
+
+
+def _digest(rows):
+    """Return what tells rows of SQL from others."""
+    return hashlib.blake2b(
+        repr([tuple(row.values()) for row in rows]).encode(
+            errors="surrogatepass"), digest_size=16).digest()

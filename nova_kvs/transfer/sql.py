@@ -179,16 +179,22 @@ class Database:
             return connection.execute(
                 sqlalchemy.select(table.c.version_num)).scalar()
 
-    def pages(self, name, after=None):
+    def pages(self, name, after=None, until=None, count=None):
         """Yield lists of rows (dicts), in the order of the primary key.
 
         :param after: the key (tuple) behind which to begin.
+        :param until: the key behind which nothing is wanted.
+        :param count: number of rows of the first list, if it is known that
+            they are not too large.
         """
         table = self.tables[name]
         columns = [table.c[column] for column in self.key(name)]
         query = sqlalchemy.select(*map(self._plain, table.c)).order_by(
             *columns)
-        count = min(PAGE, FIRST_PAGE)
+        if until is not None:
+            query = query.where(sqlalchemy.not_(_behind(columns, until)))
+        if count is None:
+            count = min(PAGE, FIRST_PAGE)
         with self.reading() as connection:
             while True:
                 page = query.limit(count)

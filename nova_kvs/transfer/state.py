@@ -3,8 +3,10 @@
 
 One record for each table in a partition of its own, beside the schema. It is
 written behind each page of rows, so after a kill at most one page is there
-without being noted.
+without being noted. Another record is for each page that was compared.
 """
+
+import typing
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
@@ -13,7 +15,23 @@ from nova_kvs.record import importing
 from nova_kvs.txn import mutation
 from nova_kvs.txn import reading
 
-_SOURCE = "source"
+_SOURCE, _PAGE = "source", "page"
+#: Records removed at once.
+_CHUNK = 500
+
+
+class Page(typing.NamedTuple):
+    """A page of a table that was the same in source and target.
+
+    It begins behind the page before it.
+    """
+
+    #: Primary key of its last row.
+    last: tuple
+    #: Number of its rows.
+    rows: int
+    #: Digest of the rows of the source; empty if they were not the same.
+    digest: bytes
 
 
 class State:
@@ -48,8 +66,8 @@ class State:
 
         :param is_clearing: whether what is in the target is removed first.
         """
-        self._save(_SOURCE, {"name": source, "clearing": True}
-                   if is_clearing else {"name": source})
+        self._save({"name": source, "clearing": True}
+                   if is_clearing else {"name": source}, _SOURCE)
         self.is_resumed = False
 
     @property
@@ -60,7 +78,7 @@ class State:
 
     def set_differs(self):
         """Note that the copy is not like its source."""
-        self._save(_SOURCE, {"name": self.source, "differs": True})
+        self._save({"name": self.source, "differs": True}, _SOURCE)
 
     def table(self, name):
         """Return how far a table is.
@@ -79,25 +97,56 @@ class State:
         :raises nova_kvs.exceptions.ConfigurationError: if another import
             into the same database goes on at the same time.
         """
-        self._save("table " + name, {"after": list(after), "rows": rows})
+        self._save({"after": list(after), "rows": rows}, "table " + name)
+
+    def pages(self, name):
+        """Return the Pages of a table, in the order of its key."""
+        found = []
+        while values := self._load(_PAGE, name, len(found)):
+            found.append(Page(
+                tuple(values["last"]), values["rows"], values["digest"]))
+        return found
+
+    def set_page(self, name, number, page):
+        """Note a Page of a table.
+
+        :param number: how many are before it.
+        """
+        self._save({"last": list(page.last), "rows": page.rows,
+                    "digest": page.digest}, _PAGE, name, number)
+
+    def forget_pages(self):
+        """Forget which pages were the same."""
+        self._remove([
+            field for field in self._cells
+            if field.startswith(self._field(_PAGE))])
 
     def end(self):
         """Forget it all: the import is complete."""
-        if not self._cells:
-            return
-        self._commit([
-            mutation.Mutation(self._partition, field, cell.version,
-                              mutation.DELETE)
-            for field, cell in self._cells.items()])
-        self._cells = {}
+        # The source, which says that it is not, goes last.
+        self._remove(sorted(self._cells, key=self._field(_SOURCE).__eq__))
 
-    def _load(self, name):
-        field = keyspace.record_field(importing.TABLE, (name,))
+    def _remove(self, fields):
+        for first in range(0, len(fields), _CHUNK):
+            chunk = fields[first:first + _CHUNK]
+            self._commit([
+                mutation.Mutation(self._partition, field,
+                                  self._cells[field].version, mutation.DELETE)
+                for field in chunk])
+            for field in chunk:
+                del self._cells[field]
+
+    @staticmethod
+    def _field(*key):
+        return keyspace.record_field(importing.TABLE, key)
+
+    def _load(self, *key):
+        field = self._field(*key)
         cell = self._cells.get(field)
         return codec.decode(cell.payload, field) if cell else None
 
-    def _save(self, name, values):
-        field = keyspace.record_field(importing.TABLE, (name,))
+    def _save(self, values, *key):
+        field = self._field(*key)
         cell = self._cells.get(field)
         payload = codec.encode(values)
         versions = self._commit([mutation.Mutation(

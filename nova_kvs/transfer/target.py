@@ -57,25 +57,40 @@ class Target:
 
         :param rows: list of dicts, as they will be stored.
         """
-        table = self.schema.tables[name]
-        wanted = {table.record_key(row): row for row in rows}
-        self._database.run(lambda tx: self._change(
-            tx, name, wanted, lambda record: tx.update(
-                record, wanted[record.key])))
+        self._database.run(lambda tx: self._change(tx, name, rows, tx.update))
 
     def remove(self, name, rows):
         """Remove rows that are there.
 
-        :param rows: list of dicts with the columns of the primary key.
+        :param rows: list of dicts, as they are stored.
         """
-        table = self.schema.tables[name]
         self._database.run(lambda tx: self._change(
-            tx, name, [table.record_key(row) for row in rows], tx.delete))
+            tx, name, rows, lambda record, row: tx.delete(record)))
 
-    def _change(self, tx, name, keys, change):
-        records, = tx.load([access.ByKey(name, tuple(keys))])
+    def remove_holder(self, name, columns, values):
+        """Remove the row that has these values of a unique key."""
+        def remove(tx):
+            records, = tx.load([access.ByIndex(name, columns, (values,))])
+            for record in records:
+                tx.delete(record)
+
+        self._database.run(remove)
+
+    def _change(self, tx, name, rows, change):
+        table = self.schema.tables[name]
+        wanted = {table.record_key(row): row for row in rows}
+        column = table.partition_column
+        if column is not None:
+            # A primary key alone may take a look at all of the table.
+            records, = tx.load([access.ByPartition(name, tuple(
+                dict.fromkeys(row.get(column) for row in rows)))])
+            for record in records:
+                if record.key in wanted:
+                    change(record, wanted.pop(record.key))
+        # Those that are in another partition.
+        records, = tx.load([access.ByKey(name, tuple(wanted))])
         for record in records:
-            change(record)
+            change(record, wanted[record.key])
 
     def _insert(self, tx, name, rows):
         table = self.schema.tables[name]

@@ -2,6 +2,7 @@
 import json
 import signal
 import sqlite3
+from unittest import mock
 
 import pytest
 import sqlalchemy
@@ -16,10 +17,12 @@ from nova_kvs import record
 from nova_kvs.record import access
 from nova_kvs.record import importing
 from nova_kvs.record.indexes import directory
+from nova_kvs.record import paths
 from nova_kvs.store import registry
 from nova_kvs.transfer import importing as transfer
 from nova_kvs.transfer import sql
 from nova_kvs.transfer import target as transfer_target
+from nova_kvs.txn import reading
 from tests import base
 from tests.unit.cmd import copies
 from tests.unit.record import databases
@@ -512,3 +515,68 @@ def test_only_what_changed_is_written(source, target, capsys, monkeypatch):
             written.append((name, len(rows))), update(self, name, rows)))
     assert run(capsys, source, target)[0] == 0
     assert written == [("instances", 1)]
+
+
+def count_reads(monkeypatch):
+    """Return a list that gets the table of each page read of the target."""
+    found = []
+    stored = transfer_target.Target.stored
+    monkeypatch.setattr(
+        transfer_target.Target, "stored", lambda self, name, rows: (
+            found.append(name), stored(self, name, rows))[1])
+    return found
+
+
+def test_pages_that_are_as_they_were_are_not_read_again(
+        source, target, capsys, monkeypatch):
+    assert run(capsys, source, target, "--pre-copy")[0] == 0
+    execute(source, CHANGES[0])
+    execute(source, CHANGES[-1])
+    read = count_reads(monkeypatch)
+    assert run(capsys, source, target)[0] == 0
+    # The page that changed, twice, and the pages that came.
+    assert sorted(set(read)) == ["instances", "tags"]
+    assert read.count("instances") == 2
+    # Nothing is left of the notes.
+    db = databases.open_again(target)
+    assert not db.coordinator.read([
+        reading.PartitionRead(importing.partition(db.name))])[0].cells
+
+
+def test_what_was_the_same_is_compared_after_a_failure(
+        source, target, tmp_path, capsys):
+    assert run(capsys, source, target, "--pre-copy")[0] == 0
+    # Nobody may write to the target meanwhile.
+    db = databases.open_again(target)
+    tx = db.begin()
+    record, = tx.load([access.ByKey("services", ((3,),))])[0]
+    tx.delete(record)
+    tx.commit()
+    assert "different numbers of rows" in refused(
+        run(capsys, source, target))
+    assert run(capsys, source, target)[0] == 0
+    assert export(capsys, target, tmp_path / "back") == (
+        copies.dump_sqlite(source))
+
+
+def test_rows_of_two_pages_change_places(source, target, tmp_path, capsys):
+    assert run(capsys, source, target, "--pre-copy")[0] == 0
+    for text in ("UPDATE services SET host = 'other' WHERE id = 2",
+                 "UPDATE services SET host = 'host-2' WHERE id = 22",
+                 "UPDATE services SET host = 'host-22' WHERE id = 2"):
+        execute(source, text)
+    assert run(capsys, source, target)[0] == 0
+    assert export(capsys, target, tmp_path / "back") == (
+        copies.dump_sqlite(source))
+
+
+def test_what_changed_is_found_by_its_partition(
+        source, target, capsys, monkeypatch):
+    assert run(capsys, source, target, "--pre-copy")[0] == 0
+    execute(source, "UPDATE instance_system_metadata SET value = 'x' "
+                    "WHERE id = 51")
+    scan = mock.Mock(wraps=paths.scan)
+    monkeypatch.setattr(paths, "scan", scan)
+    assert run(capsys, source, target)[0] == 0
+    assert {call.args[1].name for call in scan.call_args_list} <= {
+        "alembic_version"}

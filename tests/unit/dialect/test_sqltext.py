@@ -133,3 +133,18 @@ def test_rows_of_an_update(sql, source, skipped, count):
     "INSERT INTO t VALUES (1) ON CONFLICT DO UPDATE SET a=1"])
 def test_other_statements_update_nothing(sql):
     assert sqltext.updated_by(sql) is None
+
+
+@pytest.mark.parametrize(("sql", "names"), [
+    ("SAVEPOINT \U0001f600", ["SAVEPOINT", "\U0001f600"]),
+    ("SELECT 1 AS \xa0", ["SELECT", "AS", "\xa0"]),
+    ("SELECT\xa01", ["SELECT\xa01"]),
+    ("SELECT 1 AS \u0663", ["SELECT", "AS", "\u0663"])])
+def test_all_behind_ascii_is_a_letter_as_in_sqlite(sql, names):
+    assert [token.name for token in sqltext.tokens(sql)
+            if token.kind == "word"] == names
+
+
+def test_letters_that_only_look_like_a_keyword():
+    # Its upper case is SELECT.
+    assert sqltext.tokens("\u017felect")[0].keyword is None
