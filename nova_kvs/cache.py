@@ -30,6 +30,8 @@ PREFETCHED = 50000
 MISSING = 1000
 #: Ids that were given out, to rows that others may belong to.
 NEW_IDS = 10000
+#: Rows that others refer to, and that were there a moment ago.
+PARENTS = 10000
 
 
 class Cache(dict):

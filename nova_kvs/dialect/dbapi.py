@@ -283,10 +283,12 @@ class Connection:
 
         :param names: the tables that the statement may write.
         """
+        space = self.workspace
+        if space.enforcement is not None:
+            space.enforcement.enforce()
         try:
             yield
         except IntegrityError as error:
-            space = self.workspace
             if space.enforcement is None or not str(error).startswith(
                     foreign_keys.FAILED):
                 raise
@@ -334,6 +336,9 @@ class Connection:
                 space.number_rows()
             written = None if plan.is_insert else target
             if space.enforcement is None:
+                self._run(cursor, written, sql, parameters, many)
+            elif plan.parents and space.enforcement.is_assuming:
+                space.enforcement.defer()
                 self._run(cursor, written, sql, parameters, many)
             else:
                 with self._explaining_keys(

@@ -14,6 +14,7 @@ sure of the opposite: ``RecordTransaction.rely_on`` and ``expect_no_more``.
 
 import contextlib
 import sqlite3
+import time
 import typing
 
 from nova_kvs.dialect import sqltext
@@ -23,6 +24,8 @@ from nova_kvs.record import planner
 
 TRIAL = "kvs_trial"
 FAILED = "FOREIGN KEY constraint failed"
+#: For how long a process takes a parent that it has seen for being there.
+SEEN_S = 1
 
 
 class ForeignKey(typing.NamedTuple):
@@ -161,6 +164,13 @@ class Enforcement:
     def __init__(self, space, keys):
         self._space = space
         self.keys = keys
+        self._seen = space.database.seen_parents
+        #: Whether the parents of the statement that is run are assumed.
+        self.is_assuming = False
+        #: (table's name, columns, values) -> Record, of all that were.
+        self._assumed = {}
+        #: Whether SQLite was left deferring.
+        self._is_deferring = False
 
     @contextlib.contextmanager
     def deferred(self):
@@ -171,6 +181,86 @@ class Enforcement:
             yield
         finally:
             sqlite.execute("PRAGMA defer_foreign_keys = OFF")
+            self._is_deferring = False
+
+    def defer(self):
+        """Let rows be put in place until ``enforce`` is called.
+
+        The pragma has SQLite compile all statements again.
+        """
+        if not self._is_deferring:
+            self._space.sqlite.execute("PRAGMA defer_foreign_keys = ON")
+            self._is_deferring = True
+
+    def enforce(self):
+        """Have SQLite look at the keys of the statements that follow."""
+        if self._is_deferring:
+            self._space.sqlite.execute("PRAGMA defer_foreign_keys = OFF")
+            self._is_deferring = False
+
+    def assume(self, checks, parameters):
+        """Take parents of new rows for being there still, if all may be.
+
+        Then none is loaded, and the commit proves it.
+
+        :param checks: plan.Check of each key.
+        :param parameters: plan.Parameters of the INSERT.
+        :returns: whether they are.
+        """
+        since = time.monotonic() - SEEN_S
+        found = {}
+        self.is_assuming = False
+        for check in checks:
+            name = check.table.name
+            if self._space.state(name).written:
+                return False
+            for values in check.values(parameters):
+                seen = self._seen.get((name, check.columns, values))
+                if seen is None or seen[1] < since:
+                    return False
+                found[name, check.columns, values] = seen[0]
+        self._assumed.update(found)
+        self.is_assuming = bool(found)
+        return self.is_assuming
+
+    def explain(self, error):
+        """Raise the error of an assumed parent that is not there, if so.
+
+        :param error: with which the commit has failed.
+        :raises nova_kvs.exceptions.ForeignKeyError: if one is missing.
+        """
+        if not self._assumed:
+            return
+        tables = {}
+        for name, columns, values in self._assumed:
+            self._seen.pop((name, columns, values), None)
+            tables.setdefault((name, columns), []).append(values)
+        transaction = self._space.database.begin()
+        answers = transaction.load([
+            self._access(name, columns, values)
+            for (name, columns), values in tables.items()])
+        transaction.rollback()
+        for ((name, columns), wanted), records in zip(
+                tables.items(), answers):
+            left = {tuple(map(record.values.get, columns))
+                    for record in records}
+            if not left.issuperset(wanted):
+                raise next(key for key in self.keys.to[name]
+                           if key.parent_columns == columns
+                           ).error() from error
+
+    def _access(self, name, columns, tuples):
+        """Return the access to the rows whose columns have some values.
+
+        :param tuples: as they are stored, or an equal number.
+        """
+        table = self._space.planner.table(name)
+        path = planner.known_path(table, columns)
+        at = [columns.index(column) for column in path.columns
+              if column in columns]
+        return path.access(name, [
+            tuple(table.normalise(columns[index], values[index])
+                  for index in at) for values in tuples])
 
     def follow(self, target, statement, run):
         """Load the rows that the keys of a statement are about.
@@ -272,12 +362,21 @@ class Enforcement:
                 if gone:
                     gone -= _rows(
                         self._space.sqlite, name, key.parent_columns)
+                for values in gone:
+                    self._seen.pop((name, key.parent_columns, values), None)
                 if gone:
                     wanted[key] = gone
         if wanted:
             self._expect_no_children(transaction, wanted)
 
     def _rely_on_parents(self, transaction, key, values):
+        if not self._space.state(key.parent).written:
+            for value in list(values):
+                record = self._assumed.get(
+                    (key.parent, key.parent_columns, value))
+                if record is not None:
+                    transaction.rely_on(record)
+                    values.discard(value)
         if not values:
             return
         now = _rows(self._space.sqlite, key.parent, key.parent_columns)
@@ -294,7 +393,10 @@ class Enforcement:
                 raise key.error()
             record = stored.get(value)
             if record is not None:
+                self._seen[key.parent, key.parent_columns, value] = (
+                    record, time.monotonic())
                 transaction.rely_on(record)
+        self._seen.trim()
 
     def _expect_no_children(self, transaction, wanted):
         accesses = []
@@ -302,13 +404,7 @@ class Enforcement:
         for key, values in wanted.items():
             if values & _rows(self._space.sqlite, key.table, key.columns):
                 raise key.error()
-            table = self._space.planner.table(key.table)
-            path = planner.known_path(table, key.columns)
-            at = [key.columns.index(column) for column in path.columns
-                  if column in key.columns]
-            accesses.append(path.access(key.table, [
-                tuple(table.normalise(key.columns[index], value[index])
-                      for index in at) for value in values]))
+            accesses.append(self._access(key.table, key.columns, values))
             states.append(self._space.state(key.table))
         for state, records in zip(
                 states, transaction.expect_no_more(accesses)):

@@ -327,18 +327,25 @@ class Check:
         self._path = path
         self._at = [columns.index(column) for column in path.columns]
 
+    def values(self, parameters):
+        """Return the values of the key, without those that have NULL."""
+        table = self.table
+        found = []
+        for index in range(len(parameters)):
+            row = [parameters.row(index, name, table, column)
+                   for name, column in zip(self.names, self.columns)]
+            if None not in row:
+                found.append(tuple(row))
+        return found
+
     def collect(self, workspace, parameters, loads):
         """Add what has to be loaded to a Loads."""
         table = self.table
         state = workspace.state(table.name)
         if state.complete:
             return
-        wanted = {}
-        for index in range(len(parameters)):
-            row = [parameters.row(index, name, table, column)
-                   for name, column in zip(self.names, self.columns)]
-            if None not in row:
-                wanted[tuple([row[at] for at in self._at])] = None
+        wanted = {tuple([row[at] for at in self._at]): None
+                  for row in self.values(parameters)}
         if self.columns == table.key:
             wanted = [key for key in wanted if key not in state.rows]
         loads.add(state, self._path, self._path.columns, wanted)
@@ -375,7 +382,8 @@ class Plan(typing.NamedTuple):
             state = workspace.state(name)
             if not state.complete:
                 loads.scan(state)
-        if self.parents and workspace.enforcement is not None:
+        if self.parents and workspace.enforcement is not None and (
+                not workspace.enforcement.assume(self.parents, parameters)):
             for check in self.parents:
                 check.collect(workspace, parameters, loads)
         for level in self.levels:

@@ -192,7 +192,12 @@ class Workspace:
             return
         for record in self._locks.values():
             transaction.lock(record)
-        transaction.commit()
+        try:
+            transaction.commit()
+        except exceptions.ConflictError as error:
+            if self.enforcement is not None:
+                self.enforcement.explain(error)
+            raise
 
     def verify(self):
         """Make sure that no replica was behind in what was loaded.

@@ -164,6 +164,8 @@ class Database:
                 settings.transaction_lifetime)),
             atomic=base.Characteristics.ATOMIC in store.CHARACTERISTICS,
             failpoint=failpoint, reapplies=settings.reapply_lost_commits)
+        #: Whether one step of the store commits several partitions.
+        self.is_atomic = base.Characteristics.ATOMIC in store.CHARACTERISTICS
         self.stats = Stats()
         self.schema = record_schema.Schema(0, (), {}, stored_format.NEW)
         #: (table's name, key) -> partition it was last seen in.
@@ -182,6 +184,9 @@ class Database:
         self.homes = {}
         #: (table's name, id) that were given out to rows others belong to.
         self.fresh_ids = cache.Cache(cache.NEW_IDS)
+        #: (table's name, columns, values) -> (Record, when it was read), of
+        #: rows that foreign keys have referred to.
+        self.seen_parents = cache.Cache(cache.PARENTS)
         #: Name in the metrics -> Cache whose hits are counted.
         self.caches = {"partitions": self.cached, "records": self.decoded,
                        "index_entries": self.remembered_entries}
@@ -317,7 +322,8 @@ class Database:
 
     def trim_memory(self):
         """Forget the oldest of what is remembered, where it is much."""
-        for one in self.decoded, self.locators, self.remembered_entries:
+        for one in (self.decoded, self.locators, self.remembered_entries,
+                    self.seen_parents):
             if len(one) > one.limit:
                 one.trim()
 

@@ -49,6 +49,8 @@ class RecordTransaction(reader.Reader):
         self._renames = ()
         self._locks = {}
         self._parents = {}
+        #: Of those of them that have changed since.
+        self._parent_versions = {}
         self._expected = {}
 
     # Writing ----------------------------------------------------------------
@@ -144,7 +146,8 @@ class RecordTransaction(reader.Reader):
     def rely_on(self, record):
         """Let the commit fail if a row has been removed since it was read.
 
-        Others may change it meanwhile, and rely on it too.
+        Others may change it meanwhile, and rely on it too. It may have been
+        read by another transaction.
         """
         if record.version:
             self._parents[record.table, record.key] = record
@@ -329,7 +332,8 @@ class RecordTransaction(reader.Reader):
                 floors[error.partition] = error.floor
             except exceptions.ConflictError:
                 found = self._other_versions(batch, unique_versions)
-                if not found or attempt == ATTEMPTS - 1:
+                if not (self._follow_parents() or found) or (
+                        attempt == ATTEMPTS - 1):
                     raise
                 unique_versions.update(found)
         self.add_included(batch.included())
@@ -349,7 +353,7 @@ class RecordTransaction(reader.Reader):
         """Return what has to be so at the commit, beside the mutations.
 
         :param batch: Changes; rows that are relied on are validated with
-            the rest, where all of it is one partition.
+            the rest, where one step of the store commits all of it.
         :returns: dict of reads and results, and whether they are to be so
             when nobody else can write any more what the transaction writes.
         """
@@ -359,16 +363,45 @@ class RecordTransaction(reader.Reader):
             return self.unverified, self.serializable
         partitions = {change.partition for change in batch.mutations}
         partitions.update(record.partition for record in parents)
-        fields = [(record.partition, self.table(record.table).field(
-            record.key), record.version) for record in parents]
-        if len(partitions) == 1 and not self._expected and (
-                not self.serializable):
+        fields = [self._place_of_parent(record) for record in parents]
+        if not self._expected and not self.serializable and (
+                len(partitions) == 1 or self._owner.is_atomic):
             for where in fields:
                 batch.validate(*where)
             return self.unverified, False
         return {**self.unverified, **self._expected, **{
             reading.PresenceRead(partition, field): True
             for partition, field, _version in fields}}, True
+
+    def _place_of_parent(self, record):
+        """Return (partition, field, version) of a row that is relied on."""
+        return (record.partition,
+                self.table(record.table).field(record.key),
+                self._parent_versions.get(
+                    (record.table, record.key), record.version))
+
+    def _follow_parents(self):
+        """Look again at the rows that are relied on: they may change.
+
+        :returns: whether all are there, and one has another version.
+        """
+        if not self._parents:
+            return False
+        names = list(self._parents)
+        places = [self._place_of_parent(self._parents[name])
+                  for name in names]
+        changed = False
+        for name, (_partition, field, version), snapshot in zip(
+                names, places, self._owner.coordinator.read([
+                    reading.FieldsRead(partition, (field,))
+                    for partition, field, _version in places])):
+            cell = snapshot.cell(field)
+            if cell is None:
+                return False
+            if cell.version != version:
+                self._parent_versions[name] = cell.version
+                changed = True
+        return changed
 
     def _gather(self, writes, locks, floors, unique_versions):
         batch = changes.Changes(self, floors, unique_versions)

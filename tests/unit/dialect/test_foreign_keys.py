@@ -12,6 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from nova_kvs.dialect import foreign_keys
+from nova_kvs.record import access
+from nova_kvs.record import database as databases
+from nova_kvs.store import registry
 from tests import base
 
 metadata = sa.MetaData()
@@ -137,6 +140,88 @@ def test_cascades_of_cascades(connection):
 def test_parents_come_with_the_first_load(connection, trips):
     connection.execute(owned.insert().values(id=100, parent_id=1))
     assert trips() == 1
+
+
+def _insert_child(connection, parent):
+    connection.execute(owned.insert().values(parent_id=parent))
+
+
+def test_a_parent_that_was_there_a_moment_ago_is_not_loaded(
+        connection, trips):
+    _insert_child(connection, 1)
+    connection.commit()
+    trips()
+    _insert_child(connection, 1)
+    assert trips() == 0
+    connection.commit()
+    assert trips() == 1
+
+
+@pytest.fixture
+def elsewhere(engine):
+    """Return the same database, as another process knows it."""
+    url = engine.url.render_as_string(hide_password=False)
+    mine = databases.open_database(url)
+    found = databases.Database(
+        mine.store, mine.name, registry.parse_url(url).settings())
+    found.refresh_schema()
+    return found
+
+
+def _parent(database, number):
+    transaction = database.begin()
+    (record,), = transaction.load([access.ByKey("parents", ((number,),))])
+    return transaction, record
+
+
+def test_a_parent_that_another_process_removes_is_missed(
+        engine, connection, elsewhere):
+    _insert_child(connection, 3)
+    connection.commit()
+    connection.execute(owned.delete().where(owned.c.parent_id == 3))
+    connection.commit()
+    before = rows(connection, owned)
+    connection.rollback()
+    transaction, record = _parent(elsewhere, 3)
+    transaction.delete(record)
+    transaction.commit()
+    _insert_child(connection, 3)
+    with pytest.raises(db_exception.DBReferenceError) as caught:
+        connection.commit()
+    assert caught.value.key == "parent_id"
+    connection.rollback()
+    assert rows(connection, owned) == before
+    with pytest.raises(db_exception.DBReferenceError):
+        _insert_child(connection, 3)
+
+
+def test_a_parent_that_another_process_changes_is_there(
+        connection, elsewhere):
+    _insert_child(connection, 3)
+    connection.commit()
+    transaction, record = _parent(elsewhere, 3)
+    transaction.update(record, {**record.values, "note": "changed"})
+    transaction.commit()
+    _insert_child(connection, 3)
+    connection.commit()
+    assert [row.parent_id for row in rows(connection, owned)].count(3) == 2
+
+
+def test_a_parent_that_this_transaction_removes_is_missed(connection):
+    _insert_child(connection, 3)
+    connection.commit()
+    connection.execute(parents.delete().where(parents.c.id == 3))
+    with pytest.raises(db_exception.DBReferenceError):
+        _insert_child(connection, 3)
+
+
+def test_a_parent_that_this_process_has_removed_is_missed(connection):
+    _insert_child(connection, 3)
+    connection.commit()
+    connection.execute(parents.delete().where(parents.c.id == 3))
+    connection.commit()
+    with pytest.raises(db_exception.DBReferenceError):
+        _insert_child(connection, 3)
 
 
 def test_without_the_option_nothing_is_enforced(engine):
