@@ -7,9 +7,11 @@ passes no judgement.
 
 import argparse
 import json
+import shlex
 import signal
 import sys
 
+from experiments import profiles
 from experiments import report
 from experiments import run as runs
 from experiments import stores
@@ -31,30 +33,39 @@ def _parse(words):
         prog="python -m experiments", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="action", required=True)
-    run = commands.add_parser("run", help="run one experiment")
-    run.add_argument("--backend", choices=stores.STORES, required=True)
-    run.add_argument("--controllers", type=int, default=2)
-    run.add_argument("--computes", type=int, default=4)
-    run.add_argument("--servers", type=int, default=30)
-    run.add_argument("--sites", type=int, help=(
+    cloud = argparse.ArgumentParser(add_help=False)
+    cloud.add_argument("--backend", choices=stores.STORES, default="kvs")
+    cloud.add_argument("--controllers", type=int, default=2)
+    cloud.add_argument("--computes", type=int, default=4)
+    cloud.add_argument("--servers", type=int, default=30)
+    cloud.add_argument("--sites", type=int, help=(
         "default: one, or one a controller with --delay-ms, --cells site "
         "or --cut"))
-    run.add_argument(
+    cloud.add_argument("--cells", choices=("one", "site"), default="one")
+    cloud.add_argument("--replicas", type=int, default=1, help=(
+        "KVS: replicas of each of the cluster's masters, on other sites"))
+    cloud.add_argument("--cell-replicas", type=int, default=0, help=(
+        "KVS, a cell a site: replicas of a cell's server, on other sites"))
+    cloud.add_argument("--native", choices=("on", "off"), default="on",
+                       help="KVS: the native functions, or SQLAlchemy alone")
+    cloud.add_argument("--kvs-option", action="append", default=[],
+                       type=_option, metavar="NAME=VALUE",
+                       help="KVS: an option for the query of the URLs")
+    cloud.add_argument("--concurrency", type=int, default=4,
+                       help="requests at once for each controller")
+    cloud.add_argument("--timeout-s", type=float, default=600,
+                       help="longest time for the boots")
+    cloud.add_argument("--keep", metavar="DIR",
+                       help="a new directory for all files, which stays")
+    cloud.add_argument("--logs", action="store_true",
+                       help="show the ends of all logs if it fails")
+    cloud.add_argument(
         "--delay-ms", type=_numbers, metavar="MS[,MS...]",
         help="between sites, one way; with several, the servers are deleted "
-             "and booted again for each")
-    run.add_argument("--cells", choices=("one", "site"), default="one")
-    run.add_argument("--replicas", type=int, default=1, help=(
-        "KVS: replicas of each of the cluster's masters, on other sites"))
-    run.add_argument("--cell-replicas", type=int, default=0, help=(
-        "KVS, a cell a site: replicas of a cell's server, on other sites"))
-    run.add_argument("--native", choices=("on", "off"), default="on",
-                     help="KVS: the native functions, or SQLAlchemy alone")
-    run.add_argument("--kvs-option", action="append", default=[],
-                     type=_option, metavar="NAME=VALUE",
-                     help="KVS: an option for the query of the URLs")
-    run.add_argument("--concurrency", type=int, default=4,
-                     help="requests at once for each controller")
+             "and booted again for each (a profile has one, and its boots "
+             "for the processor time have none)")
+    run = commands.add_parser(
+        "run", parents=[cloud], help="run one experiment")
     run.add_argument("--building", type=int, metavar="SERVERS", help=(
         "ask for no more while so many are being built, at most 1000 "
         "(default: do not look)"))
@@ -62,18 +73,18 @@ def _parse(words):
                      help="cut a site, from 0, off during the (last) boots")
     run.add_argument("--cut-after-s", type=float, default=5)
     run.add_argument("--cut-s", type=float, default=15)
-    run.add_argument("--timeout-s", type=float, default=600,
-                     help="longest time for the boots")
     run.add_argument("--profile", action="store_true",
-                     help="sample what the services do, with py-spy")
+                     help="sample what the services do")
     run.add_argument("--json", metavar="FILE")
-    run.add_argument("--keep", metavar="DIR",
-                     help="a new directory for all files, which stays")
-    run.add_argument("--logs", action="store_true",
-                     help="show the ends of all logs if it fails")
+    profile = commands.add_parser("profile", parents=[cloud], help=(
+        "measure the processor time by layer, and the waits of one request"))
+    profile.add_argument(
+        "--output", metavar="DIR", default="profile",
+        help="for tables and pictures (default: %(default)s)")
+    profile.set_defaults(building=None, cut=None)
     commands.add_parser("report", help="make the documentation's tables")
     arguments = parser.parse_args(words)
-    if arguments.action == "run":
+    if arguments.action != "report":
         _complete(parser, arguments)
     return arguments
 
@@ -121,6 +132,9 @@ def main(words):
         return
     # So that everything that was started is stopped.
     signal.signal(signal.SIGTERM, _terminate)
+    if arguments.action == "profile":
+        profiles.run(arguments, shlex.join(words))
+        return
     results = []
     for figures in runs.run(arguments, _without_files(words)):
         print(json.dumps(figures, indent=1), flush=True)

@@ -27,10 +27,13 @@ class Network:
     """The sites of an experiment. A context manager.
 
     :param sites: their number.
+    :param traces: directory in which Python processes note what they do, see
+        ``experiments.tracer``; None: they do not.
     """
 
-    def __init__(self, sites):
+    def __init__(self, sites, traces=None):
         self.sites = range(sites)
+        self._traces = traces
         self._popen = None
 
     def __enter__(self):
@@ -79,10 +82,15 @@ class Network:
         routes = ",".join(
             "%s=%s" % (address(other), self.seen_from(site, other))
             for other in self.sites if other != site)
-        if not routes:
-            return {}
-        return {"NOVA_KVS_ROUTES": routes, "PYTHONPATH": os.pathsep.join(
-            [_ROUTING, *filter(None, sys.path)])}
+        env = {}
+        if routes:
+            env["NOVA_KVS_ROUTES"] = routes
+        if self._traces:
+            env["NOVA_KVS_TRACES"] = self._traces
+        if env:
+            env["PYTHONPATH"] = os.pathsep.join(
+                [_ROUTING, *filter(None, sys.path)])
+        return env
 
     def set_delay(self, delay_ms):
         """Set how long everything is on its way from site to site."""

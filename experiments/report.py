@@ -6,7 +6,7 @@ import json
 import os
 from xml.sax import saxutils
 
-from experiments import sampling
+from experiments import layers
 
 _HERE = os.path.dirname(__file__)
 _RUNS = os.path.join(_HERE, "runs")
@@ -16,6 +16,8 @@ _HEAD = (".. SPDX-License-Identifier: Apache-2.0\n"
          "   experiments/runs: do not edit.\n")
 _ROLES = ("api", "conductor", "scheduler", "compute", "placement", "store",
           "rabbitmq")
+#: Those that are looked into.
+_SAMPLED = ("api", "conductor", "scheduler", "placement")
 _COLOURS = {"KVS": "#2a6592", "KVS, no native": "#9dc9e8",
             "KVS, cell a site": "#5aa469", "KVS, near": "#1d4f73",
             "KVS, memory": "#16324a", "KVS, cell a site, near": "#2e6b3d",
@@ -140,11 +142,11 @@ def _limits(runs):
 def _profiles(runs):
     return "\n".join(_table(
         ["%s, %s" % (_named(run), _size(run)),
-         *[role.capitalize() for role in sampling.ROLES]],
+         *[role.capitalize() for role in _SAMPLED]],
         [[part, *[
             "%.0f %%" % (100 * run["profile"][role].get(part, 0))
-            for role in sampling.ROLES]]
-         for part in sampling.NAMES
+            for role in _SAMPLED]]
+         for part in layers.NAMES
          if any(part in shares for shares in run["profile"].values())])
         for run in runs)
 

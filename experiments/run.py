@@ -17,32 +17,35 @@ import sqlalchemy
 from experiments import cloud as clouds
 from experiments import load
 from experiments import network as networks
-from experiments import sampling
 from experiments import stores
+from experiments import traces
 from tests.cloud import backends
 from tests.cloud import processes
 
 _LEVELS = (" ERROR ", " CRITICAL ")
 _MAX_TEXTS = 10
 #: Longer than a process goes by what it measured of the links before.
-_SETTLE_S = 12
+SETTLE_S = 12
 
 
-def _say(text, start=time.monotonic()):
+def say(text, start=time.monotonic()):
     print("%6.1f s  %s" % (time.monotonic() - start, text), flush=True)
 
 
 @contextlib.contextmanager
-def _running(arguments, directory):
-    """Yield a cloud that runs, its network and its store."""
+def running(arguments, directory, noted=None):
+    """Yield a cloud that runs, its network and its store.
+
+    :param noted: directory for what its services note; None: nothing.
+    """
     controllers = ["controller%d" % (number + 1)
                    for number in range(arguments.controllers)]
     computes = ["compute%d" % (number + 1)
                 for number in range(arguments.computes)]
-    with networks.Network(arguments.sites) as network, \
+    with networks.Network(arguments.sites, noted) as network, \
             processes.Group() as group:
         try:
-            _say("starting %s" % arguments.backend)
+            say("starting %s" % arguments.backend)
             store = stores.STORES[arguments.backend](
                 group, directory, network, arguments)
             brokers = [
@@ -52,9 +55,9 @@ def _running(arguments, directory):
             cloud = clouds.Cloud(
                 group, directory, network, store, brokers, controllers,
                 computes, _options(arguments))
-            _say("making the databases")
+            say("making the databases")
             cloud.set_up()
-            _say("starting Nova")
+            say("starting Nova")
             cloud.start()
             yield cloud, network, store
         except BaseException:
@@ -82,7 +85,7 @@ def _options(arguments):
 
 
 @contextlib.contextmanager
-def _directory(keep):
+def home_directory(keep):
     """Yield the directory for all files.
 
     :param keep: a new one that is to stay, or None.
@@ -96,6 +99,13 @@ def _directory(keep):
         yield os.path.abspath(keep)
 
 
+def noted_directory(directory):
+    """Return the directory for what services note, which is made."""
+    path = os.path.join(directory, "traces")
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
 def _start_broker(group, directory, network, site):
     home = os.path.join(directory, "broker%d" % site)
     url = backends.start_rabbitmq(group, home, networks.address(site))
@@ -103,7 +113,7 @@ def _start_broker(group, directory, network, site):
     return url
 
 
-def _cpu(cloud, network, store):
+def cpu_seconds(cloud, network, store):
     """Return CPU seconds so far by role."""
     by_role = {role: sum(process.cpu_s() for process in members)
                for role, members in cloud.services.items()}
@@ -115,7 +125,7 @@ def _cpu(cloud, network, store):
     return by_role
 
 
-def _difference(after, before):
+def difference(after, before):
     return {name: round(value - before[name], 2)
             for name, value in after.items()}
 
@@ -125,10 +135,10 @@ def _cut_timer(arguments, network, site):
     def run():
         time.sleep(arguments.cut_after_s)
         network.cut(site)
-        _say("site %d is cut off" % site)
+        say("site %d is cut off" % site)
         time.sleep(arguments.cut_s)
         network.heal(site)
-        _say("site %d is back" % site)
+        say("site %d is back" % site)
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     return thread
@@ -142,12 +152,13 @@ def run(arguments, command):
     :yields: the figures for each delay, as json.dump takes them.
     """
     before = os.getloadavg()
-    with _directory(arguments.keep) as directory, \
-            _running(arguments, directory) as (cloud, network, store):
+    with home_directory(arguments.keep) as directory, running(
+            arguments, directory, noted_directory(directory)
+            if arguments.profile else None) as (cloud, network, store):
         for number, delay_ms in enumerate(arguments.delay_ms, 1):
             network.set_delay(delay_ms)
             if delay_ms:
-                time.sleep(_SETTLE_S)
+                time.sleep(SETTLE_S)
             is_last = number == len(arguments.delay_ms)
             boots, figures = _measure(
                 arguments, cloud, network, store, directory,
@@ -166,10 +177,10 @@ def run(arguments, command):
                     "=".join(option) for option in arguments.kvs_option),
                 **figures}
             if not is_last:
-                _say("deleting them")
+                say("deleting them")
                 network.set_delay(0)
                 _delete(cloud, boots, arguments.timeout_s)
-        _say("stopping")
+        say("stopping")
 
 
 def _measure(arguments, cloud, network, store, directory, cut):
@@ -179,23 +190,23 @@ def _measure(arguments, cloud, network, store, directory, cut):
     :param cut: site to cut off meanwhile, or None.
     :returns: (Boots, figures).
     """
-    _say("booting %d servers" % arguments.servers)
+    say("booting %d servers" % arguments.servers)
     load_start = os.getloadavg()
     network.take_stats()
     counters = store.counters()
-    cpu = _cpu(cloud, network, store)
+    cpu = cpu_seconds(cloud, network, store)
     busy = _machine_cpu_s()
     timer = None
     if cut is not None:
         timer = _cut_timer(arguments, network, cut)
-    sampler = None
-    if arguments.profile:
-        sampler = sampling.Sampler(cloud.services, directory)
+    begin = time.monotonic()
     boots = load.boot(cloud, arguments.servers, arguments.concurrency,
                       arguments.timeout_s, arguments.building)
     busy = _machine_cpu_s() - busy
-    cpu = _difference(_cpu(cloud, network, store), cpu)
-    profile = sampler.take() if sampler else None
+    cpu = difference(cpu_seconds(cloud, network, store), cpu)
+    profile = arguments.profile and traces.Traces(
+        noted_directory(directory), traces.role_finder(cloud.services)).shares(
+            begin, time.monotonic())
     if timer:
         timer.join()
     figures = {
@@ -203,17 +214,17 @@ def _measure(arguments, cloud, network, store, directory, cut):
         "cut": cut,
         **_results(boots, arguments.servers),
         "cpu_s": cpu,
-        "profile": profile,
+        "profile": profile or None,
         # Of everything that ran on the machine meanwhile.
         "machine_cpu_s": round(busy, 1),
         "links": network.take_stats(),
-        "store": {**_difference(store.counters(), counters),
+        "store": {**difference(store.counters(), counters),
                   **store.outcomes()},
         "log_errors": _log_errors(cloud),
         "left_over": _left_over(cloud, boots),
         "homes": _homes(cloud, store, boots),
     }
-    _say("%d active after %.1f s" % (figures["active"], boots.seconds))
+    say("%d active after %.1f s" % (figures["active"], boots.seconds))
     figures["api"].update(load.time_reads(cloud, boots))
     return boots, figures
 
@@ -227,7 +238,7 @@ def _delete(cloud, boots, timeout_s):
         # A message that got lost leaves a server that nobody deletes; it
         # will be among what is left over. Were it a process that ended, the
         # next boots would say so.
-        _say(str(error))
+        say(str(error))
 
 
 def _machine_cpu_s():
