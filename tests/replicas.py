@@ -27,9 +27,9 @@ class Replica:
         """Take over what the store has."""
         self._copy = copy.deepcopy(self._database._dict)
 
-    def batch(self, items, *args, near=False, **kwargs):
+    def batch(self, items, *args, may_lag=False, **kwargs):
         """Stand in for the store's."""
-        if not near:
+        if not may_lag:
             return self._batch(items, *args, **kwargs)
         self.reads += items
         current = self._database._dict

@@ -163,7 +163,7 @@ class Session:
             only_columns=frozenset() if test is None else None)[0])
 
     def schema_table(self, table):
-        """Return the record layer's view of a table.
+        """Return the record layer's Table.
 
         :raises nova_kvs.db.errors.Fallback: if the database has none:
             Nova's own function says what is wrong with it.

@@ -39,7 +39,7 @@ class Examiner:
         self._of = {
             keys.KeyType.PARTITION: self._partition,
             keys.KeyType.INDEX: self._index,
-            keys.KeyType.GLOBAL_INDEX: self._hints,
+            keys.KeyType.GLOBAL_INDEX: self._global_entries,
             keys.KeyType.MINIMUMS: self._marks,
             keys.KeyType.INCLUDED: self._covers,
             keys.KeyType.DIRECTORY: self._directory,
@@ -191,7 +191,7 @@ class Examiner:
                     piece.key.name, member, malformed))
         return made
 
-    def _hints(self, piece):
+    def _global_entries(self, piece):
         return self._of_members(
             piece, lambda member: index_checks.GlobalEntryHeld(
                 piece.key.name, member, self._keys),

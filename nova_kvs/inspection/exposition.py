@@ -39,9 +39,9 @@ def _metrics(results):
         yield "%s_bytes" % label, "Bytes of the " + what, (label,), [
             (where, size.size_bytes) for where, size in each]
     for name, what, value in (
-            ("index_entries", "Index entries, hints and unique keys",
+            ("index_entries", "Index entries and unique keys",
              lambda found: found.indexes.count),
-            ("index_bytes", "Bytes of index entries, hints, unique keys",
+            ("index_bytes", "Bytes of index entries, unique keys",
              lambda found: found.indexes.size_bytes),
             ("balance", "Bytes on the fullest server over the mean",
              lambda found: found.balance),

@@ -68,7 +68,7 @@ class GlobalEntryNeeded(checks.Check):
         table = context.table_of(self._field)
         _add(context, [
             operations.Add(self._entry.key, stored),
-            *housekeeping.entries(context.database, [
+            *housekeeping.tasks(context.database, [
                 (table.name, self._partition.key, self._field,
                  [(*self._entry, stored)])], {})])
         return True
@@ -187,7 +187,7 @@ class DirectoryNeeded(checks.Check):
         _add(context, [
             operations.Add(key, directory.member(
                 self._partition, os.urandom(index_base.NONCE_BYTES))),
-            *housekeeping.entries(
+            *housekeeping.tasks(
                 context.database, [], [(self._partition, self._kind)])])
         return True
 
@@ -260,10 +260,10 @@ class DirectoryHeld(checks.Check):
     def repair(self, context, fault):
         """Do what housekeeping does with a partition found empty twice.
 
-        Its floor has to wait for one more look at its hints.
+        Its floor has to wait for one more look at the entries that it guards.
         """
         context.housekeeper.check_partitions([[
             (self._partition.key, self._kind, [self._member], None)]])
-        _add(context, housekeeping.entries(
+        _add(context, housekeeping.tasks(
             context.database, [], [(self._partition, self._kind)]))
         return True

@@ -121,8 +121,8 @@ def table_of(field):
     """
     if field[:1] not in (keyspace.RECORD, keyspace.UNIQUE):
         return None
-    name, mark, _ = field[1:].partition(b"\0")
-    if not mark:
+    name, separator, _ = field[1:].partition(b"\0")
+    if not separator:
         return None
     try:
         return name.decode()

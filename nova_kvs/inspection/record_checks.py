@@ -94,38 +94,38 @@ class UnknownTable(checks.Check):
         return _where(self._partition, self._field)
 
 
-def _owner_of(context, partition, field, payload, is_inside):
-    """Return the owner that a unique key names: partition and field.
+def _holder_of(context, partition, field, payload, is_inside):
+    """Return the holder that a unique key names: partition and field.
 
     :raises nova_kvs.exceptions.CorruptRecordError: if it names none: what
         is no key of the database must not be read, nor written.
     """
-    owner_field, *other = codec.decode_list(
+    holder_field, *other = codec.decode_list(
         payload, field, 1 if is_inside else 2)
-    if type(owner_field) is not bytes or (
-            owner_field[:1] != keyspace.RECORD):
+    if type(holder_field) is not bytes or (
+            holder_field[:1] != keyspace.RECORD):
         raise exceptions.CorruptRecordError(field=field)
     if is_inside:
-        return partition, owner_field
+        return partition, holder_field
     key, = other
     if type(key) is not bytes or keys.classify(
             key, context.name).type is not keys.KeyType.PARTITION:
         raise exceptions.CorruptRecordError(field=field)
-    return keyspace.Partition(key), owner_field
+    return keyspace.Partition(key), holder_field
 
 
 class UniqueNeeded(checks.Check):
     """A record must have its unique key."""
 
-    def __init__(self, unique, owner, field):
+    def __init__(self, unique, holder, field):
         self._partition, self._unique_field = unique
-        self._owner = owner
+        self._holder = holder
         self._field = field
 
     def reads(self, context):
         return [
             checks.CellsRead(self._partition, (self._unique_field,)),
-            checks.CellsRead(self._owner, (self._field,))]
+            checks.CellsRead(self._holder, (self._field,))]
 
     def verdict(self, context, results):
         stored = results[0].cells.get(self._unique_field)
@@ -137,8 +137,8 @@ class UniqueNeeded(checks.Check):
             if stored.payload == payload:
                 return None
             try:
-                _owner_of(context, self._partition, self._unique_field,
-                          stored.payload, self._partition == self._owner)
+                _holder_of(context, self._partition, self._unique_field,
+                           stored.payload, self._partition == self._holder)
             except exceptions.CorruptRecordError:
                 # A check of its own.
                 return None
@@ -150,11 +150,11 @@ class UniqueNeeded(checks.Check):
         table, row = context.row(self._field, cell)
         if table is None:
             return None
-        return context.uniques(table, row, self._owner, self._field).get(
+        return context.uniques(table, row, self._holder, self._field).get(
             (self._partition, self._unique_field))
 
     def describe(self):
-        return {**_where(self._owner, self._field),
+        return {**_where(self._holder, self._field),
                 "unique": checks.text(self._unique_field)}
 
     def repair(self, context, fault):
@@ -163,12 +163,12 @@ class UniqueNeeded(checks.Check):
         if stored:
             other = UniqueHeld.of_stored(
                 context, self._partition, self._unique_field,
-                self._partition == self._owner)
+                self._partition == self._holder)
             if other is None or not other.is_wrong(context):
                 return False
         return context.commit([
             mutation.Mutation(
-                self._owner, self._field, version, mutation.LOCK),
+                self._holder, self._field, version, mutation.LOCK),
             mutation.Mutation(
                 self._partition, self._unique_field, stored or 0, payload,
                 version=1)])
@@ -184,7 +184,7 @@ class UniqueHeld(checks.Check):
         self._partition = partition
         self._field = field
         self._payload = payload
-        self._owner, self._owner_field = _owner_of(
+        self._holder, self._holder_field = _holder_of(
             context, partition, field, payload, is_inside)
 
     @classmethod
@@ -208,18 +208,18 @@ class UniqueHeld(checks.Check):
     def reads(self, context):
         return [
             checks.CellsRead(self._partition, (self._field,)),
-            checks.CellsRead(self._owner, (self._owner_field,))]
+            checks.CellsRead(self._holder, (self._holder_field,))]
 
     def verdict(self, context, results):
         stored = results[0].cells.get(self._field)
         if stored is None or stored.payload != self._payload:
             return None
-        cell = results[1].cells.get(self._owner_field)
+        cell = results[1].cells.get(self._holder_field)
         if cell is None:
             return checks.Fault("unique-dangling", (stored.version, 0))
-        table, row = context.row(self._owner_field, cell)
+        table, row = context.row(self._holder_field, cell)
         if table is None or (self._partition, self._field) in context.uniques(
-                table, row, self._owner, self._owner_field):
+                table, row, self._holder, self._holder_field):
             return None
         return checks.Fault(
             "unique-dangling", (stored.version, cell.version))
@@ -229,12 +229,12 @@ class UniqueHeld(checks.Check):
 
     def repair(self, context, fault):
         """Remove the key while its record is as it was seen."""
-        version, owner = fault.state
+        version, holder = fault.state
         return context.commit([
             mutation.Mutation(
                 self._partition, self._field, version, mutation.DELETE),
             mutation.Mutation(
-                self._owner, self._owner_field, owner, mutation.LOCK)])
+                self._holder, self._holder_field, holder, mutation.LOCK)])
 
 
 class _Entry(checks.Check):

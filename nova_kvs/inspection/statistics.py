@@ -38,7 +38,7 @@ class Statistics:
     """The counts of a database.
 
     :ivar tables: name -> Size of its records.
-    :ivar indexes: Size of all index entries, hints and unique keys.
+    :ivar indexes: Size of all index entries and unique keys.
     :ivar keys: type of key -> number.
     :ivar servers: address -> Size of its keys: their number and bytes.
     :ivar committed: :ivar refused: transactions of the last

@@ -213,7 +213,7 @@ class Builder:
                 directory.key_of(database.name, kind, partition),
                 directory.member(partition, _NONCE))
               for partition, kind in parts],
-            *housekeeping.entries(database, [], [
+            *housekeeping.tasks(database, [], [
                 (partition, kind) for partition, kind in parts
                 if directory.split(kind)[0] != partition_rules.TABLE])])
 
@@ -230,7 +230,7 @@ class Builder:
             if cell is None or cell.version != record.version:
                 checks.append((record.table, partition.key, field, entries))
         if checks:
-            database.store.batch(housekeeping.entries(database, checks, ()))
+            database.store.batch(housekeeping.tasks(database, checks, ()))
 
 
 def _lacks_parts(table):

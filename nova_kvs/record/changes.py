@@ -58,8 +58,8 @@ class Changes:
     """
 
     def __init__(self, tx, floors, unique_versions):
-        self._database = tx.database
-        self._views = tx.views
+        self._database_name = tx.database_name
+        self._read_sets = tx.read_sets
         self._are_listed = tx.has_read_lately()
         self._listed = tx.listed
         self._home = tx.table_partition
@@ -70,8 +70,8 @@ class Changes:
         #: (partition, field) of unique keys -> [to delete, payload to put,
         #: the error if it is taken].
         self._uniques = {}
-        #: Of Entry: global index entries and directory members to add.
-        self.entries = []
+        #: Operations that add global index entries and directory members.
+        self.side_writes = []
         #: ``(table, partition, field, [(bucket, prefix, member), ...])``.
         self.index_checks = []
         self._dropped = {}
@@ -114,8 +114,8 @@ class Changes:
             if deleted:
                 expected = self._unique_versions.get(field)
                 if expected is None:
-                    view = self._views.get(partition)
-                    expected = view and view.version(field) or 1
+                    read_set = self._read_sets.get(partition)
+                    expected = read_set and read_set.version(field) or 1
                 self.mutations.append(mutation.Mutation(
                     partition, field, expected,
                     mutation.DELETE if payload is None else payload))
@@ -124,8 +124,8 @@ class Changes:
                     partition, field, 0, payload, version=1,
                     duplicate=duplicate))
         for partition, (kind, fields) in self._dropped.items():
-            view = self._views.get(partition)
-            left = view.record_fields() - fields if view else ()
+            read_set = self._read_sets.get(partition)
+            left = read_set.record_fields() - fields if read_set else ()
             if partition not in self._kept and not left:
                 self.partition_checks[partition] = kind
 
@@ -149,21 +149,21 @@ class Changes:
         partition = write.partition
         field = table.field(write.key)
         at_home = partition == self._home(table)
-        view = self._views.get(partition)
+        read_set = self._read_sets.get(partition)
         self._kept.add(partition)
         version = None
         if table.global_indexes:
             version = 1 + self._floors.get(
-                partition, view.floor if view else 0)
+                partition, read_set.floor if read_set else 0)
             self._change_global(
                 table, partition, field, version, global_index.entries(
-                    self._database, table, row, partition, field), ())
+                    self._database_name, table, row, partition, field), ())
             self._raise_minimums(table, row, partition, field, version, row)
         self.mutations.append(mutation.Mutation(
             partition, field, 0, codec.encode(row),
             index_add=(local_index.entries(table, row, field)
                        if at_home else ()),
-            hinted=bool(table.global_indexes), version=version,
+            uses_floor=bool(table.global_indexes), version=version,
             duplicate=functools.partial(
                 exceptions.DuplicateKeyError,
                 table=table.name, columns=table.key, values=write.key)))
@@ -173,7 +173,7 @@ class Changes:
                 self._put_unique(unique, values, partition, field)
         is_listed = self._are_listed and (
             partition in self._listed
-            or view is not None and view.has_records())
+            or read_set is not None and read_set.has_records())
         if not at_home and not is_listed:
             self._list(partition, table.kind)
         self._change_part(
@@ -183,8 +183,8 @@ class Changes:
         """Put a partition into the directory of its kind."""
         if self.partition_checks.get(partition) is None:
             self.partition_checks[partition] = kind
-            self.entries.append(operations.Add(
-                directory.key_of(self._database, kind, partition),
+            self.side_writes.append(operations.Add(
+                directory.key_of(self._database_name, kind, partition),
                 directory.member(partition, self._nonce)))
 
     def _change_part(self, partition, at_home, kind, old, new):
@@ -215,8 +215,8 @@ class Changes:
 
     def _add_member(self, where, member):
         partition, kind = where
-        self.entries.append(operations.Add(
-            directory.key_of(self._database, kind, partition), member))
+        self.side_writes.append(operations.Add(
+            directory.key_of(self._database_name, kind, partition), member))
 
     def _delete(self, write):
         table = write.table
@@ -229,7 +229,7 @@ class Changes:
             partition, field, original.version, mutation.DELETE,
             index_remove=(local_index.entries(table, row, field)
                           if at_home else ()),
-            hinted=bool(table.global_indexes)))
+            uses_floor=bool(table.global_indexes)))
         for unique in table.uniques:
             values = unique.values(row)
             if values is not None:
@@ -237,7 +237,7 @@ class Changes:
         if table.global_indexes:
             self._change_global(
                 table, partition, field, 0, (), global_index.entries(
-                    self._database, table, row, partition, field))
+                    self._database_name, table, row, partition, field))
             self._raise_minimums(
                 table, row, partition, field, original.version + 1, None)
         if table.global_indexes or not at_home:
@@ -265,7 +265,7 @@ class Changes:
             # Most of what Nova writes.
             self.mutations.append(mutation.Mutation(
                 partition, field, original.version, codec.encode(new),
-                hinted=bool(write.table.global_indexes)))
+                uses_floor=bool(write.table.global_indexes)))
             return
         if not same_rules:
             changed = None
@@ -276,9 +276,10 @@ class Changes:
         version = original.version + 1
         if write.table.global_indexes or write.new_table.global_indexes:
             before = global_index.entries(
-                self._database, write.table, old, partition, field, changed)
+                self._database_name, write.table, old, partition, field,
+                changed)
             after = global_index.entries(
-                self._database, write.new_table, new, partition, field,
+                self._database_name, write.new_table, new, partition, field,
                 changed)
             self._change_global(
                 write.new_table, partition, field, version,
@@ -300,7 +301,7 @@ class Changes:
             partition, field, original.version, codec.encode(new),
             index_add=list(added - removed),
             index_remove=list(removed - added),
-            hinted=bool(write.new_table.global_indexes)))
+            uses_floor=bool(write.new_table.global_indexes)))
         self._change_uniques(write, partition, field, changed)
 
     def _change_uniques(self, write, partition, field, changed):
@@ -320,7 +321,7 @@ class Changes:
 
     def _unique(self, unique, values, partition):
         return self._uniques.setdefault(
-            unique.place(self._database, values, partition),
+            unique.place(self._database_name, values, partition),
             [False, None, None])
 
     def _take_unique(self, unique, values, partition):
@@ -344,7 +345,7 @@ class Changes:
         :param new: the row as it will be; None: it will be gone.
         """
         places = covering_index.places(
-            self._database, table, row, partition, field)
+            self._database_name, table, row, partition, field)
         if places:
             included = None if new is None else table.included.encode(
                 new, version)
@@ -355,7 +356,7 @@ class Changes:
         check = []
         for added_entry in added:
             stored = global_index.member(added_entry, version, self._nonce)
-            self.entries.append(operations.Add(added_entry.key, stored))
+            self.side_writes.append(operations.Add(added_entry.key, stored))
             check.append((*added_entry, stored))
         for removed_entry in removed:
             check.append((*removed_entry, b""))

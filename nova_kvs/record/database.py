@@ -159,7 +159,7 @@ class Database:
             commit_replicas=self._replicas,
             replica_timeout_ms=self._replica_timeout_ms,
             # What is sent last may be repeated for request_timeout.
-            entry_life_ms=int(1000 * max(
+            side_write_life_ms=int(1000 * max(
                 settings.index_grace - settings.request_timeout,
                 settings.transaction_lifetime)),
             atomic=base.Characteristics.ATOMIC in store.CHARACTERISTICS,

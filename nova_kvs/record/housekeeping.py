@@ -27,37 +27,37 @@ INDEXES = b"hints"
 PARTITIONS = b"partitions"
 
 
-def entries(owner, index_checks, partition_checks):
-    """Return the Entries that queue what a commit makes necessary.
+def tasks(database, index_checks, partition_checks):
+    """Return the operations that queue the checks a commit makes necessary.
 
-    :param owner: nova_kvs.record.database.Database.
+    :param database: nova_kvs.record.database.Database.
     :param index_checks: ``(table, partition's key, field, [(bucket, prefix,
         own member or b"")])`` for each row whose global index entries
         change.
     :param partition_checks: pairs of a partition, which may be empty from
         now on, and the kind of the directory that lists it.
     """
-    queue = owner.coordinator.queue
+    queue = database.coordinator.queue
     found = []
     if index_checks:
-        found.append(queue.entry(INDEXES, index_checks, owner.grace_ms))
+        found.append(queue.enqueue(INDEXES, index_checks, database.grace_ms))
     if partition_checks:
-        found.append(queue.entry(PARTITIONS, [
+        found.append(queue.enqueue(PARTITIONS, [
             (partition.key, kind, None, None)
             for partition, kind in partition_checks],
-            owner.grace_ms))
+            database.grace_ms))
     return found
 
 
 class Housekeeper:
     """Handles the record layer's items of the queue.
 
-    :param owner: nova_kvs.record.database.Database.
+    :param database: nova_kvs.record.database.Database.
     """
 
-    def __init__(self, owner):
-        self._owner = owner
-        queue = owner.coordinator.queue
+    def __init__(self, database):
+        self._database = database
+        queue = database.coordinator.queue
         queue.register(INDEXES, self.check_indexes)
         queue.register(PARTITIONS, self.check_partitions)
 
@@ -112,17 +112,17 @@ class Housekeeper:
                         bucket, prefix, member] = None
         calls = list(commands.values())
         if again:
-            calls.append(self._owner.coordinator.queue.entry(INDEXES, [
+            calls.append(self._database.coordinator.queue.enqueue(INDEXES, [
                 (*where, list(buckets)) for where, buckets in again.items()],
-                self._owner.grace_ms))
+                self._database.grace_ms))
         if calls:
-            self._owner.store.batch(calls)
+            self._database.store.batch(calls)
 
     def _list(self, checks):
         """Return (bucket, prefix) -> members, read before the records."""
         wanted = list({(bucket, prefix): None for _, _, _, buckets in checks
                        for bucket, prefix, _ in buckets})
-        members = self._owner.coordinator.read([
+        members = self._database.coordinator.read([
             reading.MembersRead(bucket, b"[" + prefix,
                                 b"(" + prefix + index_base.AFTER_TAIL)
             for bucket, prefix in wanted])
@@ -135,7 +135,7 @@ class Housekeeper:
         """Return (partition's key, field) -> (floor, Cell or None)."""
         wanted = list({(partition, field): None
                        for _, partition, field, _ in checks})
-        snapshots = self._owner.coordinator.read([
+        snapshots = self._database.coordinator.read([
             reading.FieldsRead(keyspace.Partition(partition), (field,))
             for partition, field in wanted])
         return {where: (snapshot.floor, snapshot.cell(where[1]))
@@ -147,14 +147,14 @@ class Housekeeper:
         its table have none.
         """
         floor, cell = stored
-        table = self._owner.schema.tables.get(table_name)
+        table = self._database.schema.tables.get(table_name)
         if table is None:
-            table = self._owner.refresh_schema().tables.get(table_name)
+            table = self._database.refresh_schema().tables.get(table_name)
         is_covered = table is None or table.included is not None
         if cell is None or table is None:
             return (floor if cell is None else cell.version), (), (
                 () if is_covered else None)
-        where = (self._owner.name, table, codec.decode(cell.payload, field),
+        where = (self._database.name, table, codec.decode(cell.payload, field),
                  partition, field)
         return cell.version, set(global_index.entries(*where)), (
             covering_index.places(*where) if is_covered else None)
@@ -184,9 +184,9 @@ class Housekeeper:
         checks = [check for item in items for check in item]
         buckets = {
             (key, kind): directory.key_of(
-                self._owner.name, kind, keyspace.Partition(key))
+                self._database.name, kind, keyspace.Partition(key))
             for key, kind, _, _ in checks}
-        results = iter(self._owner.coordinator.read([
+        results = iter(self._database.coordinator.read([
             read for (key, _), bucket in buckets.items()
             for read in (
                 reading.PartitionRead(keyspace.Partition(key)),
@@ -221,11 +221,11 @@ class Housekeeper:
             commands += [operations.Remove(bucket, member)
                          for member in members]
         if again:
-            commands.append(self._owner.coordinator.queue.entry(
+            commands.append(self._database.coordinator.queue.enqueue(
                 PARTITIONS, list(again.values()),
-                self._owner.grace_ms))
+                self._database.grace_ms))
         if commands:
-            self._owner.store.batch(commands)
+            self._database.store.batch(commands)
 
     def _has_content(self, snapshot, kind):
         """Tell whether a partition holds what a directory lists it for.
@@ -235,7 +235,7 @@ class Housekeeper:
         part = directory.split(kind)[1]
         if not part:
             return bool(snapshot.stored)
-        tables = self._owner.schema.tables
+        tables = self._database.schema.tables
         for field, cell in snapshot.cells.items():
             if field[:1] != keyspace.RECORD:
                 continue

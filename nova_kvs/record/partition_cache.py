@@ -36,7 +36,7 @@ class CachedPartition:
     :ivar records: field -> Record.
     :ivar tables: prefix of a table's fields -> list of its Records, of
         tables that were asked for.
-    :ivar derived: (Table, function) -> what the function made of the
+    :ivar computed: (Table, function) -> what the function made of the
         table's Records.
     :ivar record_class: of its records: CachedRecord once the same was read
         again. Most of what is read once is not, and need not pay for it.
@@ -44,7 +44,7 @@ class CachedPartition:
     """
 
     __slots__ = ("schema", "snapshot", "groups", "records", "tables",
-                 "derived", "size_bytes", "record_class", "seen_at")
+                 "computed", "size_bytes", "record_class", "seen_at")
 
     def __init__(self, schema, snapshot, before=None):
         """Take in what was read.
@@ -63,7 +63,7 @@ class CachedPartition:
             self.groups = group(stored)
         self.records = {}
         self.tables = {}
-        self.derived = {}
+        self.computed = {}
         self.record_class = access.Record
         if before is not None and before.schema is schema:
             known = before.snapshot.stored
@@ -91,12 +91,12 @@ class PartitionCache(cache.Cache):
     Those that are used stay longest.
     """
 
-    __slots__ = ("_size_bytes", "_odds")
+    __slots__ = ("_size_bytes", "_estimate")
 
     def __init__(self):
         super().__init__(cache.PARTITION_BYTES)
         self._size_bytes = 0
-        self._odds = speculation.Odds()
+        self._estimate = speculation.Estimate()
 
     def weigh(self, value):
         return value.size_bytes
@@ -113,7 +113,7 @@ class PartitionCache(cache.Cache):
         known = self.get(partition)
         if known is None or known.schema is not schema or (
                 len(known.snapshot.pairs) > 2 * MOST_FIELDS
-                or not self._odds.are_good(
+                or not self._estimate.is_likely_current(
                     partition, time.monotonic() - known.seen_at)):
             return None
         known.keep()
@@ -129,7 +129,7 @@ class PartitionCache(cache.Cache):
         same = known is not None and known.snapshot is snapshot
         if known is not None:
             now = time.monotonic()
-            self._odds.learn(partition, now - known.seen_at, same)
+            self._estimate.learn(partition, now - known.seen_at, same)
             known.seen_at = now
         if same:
             self.hits += 1
@@ -149,7 +149,7 @@ class PartitionCache(cache.Cache):
         known = self.get(partition)
         if known is not None:
             now = time.monotonic()
-            self._odds.learn(partition, now - known.seen_at, True)
+            self._estimate.learn(partition, now - known.seen_at, True)
             known.seen_at = now
 
     def write(self, schema, mutations, versions):
@@ -207,7 +207,7 @@ def _written(snapshot, changes, versions):
             return None
         if change.value is mutation.DELETE:
             del stored[field]
-            if change.hinted and change.expected > floor:
+            if change.uses_floor and change.expected > floor:
                 floor = change.expected
         elif change.value is not mutation.LOCK:
             stored[field] = mutation.VERSION.pack(

@@ -2,9 +2,9 @@
 """Which column partitions a table, and its indexes across partitions.
 
 The one declarative table of the layer. A table that it does not name is one
-partition and needs no hints: its SQL indexes are kept inside it. Names of
-tables and columns are Nova's and Placement's; a column that a release does
-not have drops the rule or index that names it.
+partition and needs no global indexes: its SQL indexes are kept inside it.
+Names of tables and columns are Nova's and Placement's; a column that a
+release does not have drops the rule or index that names it.
 """
 
 import collections
@@ -38,8 +38,8 @@ DIRECTORY_BUCKETS = 16
 _COPY_PREFIXES = ("_alembic_tmp_", "shadow_")
 
 
-class Hint(typing.NamedTuple):
-    """An index across partitions.
+class Global(typing.NamedTuple):
+    """A global index: one across partitions.
 
     Rows whose first column is NULL are not in it. It is stored in one
     sorted set for each value of the first column, or ``buckets`` of them
@@ -50,8 +50,8 @@ class Hint(typing.NamedTuple):
     buckets: int = 1
     #: ``(column, value)``: only rows that have it are in the index.
     only: tuple | None = None
-    #: Beside it is what ``Rule.covered`` says of its rows.
-    marked: bool = False
+    #: It includes the columns of ``Rule.covered``.
+    covering: bool = False
     #: It is an ordered index: not stored by the first column's values, and
     #: with all rows in it.
     ordered: bool = False
@@ -62,15 +62,16 @@ class Hint(typing.NamedTuple):
 
 
 class Covered(typing.NamedTuple):
-    """The columns that marked indexes include, see ``record.indexes``.
+    """The columns that covering indexes include, see ``record.indexes``.
 
     Each column costs those who write it a round trip, if nothing else does.
-    Whoever adds one makes a new format: older writers do not mark it.
+    Whoever adds one makes a new format: older writers raise no
+    minimum version for it.
     """
 
     #: ``(column, value)``: of the rows that have it.
     only: tuple
-    #: Columns, beside those of the indexes that are marked.
+    #: Columns, beside those of the covering indexes.
     columns: tuple
     #: ``(column, value)``: only whether the column has the value.
     states: tuple = ()
@@ -81,37 +82,37 @@ class Rule(typing.NamedTuple):
 
     kind: str
     column: str
-    hints: tuple = ()
+    indexes: tuple = ()
     #: Table whose record with the id ``column`` shares its partition.
     parent: str | None = None
     covered: Covered | None = None
 
 
-_ID = Hint(("id",))
+_ID = Global(("id",))
 #: A time's characters up to the hour.
 _HOUR = 13
 # What paging through a list sorts by; nothing here changes when a server
 # is merely saved.
-_LIVE = Hint(("deleted", "created_at", "id"), 8, ("deleted", 0))
+_LIVE = Global(("deleted", "created_at", "id"), 8, ("deleted", 0))
 # Written once for a row. Deleted rows are in it, too: markers of other
 # cells are looked for among these.
-_CREATED = Hint(("created_at", "id"), 8, ordered=True, since=2)
+_CREATED = Global(("created_at", "id"), 8, ordered=True, since=2)
 # For few rows of many partitions: where they are.
 _FEW = _CREATED._replace(buckets=1)
 # What changed since a moment. Who saves a row writes an entry once an hour.
-_CHANGED = Hint(("updated_at",), 8, ordered=True,
-                coarse=(("updated_at", _HOUR),), since=2)
+_CHANGED = Global(("updated_at",), 8, ordered=True,
+                  coarse=(("updated_at", _HOUR),), since=2)
 
 RULES = {
     # The servers of a cell.
     "instances": Rule(SERVER, "uuid", (
         _ID,
-        Hint(("project_id", "deleted", "created_at", "id"), marked=True),
-        Hint(("host", "deleted", "created_at", "id"), marked=True),
+        Global(("project_id", "deleted", "created_at", "id"), covering=True),
+        Global(("host", "deleted", "created_at", "id"), covering=True),
         _LIVE, _CREATED, _CHANGED,
         # Each compute looks for servers that hang in a reboot. Entries of
         # other states would cost a boot five writes.
-        Hint(("task_state",), only=("task_state", "rebooting"), since=2)
+        Global(("task_state",), only=("task_state", "rebooting"), since=2)
     ), covered=Covered(
         ("deleted", 0),
         # What quotas count, and lists of UUIDs.
@@ -127,35 +128,35 @@ RULES = {
     "instance_actions_events": Rule(
         SERVER, "action_id", parent="instance_actions"),
     "block_device_mapping": Rule(SERVER, "instance_uuid", (
-        _ID, Hint(("volume_id",)))),
+        _ID, Global(("volume_id",)))),
     "virtual_interfaces": Rule(SERVER, "instance_uuid", (
-        Hint(("uuid",)), Hint(("address",)), _ID._replace(since=2))),
+        Global(("uuid",)), Global(("address",)), _ID._replace(since=2))),
     "migrations": Rule(SERVER, "instance_uuid", (
-        _ID, Hint(("source_compute",)), Hint(("dest_compute",)), _LIVE,
+        _ID, Global(("source_compute",)), Global(("dest_compute",)), _LIVE,
         _CREATED, _CHANGED)),
     "console_auth_tokens": Rule(SERVER, "instance_uuid", (
-        Hint(("host",)), Hint(("expires",), ordered=True, since=2))),
+        Global(("host",)), Global(("expires",), ordered=True, since=2))),
     "security_group_instance_association": Rule(SERVER, "instance_uuid", (
-        Hint(("security_group_id",)),)),
+        Global(("security_group_id",)),)),
     "share_mapping": Rule(SERVER, "instance_uuid", (
-        Hint(("share_id",)), _FEW)),
+        Global(("share_id",)), _FEW)),
     "tags": Rule(SERVER, "resource_id"),
     "pci_devices": Rule(NODE, "compute_node_id", (
-        _ID, Hint(("instance_uuid",)))),
+        _ID, Global(("instance_uuid",)))),
     # The API database.
     "instance_mappings": Rule(SERVER, "instance_uuid", (
-        _ID, Hint(("project_id",)), Hint(("cell_id",), 8, since=2))),
+        _ID, Global(("project_id",)), Global(("cell_id",), 8, since=2))),
     "build_requests": Rule(SERVER, "instance_uuid", (
-        _ID, Hint(("project_id",)), _FEW)),
+        _ID, Global(("project_id",)), _FEW)),
     "request_specs": Rule(SERVER, "instance_uuid", (_ID,)),
     "key_pairs": Rule(USER, "user_id"),
     "quotas": Rule(PROJECT, "project_id"),
     "project_user_quotas": Rule(PROJECT, "project_id"),
     # Placement. It sums up what is allocated of each provider for every
     # server that is to be placed.
-    "consumers": Rule(CONSUMER, "uuid", (_ID, Hint(("project_id",)))),
+    "consumers": Rule(CONSUMER, "uuid", (_ID, Global(("project_id",)))),
     "allocations": Rule(PROVIDER, "resource_provider_id", (
-        _ID, Hint(("consumer_id",)))),
+        _ID, Global(("consumer_id",)))),
 }
 
 #: Ids by which nobody looks for a row: each index of them would cost a boot
@@ -231,10 +232,10 @@ def rule_for(table, columns):
         return None
     # Nobody looks for rows among archived ones but by their server.
     is_archive = is_shadow(table)
-    hints = tuple(hint for hint in rule.hints
-                  if all(column in columns for column in hint.columns)
-                  and not (is_archive and hint.since > 1))
-    return rule._replace(hints=hints)
+    indexes = tuple(index for index in rule.indexes
+                    if all(column in columns for column in index.columns)
+                    and not (is_archive and index.since > 1))
+    return rule._replace(indexes=indexes)
 
 
 def parent_names(table, rule):

@@ -5,7 +5,7 @@ Every path is a generator: it yields a list of reads (of
 ``nova_kvs.txn.reading``), is sent the list of their results, and returns
 records. The transaction runs the paths of one ``load`` side by side, so that
 the reads of all of them share batches. Results of reads of partitions are
-already in the transaction's views when a path goes on.
+already in the transaction's read_sets when a path goes on.
 """
 
 import logging
@@ -83,12 +83,12 @@ def reads_of_whole(tx, partitions, table, table_only=False):
     """
     if table is not None and table.name in tx.scanned:
         return ()
-    views = tx.views
+    read_sets = tx.read_sets
     reads = []
     for partition in partitions:
-        view = views.get(partition)
-        if view is None or not (
-                view.whole or table is not None and view.has_all(table)):
+        read_set = read_sets.get(partition)
+        if read_set is None or not (read_set.whole or (
+                table is not None and read_set.has_all(table))):
             reads.append(
                 reading.PartitionRead(partition, (table.prefix,)) if table_only
                 else whole(tx, partition, table))
@@ -106,12 +106,12 @@ def whole(tx, partition, table=None):
 
 
 def rows_in(tx, table, partitions):
-    views = tx.views
+    read_sets = tx.read_sets
     rows = []
     for partition in partitions:
-        view = views.get(partition)
-        if view is not None:
-            rows += view.records(table)
+        read_set = read_sets.get(partition)
+        if read_set is not None:
+            rows += read_set.records(table)
     return rows
 
 
@@ -161,14 +161,14 @@ def _points(tx, table, keys):
     """Read single records of the table's one partition."""
     partition = tx.table_partition(table)
     fields = [table.field(key) for key in keys]
-    view = tx.views.get(partition)
-    if view is None or not view.has_all(table):
+    read_set = tx.read_sets.get(partition)
+    if read_set is None or not read_set.has_all(table):
         absent = [field for field in fields
-                  if view is None or field not in view.stored]
+                  if read_set is None or field not in read_set.stored]
         if absent:
             yield [reading.FieldsRead(partition, tuple(absent))]
-            view = tx.views[partition]
-    rows = [view.record(table, field) for field in fields]
+            read_set = tx.read_sets[partition]
+    rows = [read_set.record(table, field) for field in fields]
     return [row for row in rows if row is not None]
 
 
@@ -186,8 +186,8 @@ def _search(tx, table, keys):
         unknown = []
         for key in missing:
             partition = tx.locators.get((name, key))
-            view = tx.views.get(partition)
-            if partition is None or view is not None and view.whole:
+            read_set = tx.read_sets.get(partition)
+            if partition is None or read_set is not None and read_set.whole:
                 unknown.append(key)
             else:
                 partitions.append(partition)
@@ -207,16 +207,16 @@ def _search(tx, table, keys):
 
 def _seen(tx, table):
     """Return the records of a table in all that was read, by key."""
-    return {record.key: record for view in tx.views.values()
-            for record in view.records(table)}
+    return {record.key: record for read_set in tx.read_sets.values()
+            for record in read_set.records(table)}
 
 
 def _visit(tx, table, partitions, keys):
-    """Read partitions and those where hints say that keys are."""
+    """Read partitions and those where entries of the index of ids say."""
     reads = [whole(tx, partition, table)
              for partition in dict.fromkeys(partitions)]
     if table.id_index is not None:
-        reads += table.id_index.reads(tx.database, keys)
+        reads += table.id_index.reads(tx.database_name, keys)
     if not reads:
         return
     results = yield reads
@@ -263,9 +263,9 @@ def _candidates(tx, table, wanted, tuples):
     values = _values_of(path, columns, tuples)
     if path.unique is not None:
         return (yield from _by_unique(tx, table, path.unique, values))
-    reads = path.index.reads(tx.database, values)
+    reads = path.index.reads(tx.database_name, values)
     # What was read before stays as it was.
-    if not tx.views and not tx.serializable and (
+    if not tx.read_sets and not tx.serializable and (
             path.index.is_covering and table.included.can_answer(
                 wanted, tuples)):
         return (yield from covering_index.rows(tx, table, reads))
@@ -294,8 +294,8 @@ def _named(tx, table, partitions):
 
 def _inner(tx, table, columns, tuples):
     partition = tx.table_partition(table)
-    view = tx.views.get(partition)
-    if view is None or not view.has_all(table):
+    read_set = tx.read_sets.get(partition)
+    if read_set is None or not read_set.has_all(table):
         path = planner.index_path(table, columns, tuples)
         if path is None:
             return (yield from scan(tx, table))
@@ -305,20 +305,20 @@ def _inner(tx, table, columns, tuples):
         yield [reading.IndexRead(
             partition, tuple(ranges), must_exist=len(ranges) == 1 and any(
                 unique.columns == columns for unique in table.uniques))]
-        view = tx.views[partition]
-    return view.records(table)
+        read_set = tx.read_sets[partition]
+    return read_set.records(table)
 
 
 def _by_unique(tx, table, unique, tuples):
     """Follow unique keys to the partitions of their owners."""
     partitions = dict.fromkeys([
-        unique.partition(tx.database, values[0])
+        unique.partition(tx.database_name, values[0])
         for values in tuples])
     yield from read_whole(tx, partitions)
     prefix = keyspace.unique_field(table.name, unique.name, ())
     owners = {}
     for partition in partitions:
-        for field, stored in tx.views[partition].stored.items():
+        for field, stored in tx.read_sets[partition].stored.items():
             if field.startswith(prefix):
                 owners[unique_key.holder_partition(
                     field, reading.payload_of(stored))] = None
@@ -334,10 +334,10 @@ def full_scan(tx, table, wanted):
 def scan(tx, table):
     """Return every row of a table."""
     if table.name in tx.scanned:
-        return rows_in(tx, table, tx.views)
+        return rows_in(tx, table, tx.read_sets)
     home = tx.table_partition(table)
     if table.row_index is not None:
-        reads = table.row_index.reads(tx.database, [()])
+        reads = table.row_index.reads(tx.database_name, [()])
         partitions = global_index.partitions_named(reads, (yield reads))
         return (yield from _all_in(tx, table, partitions))
     if table.is_shadow and table.finds_parts:
@@ -369,7 +369,7 @@ def _all_in(tx, table, partitions):
 
 def _directory_reads(tx, table):
     return [reading.MembersRead(key, b"-", b"+")
-            for key in directory.bucket_keys(tx.database, table.kind)]
+            for key in directory.bucket_keys(tx.database_name, table.kind)]
 
 
 def deleted_rows(tx, table, wanted):
@@ -392,13 +392,13 @@ def _with_part(tx, table, part):
     :param part: of ``nova_kvs.record.indexes.directory``.
     """
     home = tx.table_partition(table)
-    key = directory.key_of(tx.database, directory.partial(
+    key = directory.key_of(tx.database_name, directory.partial(
         partition_rules.TABLE, part), home)
     reads = [reading.MembersRead(key, *directory.range_of(home))]
     if table.kind != partition_rules.TABLE:
         reads += [reading.MembersRead(key, b"-", b"+")
                   for key in directory.bucket_keys(
-                      tx.database, directory.partial(table.kind, part))]
+                      tx.database_name, directory.partial(table.kind, part))]
     return _listed((), (yield reads))
 
 
@@ -440,9 +440,9 @@ def page(tx, table, wanted):
         b"(" + (wanted.after or name), b"(" + name + base.AFTER),),
         wanted.limit)
     (members, _snapshot), = yield [read]
-    view = tx.views[read.partition]
+    read_set = tx.read_sets[read.partition]
     # A row that is being changed may have two entries.
-    rows = [view.record(table, field) for field in dict.fromkeys(
+    rows = [read_set.record(table, field) for field in dict.fromkeys(
         [local_index.field_of(member) for member in members])]
     return ([row for row in rows if row is not None],
             members[-1] if len(members) == wanted.limit else None)

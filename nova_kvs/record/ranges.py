@@ -131,17 +131,17 @@ def _arrange(rows, bounds, limit, reverse, until=None):
 
 def _local_range(tx, table, index, bounds, limit, reverse):
     partition = tx.table_partition(table)
-    view = tx.views.get(partition)
-    if view is not None and view.has_all(table):
-        return _arrange(view.records(table), bounds, limit, reverse)
+    read_set = tx.read_sets.get(partition)
+    if read_set is not None and read_set.has_all(table):
+        return _arrange(read_set.records(table), bounds, limit, reverse)
     name = index.prefix
     read = reading.IndexRead(
         partition, ((b"[" + name + bounds.low,
                      b"(" + name + bounds.high + base.AFTER),),
         limit and limit + LIMIT_SLACK, reverse)
     (members, _), = yield [read]
-    view = tx.views[partition]
-    rows = view.records(table)
+    read_set = tx.read_sets[partition]
+    rows = read_set.records(table)
     if limit is None or len(members) < read.limit:
         return _arrange(rows, bounds, limit, reverse)
     last = index.columns_of(members[-1])
@@ -149,27 +149,27 @@ def _local_range(tx, table, index, bounds, limit, reverse):
     if len(known) < limit or not all(map(bounds.is_ordered, known)):
         yield [read._replace(limit=None)]
         known = _arrange(
-            view.records(table), bounds, None, reverse)
+            read_set.records(table), bounds, None, reverse)
     return known
 
 
 def _global_range(tx, table, index, bounds, first, limit, reverse):
     low = b"[" + bounds.low
     high = b"(" + bounds.high + base.AFTER
-    keys = index.bucket_keys(tx.database, first)
+    keys = index.bucket_keys(tx.database_name, first)
     size = limit and limit + LIMIT_SLACK
     partitions = {}
     while True:
-        slices = yield [
+        listed = yield [
             reading.MembersRead(
                 key, low, high, size, reverse, global_index.named)
             for key in keys]
         members = sorted(
-            [member for found in slices for member in found],
+            [member for found in listed for member in found],
             reverse=reverse)
         more = size is not None and (
             len(members) > size or any(len(found) == size
-                                       for found in slices))
+                                       for found in listed))
         if size is not None:
             members = members[:size]
         for member in members:

@@ -26,7 +26,7 @@ class ReadSet:
     """
 
     __slots__ = ("partition", "whole", "floor", "stored", "complete",
-                 "_groups", "_records", "_tables", "_derived",
+                 "_groups", "_records", "_tables", "_computed",
                  "_record_class", "_locators", "_decoded")
 
     def __init__(self, partition, locators, decoded):
@@ -47,7 +47,7 @@ class ReadSet:
         self._groups = {}
         self._records = {}
         self._tables = {}
-        self._derived = {}
+        self._computed = {}
         self._record_class = access.Record
 
     def absorb(self, snapshot):
@@ -62,7 +62,7 @@ class ReadSet:
             self.stored = snapshot.stored
         self._groups = partition_cache.group(self.stored)
         self._tables = {}
-        self._derived = {}
+        self._computed = {}
 
     def absorb_whole(self, snapshot, cached, schema):
         """Add a snapshot of all that is in the partition.
@@ -92,7 +92,7 @@ class ReadSet:
         self._groups = known.groups
         self._records = known.records
         self._tables = known.tables
-        self._derived = known.derived
+        self._computed = known.computed
         self._record_class = known.record_class
 
     def version(self, field):
@@ -130,7 +130,7 @@ class ReadSet:
                 for field in self._groups.get(prefix, ())]
         return found
 
-    def derive(self, table, make):
+    def compute(self, table, make):
         """Return what a function makes of the records of a table.
 
         What it made is remembered with the contents of the partition.
@@ -138,9 +138,9 @@ class ReadSet:
         :param make: function of a list of Records.
         """
         name = table, make
-        if name not in self._derived:
-            self._derived[name] = make(self.records(table))
-        return self._derived[name]
+        if name not in self._computed:
+            self._computed[name] = make(self.records(table))
+        return self._computed[name]
 
     def record(self, table, field):
         """Return one record, or None if it was not read."""

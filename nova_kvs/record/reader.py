@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reading half of a transaction: tables, views, loads."""
+"""The reading half of a transaction: tables, read sets, loads."""
 
 import time
 
@@ -32,7 +32,7 @@ _NOT_OF_PARTITIONS = frozenset([
 class Reader:
     """The reading half of ``nova_kvs.record.record_store``'s transaction.
 
-    :param owner: nova_kvs.record.database.Database.
+    :param database: nova_kvs.record.database.Database.
     :param speculates: whether it may rest on what the process remembers of
         a partition, to be proved by the commit.
     :ivar speculation: nova_kvs.txn.reading.Speculation on which it rests, or
@@ -47,19 +47,19 @@ class Reader:
     :ivar ids: table's name -> ids that rows of this transaction took.
     """
 
-    def __init__(self, owner, speculates=False, may_lag=False,
+    def __init__(self, database, speculates=False, may_lag=False,
                  serializable=False, after=None):
-        self._owner = owner
+        self._database = database
         self._may_lag = may_lag
         self.serializable = serializable
-        self.database = owner.name
-        self.locators = owner.locators
-        self.known_lasting = owner.known_lasting
-        self.cached = owner.cached
+        self.database_name = database.name
+        self.locators = database.locators
+        self.known_lasting = database.known_lasting
+        self.cached = database.cached
         #: Read -> what entries named, see ``indexes.global_index``.
-        self.remembered_entries = owner.remembered_entries
+        self.remembered_entries = database.remembered_entries
         #: Takes included columns, to be written some time.
-        self.add_included = owner.add_included
+        self.add_included = database.add_included
         # A speculation is proved of its own partition only.
         self._speculates = speculates and not serializable
         self.speculation = None
@@ -72,20 +72,20 @@ class Reader:
             self._spare_ids = after.ids
             failed = after._failed
             if failed is not None and failed.read is not None:
-                self._absorb({failed.read: None}, owner.coordinator.results(
+                self._absorb({failed.read: None}, database.coordinator.results(
                     [failed.read], [failed.reply]))
 
     def _reset(self):
-        self._schema = self._owner.schema
+        self._schema = self._database.schema
         self._new_schema = None
         #: (table's name, key) -> Write.
         self.writes = {}
         #: partition -> ReadSet.
-        self.views = {}
+        self.read_sets = {}
         #: Names of the tables of which every row was read.
         self.scanned = set()
         #: Read -> its result, of what the commit is to compare.
-        self.unverified = {}
+        self.to_verify = {}
         #: Whether it met two states of one thing.
         self.is_torn = False
         #: Partitions that the directory is known to list.
@@ -124,11 +124,11 @@ class Reader:
         """Return the partition of a whole table, or of the rows of one
         whose partition column is NULL.
         """
-        homes = self._owner.homes
+        homes = self._database.homes
         home = homes.get(table.name)
         if home is None:
             home = homes[table.name] = keyspace.partition(
-                self.database, partition_rules.TABLE, table.name)
+                self.database_name, partition_rules.TABLE, table.name)
         return home
 
     def partition_of_value(self, table, value):
@@ -136,7 +136,7 @@ class Reader:
         if value is None:
             return self.table_partition(table)
         return keyspace.partition(
-            self.database, table.kind, base.text_of(value))
+            self.database_name, table.kind, base.text_of(value))
 
     def written_rows(self, table):
         """Return how many rows of a table this transaction wrote."""
@@ -150,7 +150,7 @@ class Reader:
         """Tell whether an id was given out by this process and not used
         yet: then no row can refer to it.
         """
-        return self._owner.fresh_ids.pop((name, key[0]), False)
+        return self._database.fresh_ids.pop((name, key[0]), False)
 
     def note_listed(self, partitions):
         """Take for listed in the directory what the caller found there."""
@@ -158,9 +158,9 @@ class Reader:
 
     def count_scan(self, table):
         """Count a scan: none is silent."""
-        self._owner.stats.full_scans += 1
+        self._database.stats.full_scans += 1
         paths.LOG.debug("Full scan of table %s of database %s",
-                        table.name, self.database)
+                        table.name, self.database_name)
 
     # Reading ----------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class Reader:
         """
         return self._loaded(self._load(accesses))
 
-    def derive(self, name, make, value=None):
+    def compute(self, name, make, value=None):
         """Return what a function makes of the records of a table.
 
         While the partition does not change it is not made anew, as far as
@@ -201,11 +201,11 @@ class Reader:
             wanted = access.ByPartition(name, (value,))
             partition = self.partition_of_value(table, table.normalise(
                 table.partition_column, value))
-        seen = self.views.get(partition)
+        seen = self.read_sets.get(partition)
         if seen is None or not seen.whole:
             self.load([wanted])
-            seen = self.views[partition]
-        return seen.derive(table, make)
+            seen = self.read_sets[partition]
+        return seen.compute(table, make)
 
     def _loaded(self, steps):
         """Run the steps of a ``load`` that are left."""
@@ -219,9 +219,9 @@ class Reader:
         """Yield the reads of each step of a ``load``.
 
         :returns: what ``load`` does. The reads are keys of a dict, whose
-            values are to be the results, and the views to know of them.
+            values are to be the results, and the read sets to know of them.
         """
-        self._owner.trim_memory()
+        self._database.trim_memory()
         answers = [None] * len(accesses)
         running = []
         reads = {}
@@ -286,15 +286,15 @@ class Reader:
                     partition not in (None, read.partition)):
                 return False
             partition = read.partition
-        if partition in self.views:
+        if partition in self.read_sets:
             return False
         known = self.cached.recall(self._schema, partition)
         if known is None:
             return False
         self.speculation = reading.Speculation.of(
             reading.PartitionRead(partition, (), known))
-        seen = self.views[partition] = read_set.ReadSet(
-            partition, self.locators, self._owner.decoded)
+        seen = self.read_sets[partition] = read_set.ReadSet(
+            partition, self.locators, self._database.decoded)
         seen.recall(known)
         for read in reads:
             reads[read] = known.snapshot
@@ -303,47 +303,47 @@ class Reader:
     def _read(self, reads):
         """Run reads in one batch: sets the dict's values to the results."""
         batch = list(reads)
-        check = self._owner.schema_read()
+        check = self._database.schema_read()
         if check is not None:
             batch.append(check)
         if self.read_at is None:
             self.read_at = time.monotonic()
-        results = self._owner.coordinator.read(batch, self._may_lag)
+        results = self._database.coordinator.read(batch, self._may_lag)
         if check is not None:
-            self._owner.see_schema(results.pop())
+            self._database.see_schema(results.pop())
         if self._may_lag or self.serializable:
-            unverified = self.unverified
+            to_verify = self.to_verify
             for read, result in zip(reads, results):
-                before = unverified.setdefault(read, result)
+                before = to_verify.setdefault(read, result)
                 if before is not result and before != result:
                     self.is_torn = True
-                    unverified[read] = result
+                    to_verify[read] = result
         self._absorb(reads, results)
         if check is not None:
-            self._owner.keep_house(time.monotonic())
+            self._database.keep_house(time.monotonic())
 
     def absorb(self, partition, snapshot):
         """See some fields of a partition."""
-        seen = self.views.get(partition)
+        seen = self.read_sets.get(partition)
         if seen is None:
-            seen = self.views[partition] = read_set.ReadSet(
-                partition, self.locators, self._owner.decoded)
+            seen = self.read_sets[partition] = read_set.ReadSet(
+                partition, self.locators, self._database.decoded)
         seen.absorb(snapshot)
 
     def _absorb(self, reads, results):
         """Set a dict's values to the results of reads, and see them."""
-        views = self.views
-        owner = self._owner
+        read_sets = self.read_sets
+        database = self._database
         for read, result in zip(tuple(reads), results):
             reads[read] = result
             kind = type(read)
             if kind in _NOT_OF_PARTITIONS:
                 continue
             partition = read.partition
-            seen = views.get(partition)
+            seen = read_sets.get(partition)
             if seen is None:
-                seen = views[partition] = read_set.ReadSet(
-                    partition, self.locators, owner.decoded)
+                seen = read_sets[partition] = read_set.ReadSet(
+                    partition, self.locators, database.decoded)
             if kind is reading.IndexRead:
                 seen.absorb(result[1])
             elif kind is reading.PartitionRead and not read.prefixes:

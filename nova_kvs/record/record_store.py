@@ -37,7 +37,7 @@ class RecordTransaction(reader.Reader):
     This holds against all others that are serializable, and against what any
     transaction writes. (A change of the schema is not.)
 
-    :param owner: nova_kvs.record.database.Database.
+    :param database: nova_kvs.record.database.Database.
     :param speculates: whether it does.
     :ivar was_sent: whether a commit has tried to write.
     """
@@ -83,7 +83,7 @@ class RecordTransaction(reader.Reader):
             not answer.
         """
         spare = self._spare_ids.get(table_name)
-        number = spare.pop(0) if spare else self._owner.next_ids(table_name)
+        number = spare.pop(0) if spare else self._database.next_ids(table_name)
         self.ids.setdefault(table_name, []).append(number)
         return number
 
@@ -160,9 +160,9 @@ class RecordTransaction(reader.Reader):
         :returns: as ``load``.
         :raises nova_kvs.exceptions.KVSError: as ``load``.
         """
-        probe = self._owner.begin(serializable=True)
+        probe = self._database.begin(serializable=True)
         found = probe.load(accesses)
-        self._expected.update(probe.unverified)
+        self._expected.update(probe.to_verify)
         probe.rollback()
         return found
 
@@ -201,7 +201,7 @@ class RecordTransaction(reader.Reader):
         before = self._new_schema or self._schema
         # What follows may read all there is: not twice.
         self._may_lag = self.serializable = False
-        self._new_schema = self._owner.make_schema(ddl, before.state)
+        self._new_schema = self._database.make_schema(ddl, before.state)
         self._renames = (*self._renames, *renames)
         evolution.carry(self, before, self._new_schema, renames)
 
@@ -212,9 +212,9 @@ class RecordTransaction(reader.Reader):
 
         :raises nova_kvs.exceptions.ReplicaLaggedError: if it differs.
         """
-        if self._may_lag and self.unverified:
-            now = self._owner.coordinator.read(list(self.unverified))
-            if now != list(self.unverified.values()):
+        if self._may_lag and self.to_verify:
+            now = self._database.coordinator.read(list(self.to_verify))
+            if now != list(self.to_verify.values()):
                 raise exceptions.ReplicaLaggedError()
 
     @property
@@ -232,8 +232,8 @@ class RecordTransaction(reader.Reader):
             there are any.
         """
         self.serializable = False
-        self.unverified = {
-            read: result for read, result in self.unverified.items()
+        self.to_verify = {
+            read: result for read, result in self.to_verify.items()
             if type(read) is reading.MembersRead
             or getattr(read, "partition", None) in but} if but else {}
 
@@ -270,12 +270,12 @@ class RecordTransaction(reader.Reader):
         if not self.writes and not self._locks and self._new_schema is None:
             if self.speculation is not None:
                 raise exceptions.SpeculationFailedError()
-            if self.serializable and self.unverified:
-                unverified = self.unverified
+            if self.serializable and self.to_verify:
+                to_verify = self.to_verify
                 self._reset()
-                self._owner.coordinator.validate(unverified.items())
+                self._database.coordinator.validate(to_verify.items())
             found = self.load(accesses) if accesses else []
-            if self.views:
+            if self.read_sets:
                 self._reset()
             return found
         try:
@@ -285,7 +285,7 @@ class RecordTransaction(reader.Reader):
 
     def _commit(self, accesses):
         if self._new_schema is None:
-            self._owner.check_writer(self._schema)
+            self._database.check_writer(self._schema)
         else:
             evolution.rewrite(self, self._schema, self._new_schema,
                               self._renames)
@@ -306,7 +306,8 @@ class RecordTransaction(reader.Reader):
                 answers = end.value
         reads = list(along)
         # A process that only inserts has no other batch for it.
-        check = self._owner.schema_read() if self._new_schema is None else None
+        check = (self._database.schema_read() if self._new_schema is None
+                 else None)
         if check is not None:
             reads.append(check)
         speculation = self.speculation
@@ -317,9 +318,9 @@ class RecordTransaction(reader.Reader):
             self.speculation = None
             self.was_sent = True
             try:
-                versions, results = self._owner.coordinator.commit_and_read(
-                    batch.mutations, self._entries(batch), reads, speculation,
-                    verified.items(), staged)
+                versions, results = self._database.coordinator.commit_and_read(
+                    batch.mutations, self._side_writes(batch), reads,
+                    speculation, verified.items(), staged)
                 break
             except exceptions.SerializationError:
                 raise
@@ -343,7 +344,7 @@ class RecordTransaction(reader.Reader):
         self.known_lasting.update(batch.lasting)
         self._committed(writes, versions)
         if check is not None:
-            self._owner.see_schema(results.pop())
+            self._database.see_schema(results.pop())
         if along:
             self._absorb(along, results)
             answers = self._loaded(steps)
@@ -360,16 +361,16 @@ class RecordTransaction(reader.Reader):
         parents = [record for name, record in self._parents.items()
                    if name not in self.writes and name not in self._locks]
         if not parents and not self._expected:
-            return self.unverified, self.serializable
+            return self.to_verify, self.serializable
         partitions = {change.partition for change in batch.mutations}
         partitions.update(record.partition for record in parents)
         fields = [self._place_of_parent(record) for record in parents]
         if not self._expected and not self.serializable and (
-                len(partitions) == 1 or self._owner.is_atomic):
+                len(partitions) == 1 or self._database.is_atomic):
             for where in fields:
                 batch.validate(*where)
-            return self.unverified, False
-        return {**self.unverified, **self._expected, **{
+            return self.to_verify, False
+        return {**self.to_verify, **self._expected, **{
             reading.PresenceRead(partition, field): True
             for partition, field, _version in fields}}, True
 
@@ -392,7 +393,7 @@ class RecordTransaction(reader.Reader):
                   for name in names]
         changed = False
         for name, (_partition, field, version), snapshot in zip(
-                names, places, self._owner.coordinator.read([
+                names, places, self._database.coordinator.read([
                     reading.FieldsRead(partition, (field,))
                     for partition, field, _version in places])):
             cell = snapshot.cell(field)
@@ -417,7 +418,7 @@ class RecordTransaction(reader.Reader):
         batch.finish()
         if self._new_schema is not None:
             batch.mutations += stored_format.mutations(
-                self.database, self._schema.version, self._new_schema.ddl,
+                self.database_name, self._schema.version, self._new_schema.ddl,
                 self._new_schema.state)
         return batch
 
@@ -425,26 +426,26 @@ class RecordTransaction(reader.Reader):
         """Tell whether partitions with records are still in the directory.
         """
         return self.read_at is None or (
-            time.monotonic() - self.read_at < self._owner.listed_s)
+            time.monotonic() - self.read_at < self._database.listed_s)
 
-    def _entries(self, batch):
+    def _side_writes(self, batch):
         """Return what is added to indexes and the queue with the commit."""
-        if not (batch.entries or batch.index_checks or batch.minimums
+        if not (batch.side_writes or batch.index_checks or batch.minimums
                 or batch.partition_checks or batch.part_checks):
             return ()
         return [
             *[covering_index.raising(place, version)
               for place, (version, _) in batch.minimums.items()],
-            *batch.entries,
-            *housekeeping.entries(
-                self._owner, batch.index_checks,
+            *batch.side_writes,
+            *housekeeping.tasks(
+                self._database, batch.index_checks,
                 [*batch.partition_checks.items(), *batch.part_checks]),
-            *self._owner.take_included()]
+            *self._database.take_included()]
 
     def _other_versions(self, batch, known):
         """Return the versions of unique keys that are not as assumed.
 
-        A unique key whose owner moved, or that a row took over from
+        A unique key whose database moved, or that a row took over from
         another in one transaction, has a version above 1.
         """
         wanted = [where for where in batch.unique_deletes()
@@ -455,9 +456,9 @@ class RecordTransaction(reader.Reader):
                  for partition, field in wanted]
         found = {}
         for (partition, field), snapshot in zip(
-                wanted, self._owner.coordinator.read(reads)):
+                wanted, self._database.coordinator.read(reads)):
             cell = snapshot.cell(field)
-            seen = self.views.get(partition)
+            seen = self.read_sets.get(partition)
             assumed = seen and seen.version(field) or 1
             if cell is not None and cell.version != assumed:
                 found[field] = cell.version
@@ -476,7 +477,7 @@ class RecordTransaction(reader.Reader):
                         number > highest.get(table.name, 0)):
                     highest[table.name] = number
         if highest:
-            self._owner.raise_counters(highest)
+            self._database.raise_counters(highest)
 
     def _committed(self, writes, versions):
         for write in writes:
@@ -489,11 +490,11 @@ class RecordTransaction(reader.Reader):
             else:
                 self.locators[table.name, write.key] = write.partition
         if self._new_schema is not None:
-            meta = stored_format.partition(self.database)
-            self._owner.adopt_schema(
+            meta = stored_format.partition(self.database_name)
+            self._database.adopt_schema(
                 self._new_schema, versions[meta, stored_format.VERSION_FIELD])
-        self._owner.trim_memory()
-        self._owner.keep_house(time.monotonic())
+        self._database.trim_memory()
+        self._database.keep_house(time.monotonic())
 
 
 def _normalise(table, row):

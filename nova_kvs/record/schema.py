@@ -334,8 +334,8 @@ def _read_indexes(connection, name, stored, key, rule, state):
         wanted.append(columns)
     if rule:
         return tuple(uniques.values()), *(
-            tuple(_global(name, hint) for hint in rule.hints
-                  if first <= hint.since <= last)
+            tuple(_global(name, index) for index in rule.indexes
+                  if first <= index.since <= last)
             for first, last in ((1, state.built),
                                 (state.built + 1, state.version)))
     wanted.extend(
@@ -346,13 +346,13 @@ def _read_indexes(connection, name, stored, key, rule, state):
         for columns in _without_prefixes(wanted)), ()
 
 
-def _global(table, hint):
-    """Return the index across partitions that a Hint describes."""
-    definition = (table, _name(hint.columns), hint.columns, hint.buckets,
-                  hint.only)
-    if hint.ordered:
-        return ordered_index.OrderedIndex(*definition, hint.coarse)
-    if hint.marked:
+def _global(table, index):
+    """Return the index across partitions that a Global describes."""
+    definition = (table, _name(index.columns), index.columns, index.buckets,
+                  index.only)
+    if index.ordered:
+        return ordered_index.OrderedIndex(*definition, index.coarse)
+    if index.covering:
         return covering_index.CoveringIndex(*definition)
     return global_index.GlobalIndex(*definition)
 

@@ -22,7 +22,7 @@ FIRST = 0.75
 WEIGHT = 1 / 16
 
 
-class Odds:
+class Estimate:
     """The odds of one database, by kind of partition and age.
 
     Threads may get in each other's way a little.
@@ -32,7 +32,7 @@ class Odds:
         #: (kind of partitions, which age) -> share of what was current.
         self._shares = {}
 
-    def are_good(self, partition, age_s):
+    def is_likely_current(self, partition, age_s):
         """Tell whether to take for current what was known some time ago.
 
         :param partition: nova_kvs.keyspace.Partition.

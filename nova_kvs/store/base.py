@@ -49,7 +49,7 @@ class Store(abc.ABC):
     """
 
     CHARACTERISTICS: frozenset = frozenset()
-    #: Whether what is not there, by a reply to ``batch`` with ``near``, was
+    #: Whether what is not there, by a reply to ``batch`` with ``may_lag``, was
     #: not there by a master's word, now or a moment ago.
     confirms_nothing = False
     #: Grows whenever ``incarnation`` may have another answer for some keys:
@@ -72,7 +72,7 @@ class Store(abc.ABC):
         return url.nodes
 
     @abc.abstractmethod
-    def batch(self, items, replicas=0, replicas_timeout_ms=0, near=False):
+    def batch(self, items, replicas=0, replicas_timeout_ms=0, may_lag=False):
         """Send every item, then read every reply: one round trip.
 
         Items of one key keep their order; there is no atomicity between
@@ -84,7 +84,7 @@ class Store(abc.ABC):
             behind the writes on the same connection (WAIT counts only
             there), to wait for this many of its replicas.
         :param replicas_timeout_ms: how long each server waits for them.
-        :param near: whether replies may be behind what others have written,
+        :param may_lag: whether replies may be behind what others have written,
             where the option ``read_from`` allows it: all items read then.
             They are never behind what this process has written or read, of
             the same key. A list among them is not to be changed.

@@ -124,7 +124,7 @@ class Target:
                 checks.RawRead(operations.HasField(
                     partition.key, keyspace.FLOOR_FIELD)),
                 reading.MembersRead(
-                    directory.key_of(tx.database, table.kind, partition),
+                    directory.key_of(tx.database_name, table.kind, partition),
                     *directory.range_of(partition), 1))]))
         return [partition for partition, count, floors, members
                 in zip(partitions, results, results, results)

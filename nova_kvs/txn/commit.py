@@ -9,8 +9,8 @@ are no intents.
 
 A Commit is only valid until a moment of its server's own clock, which is
 read with the prewrites. All that is kept for a while on account of the
-transaction (an abort, an outcome, index entries without a record) is kept for
-longer. So a Commit that comes late, because its client stood still or its
+transaction (an abort, an outcome, index entries without a record) is kept
+for longer. So a Commit that comes late, because its client stood still or its
 packet did, finds that its time is over, not that nothing forbids it.
 
 :source: Percolator (OSDI 2010), section 2.2; the outcome is kept beside the
@@ -45,9 +45,9 @@ CLOCK_TRIES = 2
 LOG = logging.getLogger(__name__)
 
 
-def _items(entries, reads):
+def _items(side_writes, reads):
     """Return the operations of a batch for side writes and reads."""
-    return [*entries, *[read.item() for read in reads]]
+    return [*side_writes, *[read.item() for read in reads]]
 
 
 def _flat(groups):
@@ -141,10 +141,10 @@ class Committer:
         self.clock = ServerClock()
         #: Commands that tidy up after transactions; they go with the next
         #: one's prewrite instead of costing a round trip. If they get lost
-        #: the settle entry in the queue does the same.
+        #: the settle task in the queue does the same.
         self._leftovers = collections.deque()
 
-    def commit_validated(self, groups, entries, reads, verified):
+    def commit_validated(self, groups, side_writes, reads, verified):
         """Commit if everything that was read is still so: no intents.
 
         Three round trips: what was read is compared as of a moment, and the
@@ -159,55 +159,55 @@ class Committer:
         for round_number in range(POLLS + 1):
             since, = self._store.batch([operations.ReadMoment(key)])
             comparison = validation.Validation(
-                verified, None, mutations, entries)
+                verified, None, mutations, side_writes)
             unchanged = comparison.operations()
             self.validate(comparison)
             try:
                 return self.commit_at_once(
-                    groups, entries, reads, None, (), unchanged, since)
+                    groups, side_writes, reads, None, (), unchanged, since)
             except exceptions.SerializationError:
                 # Perhaps only something near what was read has changed.
                 if round_number == POLLS:
                     raise
             retry.pause(round_number)
 
-    def commit_at_once(self, groups, entries, reads, guess, verified,
+    def commit_at_once(self, groups, side_writes, reads, speculation, verified,
                        unchanged=(), since=0):
         """Commit in one step of the store: one round trip.
 
-        Two, if something is to be verified, or there are entries and the
+        Two, if something is to be verified, or there are side writes and the
         store is not ATOMIC.
 
         :param groups: dict of partition -> its mutations; one partition
             where the store is not ATOMIC.
-        :param guess: nova_kvs.txn.reading.Speculation that must be right, or
-            None.
+        :param speculation: nova_kvs.txn.reading.Speculation that must be
+            right, or None.
         :param unchanged: as of nova_kvs.store.operations.Commit, like
             ``since``.
         :returns: as ``Coordinator.commit_and_read``, but the replies to the
             reads; None where they were lost.
         """
-        # Entries or verified reads go before the commit, and the clock is read
-        # with them. Else it is assumed, so "too late" may be a mistake: by
-        # then nothing is applied, and the clock is known.
+        # Side writes or verified reads go before the commit, and the clock is
+        # read with them. Else it is assumed, so "too late" may be a mistake:
+        # by then nothing is applied, and the clock is known.
         partitions = list(groups)
         mutations = _flat(groups)
-        staged = bool(verified or entries and not self._options.atomic)
+        staged = bool(verified or side_writes and not self._options.atomic)
         for _ in range(1 if staged else CLOCK_TRIES):
             answer, replicated, versions, replies = self._commit_at_once(
-                groups, mutations, entries, reads, guess, verified,
+                groups, mutations, side_writes, reads, speculation, verified,
                 unchanged, since)
             if answer.verdict is not Verdict.TOO_LATE:
                 break
         if answer.verdict is not Verdict.COMMITTED:
-            raise parts.failure(partitions, mutations, answer, guess)
+            raise parts.failure(partitions, mutations, answer, speculation)
         self._reach("after_commit")
         if not replicated:
             raise exceptions.UnreplicatedError()
         return versions, replies
 
-    def _commit_at_once(self, groups, mutations, entries, reads, guess,
-                        verified, unchanged, since):
+    def _commit_at_once(self, groups, mutations, side_writes, reads,
+                        speculation, verified, unchanged, since):
         """Try to commit in one step.
 
         :param mutations: of all groups.
@@ -216,37 +216,38 @@ class Committer:
         versions = {}
         txn_id = os.urandom(16)
         together = self._options.atomic
-        guessed = None if guess is None else guess.read.partition
+        assumed = None if speculation is None else speculation.read.partition
         commit = operations.Commit(
             next(iter(groups)).outcome_key(txn_id), [
                 parts.commit_part(
                     partition, changes, versions,
-                    guess if partition == guessed else None)
+                    speculation if partition == assumed else None)
                 for partition, changes in groups.items()],
-            entries if together else (), recovery.OUTCOME_LIFE_MS,
+            side_writes if together else (), recovery.OUTCOME_LIFE_MS,
             recovery.OUTCOME_LIFE_MS, unchanged=unchanged, since=since)
         _check_fields(versions, len(mutations))
-        early = bool(entries) and not together
+        early = bool(side_writes) and not together
         started = time.monotonic()
         if early or verified:
             self._reach("before_prewrite")
             now_ms, *replies = self._stage(
                 {}, {}, txn_id, verified, [
                     reading.ClockRead(mutations[0].partition).item(),
-                    *(_items(entries, reads) if early else ())],
+                    *(_items(side_writes, reads) if early else ())],
                 deadline=None)
             self._reach("after_prewrite")
             # There are no intents by whose age others would take it for
-            # abandoned, and a failover may have kept the entries waiting.
+            # abandoned, and a failover may have kept the side writes waiting.
             # But not when a check of them may have taken them away again.
             commit = _valid_for(
-                commit, self.clock.learn(now_ms), self._options.entry_life_ms)
+                commit, self.clock.learn(now_ms),
+                self._options.side_write_life_ms)
         else:
             commit = _valid_for(
                 commit, self.clock.now(), self._options.lifetime_ms)
         deadline = min(
             time.monotonic() + self._options.lifetime_ms / 1000,
-            started + self._options.entry_life_ms / 1000)
+            started + self._options.side_write_life_ms / 1000)
         begun = self._lost and self._lost.begin((next(iter(groups)),))
         answer, replicated, along = self._decide(
             mutations, txn_id, commit, deadline, holds=False,
@@ -254,11 +255,11 @@ class Committer:
         if answer.verdict is Verdict.TOO_LATE:
             self.clock.learn(answer.detail)
         elif begun and replicated and answer.verdict is Verdict.COMMITTED:
-            self._lost.note(begun, txn_id, mutations, entries)
+            self._lost.note(begun, txn_id, mutations, side_writes)
         return answer, replicated, versions, (
-            replies[len(entries):] if early else along)
+            replies[len(side_writes):] if early else along)
 
-    def commit_several(self, groups, entries, reads, verified,
+    def commit_several(self, groups, side_writes, reads, verified,
                        serializable=False):
         """Commit in several partitions by intents: three round trips.
 
@@ -278,7 +279,7 @@ class Committer:
             primary = keyspace.outcome_partition(
                 keyspace.database_of(next(iter(groups)).key), txn_id)
             comparison = validation.Validation(
-                verified, txn_id, _flat(groups), entries)
+                verified, txn_id, _flat(groups), side_writes)
             verified = ()
         else:
             primary = max(groups, key=lambda partition: len(groups[partition]))
@@ -295,11 +296,12 @@ class Committer:
             [parts.commit_part(primary, own, versions)],
             refused_life_ms=recovery.OUTCOME_LIFE_MS)
         _check_fields(versions, sum(map(len, groups.values())))
-        entry = self._queue.item(SETTLE, [
+        task = self._queue.task(SETTLE, [
             txn_id, primary.key, [partition.key for partition in others]])
-        extras = [reading.ClockRead(primary).item(), *_items(entries, reads)]
+        extras = [reading.ClockRead(primary).item(),
+                  *_items(side_writes, reads)]
         extras.append(
-            self._queue.add(entry, 2 * self._options.lifetime_ms))
+            self._queue.add(task, 2 * self._options.lifetime_ms))
         extras += self._take_leftovers()
         begun = self._lost and self._lost.begin((primary, *others))
         self._reach("before_prewrite")
@@ -319,17 +321,18 @@ class Committer:
             # Perhaps it is committed: whoever reads the outcome next knows.
             raise
         except exceptions.KVSError as exc:
-            self._roll_back(others, txn_id, entry, deadline, exc)
+            self._roll_back(others, txn_id, task, deadline, exc)
             raise
         self._reach("after_commit")
         if not replicated:
             # As long as the intents are there, a failover that loses the
             # outcome loses the whole transaction, not half of it.
             raise exceptions.UnreplicatedError()
-        self._apply(primary, others, txn_id, entry)
+        self._apply(primary, others, txn_id, task)
         if begun:
-            self._lost.note(begun, txn_id, _flat(groups), entries)
-        return versions, replies[len(entries):len(entries) + len(reads)]
+            self._lost.note(begun, txn_id, _flat(groups), side_writes)
+        first = len(side_writes)
+        return versions, replies[first:first + len(reads)]
 
     def validate(self, comparison, txn_id=b"", deadline=None):
         """Return if what a serializable transaction has read is the same.
@@ -510,7 +513,7 @@ class Committer:
         retry.pause(round_number)
         return True
 
-    def _apply(self, primary, others, txn_id, entry):
+    def _apply(self, primary, others, txn_id, task):
         """Turn the intents of a committed transaction into records."""
         self._reach("before_apply")
         try:
@@ -531,9 +534,9 @@ class Committer:
             return
         self._leftovers.append(
             self._settler.expiry(primary.outcome_key(txn_id)))
-        self._leftovers.append(self._queue.done(entry))
+        self._leftovers.append(self._queue.remove(task))
 
-    def _roll_back(self, others, txn_id, entry, deadline, cause):
+    def _roll_back(self, others, txn_id, task, deadline, cause):
         """Remove the intents of a transaction that cannot commit."""
         left_ms = (deadline - time.monotonic()) * 1000
         if (isinstance(cause, exceptions.StoreUnavailableError)
@@ -551,7 +554,7 @@ class Committer:
             LOG.warning("Could not roll back transaction %s: this is left "
                         "to housekeeping: %s", txn_id.hex(), exc)
             return
-        self._leftovers.append(self._queue.done(entry))
+        self._leftovers.append(self._queue.remove(task))
 
     def _write(self, items):
         """Send a batch and have it replicated as the options say.

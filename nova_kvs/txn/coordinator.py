@@ -42,7 +42,7 @@ class Stats:
     recovered: int = 0
     #: Other transactions aborted because they were abandoned.
     aborted: int = 0
-    #: Reads near by that masters were asked again, see ``read``.
+    #: Reads that may lag that masters were asked again, see ``read``.
     asked_again: int = 0
     #: Commits among them of what rested on a replica that was behind.
     outdated: int = 0
@@ -57,7 +57,7 @@ class Options(typing.NamedTuple):
     """The options of commits."""
 
     lifetime_ms: int
-    entry_life_ms: int
+    side_write_life_ms: int
     commit_replicas: int
     replica_timeout_ms: int
     atomic: bool
@@ -74,8 +74,9 @@ class Coordinator:
     :param commit_replicas: replicas that must have a commit, on each server
         concerned, before it is reported as done.
     :param replica_timeout_ms: how long to wait for them.
-    :param entry_life_ms: how long after entries were sent the commit that
-        they are for may be sent, before housekeeping takes it for decided.
+    :param side_write_life_ms: how long after side writes were sent the commit
+        that they are for may be sent, before housekeeping takes it for
+        decided.
     :param atomic: whether the store is ATOMIC: a commit is one step,
         however many partitions it concerns.
     :param failpoint: for tests: called with each of ``FAILPOINTS`` when it
@@ -90,7 +91,7 @@ class Coordinator:
 
     def __init__(self, store, database, *, lifetime_ms=10000,
                  commit_replicas=0, replica_timeout_ms=1000,
-                 entry_life_ms=50000, atomic=False, failpoint=None,
+                 side_write_life_ms=50000, atomic=False, failpoint=None,
                  reapplies=False):
         self.store = store
         self._atomic = atomic
@@ -102,7 +103,7 @@ class Coordinator:
         self.queue = housekeeping.Queue(store, database)
         self.recovery = recovery.Recovery(
             store, lifetime_ms, self.stats, commit_replicas,
-            replica_timeout_ms, max(lifetime_ms, entry_life_ms))
+            replica_timeout_ms, max(lifetime_ms, side_write_life_ms))
         self.queue.register(commit.SETTLE, self.recovery.settle)
         self._lost = None
         if base.Characteristics.REPLICAS in characteristics:
@@ -111,7 +112,7 @@ class Coordinator:
                 self.commit if reapplies else None)
         self._committer = commit.Committer(
             store, self.recovery, self.queue, Options(
-                lifetime_ms, entry_life_ms, commit_replicas,
+                lifetime_ms, side_write_life_ms, commit_replicas,
                 replica_timeout_ms, atomic, failpoint), self._lost)
 
     def learn_clock(self, server_ms):
@@ -131,7 +132,7 @@ class Coordinator:
         if self._lost is not None:
             self._lost.look()
 
-    def read(self, reads, near=False):
+    def read(self, reads, may_lag=False):
         """Return what is committed: one round trip.
 
         One more, for all reads together, if intents are met; never waits
@@ -140,7 +141,7 @@ class Coordinator:
 
         :param reads: sequence of PartitionRead, FieldsRead, IndexRead and
             MembersRead.
-        :param near: whether the answers may be behind, as for
+        :param may_lag: whether the answers may be behind, as for
             ``Store.batch``. Where one may miss what its reader was told of,
             or has intents, whose outcomes only masters tell for sure, the
             master is asked again.
@@ -150,12 +151,13 @@ class Coordinator:
         :raises nova_kvs.exceptions.CorruptRecordError: if a record has no
             version.
         """
-        if not near:
+        if not may_lag:
             results = self.results(
                 reads, self.store.batch([read.item() for read in reads]))
             self.tell_losses()
             return results
-        replies = self.store.batch([read.item() for read in reads], near=True)
+        replies = self.store.batch(
+            [read.item() for read in reads], may_lag=True)
         results = []
         again = []
         for number, (read, reply) in enumerate(zip(reads, replies)):
@@ -196,12 +198,12 @@ class Coordinator:
             self.recovery.read_through(met)
         return results
 
-    def commit(self, mutations, entries=()):
+    def commit(self, mutations, side_writes=()):
         """Apply every mutation, or none: ``commit_and_read`` without reads.
 
         :returns: dict of (partition, field) -> new version, 0 for a delete.
         """
-        return self.commit_and_read(mutations, entries, ())[0]
+        return self.commit_and_read(mutations, side_writes, ())[0]
 
     def validate(self, verified):
         """Return if what a transaction without writes has read is the same.
@@ -220,23 +222,25 @@ class Coordinator:
             self.stats.conflicts += 1
             raise
 
-    def commit_and_read(self, mutations, entries, reads, guess=None,
+    def commit_and_read(self, mutations, side_writes, reads, speculation=None,
                         verified=(), serializable=False):
         """Apply every mutation, or none, and read in the same round trips.
 
         :param mutations: sequence of Mutation, not two for one field.
-        :param entries: of Add, Raise and PutField of
-            nova_kvs.store.operations: global index entries and tasks. They
-            are added, and replicated if the commit is, at the commit point or
-            before it. Then they may stay when the commit fails.
+        :param side_writes: of Add, Raise and PutField of
+            nova_kvs.store.operations: global index entries, minimum versions,
+            included columns and tasks. They are added, and replicated if the
+            commit is, at the commit point or before it. Then they may stay
+            when the commit fails.
         :param reads: as for ``read``, of other partitions. They see what is
             committed shortly before or after this transaction.
-        :param guess: nova_kvs.txn.reading.Speculation: what of the mutations'
-            partition is taken to be known, and must be so at the commit.
-        :param verified: pairs of a read and its result: what was read near
-            by. It is read again before the commit point, of masters, and
-            must be the same. What the transaction writes is then as if it
-            had been read there at that moment.
+        :param speculation: nova_kvs.txn.reading.Speculation: the assumed
+            content of the mutations' partition, which must be so at the
+            commit.
+        :param verified: pairs of a read and its result: what was read of
+            replicas or memory. It is read again before the commit point, of
+            masters, and must be the same. What the transaction writes is
+            then as if it had been read there at that moment.
         :param serializable: ``verified`` is all that the transaction has
             read, and is to be so when nobody else can write any more what
             it writes: of two that each read what the other one writes, one
@@ -246,11 +250,11 @@ class Coordinator:
         :raises nova_kvs.exceptions.ConflictError: if a version or something
             verified differs, or another transaction is in the way; nothing
             was applied.
-        :raises nova_kvs.exceptions.SpeculationFailedError: if the guess is
-            wrong, or cannot be proved: the mutations are not all of its
+        :raises nova_kvs.exceptions.SpeculationFailedError: if the speculation
+            is wrong, or cannot be proved: the mutations are not all of its
             partition, or there are none; nothing was applied.
-        :raises nova_kvs.exceptions.FloorError: if a hinted insert is not
-            above the floor; nothing was applied.
+        :raises nova_kvs.exceptions.FloorError: if an insert that
+            ``uses_floor`` is not above the floor; nothing was applied.
         :raises nova_kvs.exceptions.DuplicateKeyError: the ``duplicate`` of
             a mutation; nothing was applied.
         :raises nova_kvs.exceptions.StoreUnavailableError: nothing was
@@ -271,37 +275,39 @@ class Coordinator:
                 change.value is mutation.DELETE for change in mutations):
             with freeing.freeing_memory():
                 return self._commit_groups(
-                    groups, entries, reads, guess, verified, serializable)
+                    groups, side_writes, reads, speculation, verified,
+                    serializable)
         return self._commit_groups(
-            groups, entries, reads, guess, verified, serializable)
+            groups, side_writes, reads, speculation, verified,
+            serializable)
 
-    def _commit_groups(self, groups, entries, reads, guess, verified,
+    def _commit_groups(self, groups, side_writes, reads, speculation, verified,
                        serializable):
         """Commit mutations that are grouped by their partitions."""
         at_once = len(groups) == 1 or self._atomic
-        if guess is not None and not (
-                at_once and guess.read.partition in groups):
+        if speculation is not None and not (
+                at_once and speculation.read.partition in groups):
             # What is only read of a partition, its commit does not prove.
             raise exceptions.SpeculationFailedError()
         stats = self.stats
-        stats.speculations += guess is not None
+        stats.speculations += speculation is not None
         try:
             stats.multi_partition += len(groups) > 1
             if serializable and verified and groups and self._validates:
                 versions, replies = self._committer.commit_validated(
-                    groups, entries, reads, verified)
+                    groups, side_writes, reads, verified)
             elif serializable and verified and groups:
                 versions, replies = self._committer.commit_several(
-                    groups, entries, reads, verified, True)
+                    groups, side_writes, reads, verified, True)
             elif groups and at_once:
                 versions, replies = self._committer.commit_at_once(
-                    groups, entries, reads, guess, verified)
+                    groups, side_writes, reads, speculation, verified)
             elif groups:
                 versions, replies = self._committer.commit_several(
-                    groups, entries, reads, verified)
+                    groups, side_writes, reads, verified)
             else:
-                if entries:
-                    self.store.batch(entries)
+                if side_writes:
+                    self.store.batch(side_writes)
                 return {}, self.read(reads) if reads else []
         except exceptions.SpeculationFailedError:
             stats.wrong_speculations += 1

@@ -37,27 +37,29 @@ class Mutation:
         that it has now, unless ``index_remove`` names them too: a roll back
         takes them out again.
     :param index_remove: members that it does not need any more.
-    :param hinted: whether hints carry the record's version: a delete then
-        raises the partition's floor, an insert must be above it.
-    :param version: version of an insert; the default is 1 for a hinted
-        record, and else drawn from the clock, so that a record which is
-        deleted and inserted again is not taken for the old one.
+    :param uses_floor: whether global index entries carry the record's
+        version: a delete then raises the partition's floor, and an insert
+        must be above it.
+    :param version: version of an insert; the default is 1 if it
+        ``uses_floor``, and else drawn from the clock, so that a record
+        which is deleted and inserted again is not taken for the old one.
     :param duplicate: function that makes the DuplicateKeyError to raise
         when ``expected`` is 0 and the field is there.
     """
 
     __slots__ = ("partition", "field", "expected", "value", "index_add",
-                 "index_remove", "hinted", "version", "duplicate")
+                 "index_remove", "uses_floor", "version", "duplicate")
 
     def __init__(self, partition, field, expected, value, *, index_add=(),
-                 index_remove=(), hinted=False, version=None, duplicate=None):
+                 index_remove=(), uses_floor=False, version=None,
+                 duplicate=None):
         self.partition = partition
         self.field = field
         self.expected = expected
         self.value = value
         self.index_add = index_add
         self.index_remove = index_remove
-        self.hinted = hinted
+        self.uses_floor = uses_floor
         self.version = version
         self.duplicate = duplicate
 
@@ -74,14 +76,14 @@ class Mutation:
         """
         value = self.value
         if value is DELETE:
-            return (operations.REMOVE_RAISING_FLOOR if self.hinted
+            return (operations.REMOVE_RAISING_FLOOR if self.uses_floor
                     else operations.REMOVE), 0, b""
         expected = self.expected
         if value is LOCK:
             return operations.VALIDATE, expected, b""
         if expected:
             return operations.PUT, expected + 1, value
-        if self.hinted:
+        if self.uses_floor:
             return (operations.INSERT_ABOVE_FLOOR, self.version or 1,
                     value)
         return (operations.PUT, self.version or time.time_ns() // 1000,

@@ -9,13 +9,13 @@ from nova_kvs.txn import mutation
 _pack_version = mutation.VERSION.pack
 
 
-def commit_part(partition, mutations, versions, guess=None):
+def commit_part(partition, mutations, versions, speculation=None):
     """Return what a commit does in one partition.
 
     :param mutations: those of this partition.
     :param versions: dict that gets (partition, field) -> new version.
-    :param guess: nova_kvs.txn.reading.Speculation of the partition that must
-        be right, or None.
+    :param speculation: nova_kvs.txn.reading.Speculation of the partition
+        that must be right, or None.
     """
     changes = []
     adds = []
@@ -30,12 +30,12 @@ def commit_part(partition, mutations, versions, guess=None):
             add, remove = change.index_changes()
             adds += add
             removes += remove
-    if guess is None:
+    if speculation is None:
         return operations.Part(
             partition.key, partition.index_key, changes, adds, removes)
     return operations.Part(
         partition.key, partition.index_key, changes, adds, removes,
-        guess.fields, guess.values)
+        speculation.fields, speculation.values)
 
 
 def prewrite(partition, mutations, txn_id, primary, versions):
@@ -70,19 +70,19 @@ def blocking_intents(mutations, answer):
             for number, data in answer.detail]
 
 
-def failure(partitions, mutations, answer, guess=None):
+def failure(partitions, mutations, answer, speculation=None):
     """Return the error that tells why a commit or prewrite was refused.
 
     :param partitions: those of the parts, in order.
     :param mutations: of all parts, in order.
     :param answer: nova_kvs.store.operations.Answer.
-    :param guess: what the commit was given.
+    :param speculation: what the commit was given.
     """
     verdict, detail = answer
     if verdict is Verdict.UNKNOWN:
-        if detail is None or guess is None:
+        if detail is None or speculation is None:
             return exceptions.SpeculationFailedError()
-        return exceptions.SpeculationFailedError(guess.read, detail)
+        return exceptions.SpeculationFailedError(speculation.read, detail)
     if verdict is Verdict.BELOW_FLOOR:
         number, floor = detail
         return exceptions.FloorError(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The housekeeping queue: work that any process may do, some time later.
 
-Items are leased, not removed, when they are taken: one whose process dies
-comes back. So a handler may see an item twice, and must not mind.
+Tasks are leased, not removed: one whose process dies comes back. So a handler
+may see a task twice, and must not mind.
 """
 
 import logging
@@ -16,14 +16,14 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import operations
 
-#: How long a taken item belongs to who took it.
+#: Milliseconds for which a leased task belongs to its process.
 LEASE_MS = 60000
 
 LOG = logging.getLogger(__name__)
 
 
-class Item(typing.NamedTuple):
-    """An item of the queue."""
+class Task(typing.NamedTuple):
+    """A task in the queue."""
 
     kind: bytes
     #: What was queued, as msgpack gives it back.
@@ -47,7 +47,7 @@ class Queue:
         self._handlers = {}
 
     def register(self, kind, handler):
-        """Set who handles the items of a kind.
+        """Set who handles the tasks of a kind.
 
         :param kind: bytes.
         :param handler: called with a list of queued values; when it returns
@@ -55,53 +55,53 @@ class Queue:
         """
         self._handlers[kind] = handler
 
-    def item(self, kind, value):
-        """Return a new item, to be put into the queue with ``add``.
+    def task(self, kind, value):
+        """Return a new Task, to be put into the queue with ``add``.
 
         :param kind: bytes.
         :param value: whatever msgpack can pack.
         """
-        # The random bytes keep the removal of one item from taking away an
+        # The random bytes keep the removal of one task from taking away an
         # equal one that was queued meanwhile.
         member = msgpack.packb((kind, value, os.urandom(8)))
         bucket = zlib.crc32(member) % len(self._keys)
-        return Item(kind, value, self._keys[bucket], member)
+        return Task(kind, value, self._keys[bucket], member)
 
-    def add(self, item, due_in_ms):
-        """Return the operation that puts an item into the queue.
+    def add(self, task, due_in_ms):
+        """Return the operation that puts a task into the queue.
 
         :param due_in_ms: when it is due, from when the store adds it.
         """
-        return operations.Add(item.key, item.member, due_in_ms)
+        return operations.Add(task.key, task.member, due_in_ms)
 
-    def entry(self, kind, value, due_in_ms):
+    def enqueue(self, kind, value, due_in_ms):
         """Return the operation that queues a value, as ``add``."""
-        return self.add(self.item(kind, value), due_in_ms)
+        return self.add(self.task(kind, value), due_in_ms)
 
-    def done(self, item):
-        """Return the operation that removes an item."""
-        return operations.Remove(item.key, item.member)
+    def remove(self, task):
+        """Return the operation that removes a task."""
+        return operations.Remove(task.key, task.member)
 
-    def take(self, limit, lease_ms=LEASE_MS):
-        """Return items that are due; they are leased.
+    def lease(self, limit, lease_ms=LEASE_MS):
+        """Return tasks that are due; they are leased.
 
-        :param limit: greatest number of items of one bucket.
+        :param limit: greatest number of tasks of one bucket.
         """
         found = self._store.batch([
             operations.LeaseTasks(key, limit, lease_ms)
             for key in self._keys])
-        items = []
+        tasks = []
         for key, members in zip(self._keys, found):
             for member in members:
                 kind, value, _ = msgpack.unpackb(member)
-                items.append(Item(kind, value, key, member))
-        return items
+                tasks.append(Task(kind, value, key, member))
+        return tasks
 
     def run_all(self, limit=100):
         """Do all due work.
 
-        :param limit: greatest number of items of one bucket taken at once.
-        :returns: number of items done.
+        :param limit: greatest number of tasks of one bucket leased at once.
+        :returns: number of tasks done.
         """
         total = 0
         while done := self.run(limit):
@@ -111,12 +111,12 @@ class Queue:
     def run(self, limit):
         """Do due work.
 
-        :param limit: greatest number of items of one bucket.
-        :returns: number of items done.
+        :param limit: greatest number of tasks of one bucket.
+        :returns: number of tasks done.
         """
         kinds = {}
-        for item in self.take(limit):
-            kinds.setdefault(item.kind, []).append(item)
+        for task in self.lease(limit):
+            kinds.setdefault(task.kind, []).append(task)
         done = []
         for kind, group in kinds.items():
             handler = self._handlers.get(kind)
@@ -124,12 +124,12 @@ class Queue:
                 # Of a newer nova-kvs: its processes will do it.
                 continue
             try:
-                handler([item.value for item in group])
+                handler([task.value for task in group])
             except exceptions.KVSError as exc:
-                LOG.warning("Housekeeping of %d items of kind %s will be "
+                LOG.warning("Housekeeping of %d tasks of kind %s will be "
                             "tried again: %s", len(group), kind.decode(), exc)
             else:
                 done += group
         if done:
-            self._store.batch([self.done(item) for item in done])
+            self._store.batch([self.remove(task) for task in done])
         return len(done)

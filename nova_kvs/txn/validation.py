@@ -33,10 +33,10 @@ class Validation:
         that it had.
     :param txn_id: of the transaction; None if it has no intents.
     :param mutations: of the transaction, in all partitions.
-    :param entries: side writes that were sent with its intents.
+    :param side_writes: side writes that were sent with its intents.
     """
 
-    def __init__(self, reads, txn_id=None, mutations=(), entries=()):
+    def __init__(self, reads, txn_id=None, mutations=(), side_writes=()):
         self._txn_id = txn_id
         self._left = [(_as_far_as_seen(read, before), before)
                       for read, before in reads]
@@ -49,7 +49,7 @@ class Validation:
             if change.index_add:
                 self._own.setdefault(change.partition.index_key, set()).update(
                     change.index_changes()[0])
-        for entry in entries:
+        for entry in side_writes:
             if type(entry) is operations.Add:
                 self._own.setdefault(entry.key, set()).add(entry.member)
 

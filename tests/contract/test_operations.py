@@ -28,7 +28,7 @@ print(json.dumps(store.batch([operations.Increment(key, 1)])))
 
 
 @pytest.fixture
-def hints(database):
+def bucket(database):
     """Return the key of one bucket of a global index."""
     return keyspace.bucket_key(database, "instances.host", "0")
 
@@ -57,7 +57,7 @@ def _member(order, field):
 
 # Fields ---------------------------------------------------------------------
 
-def test_nothing_is_there_at_first(store, partition, hints):
+def test_nothing_is_there_at_first(store, partition, bucket):
     key = partition.key
     (members, pairs), = store.batch([operations.ReadIndex(
         key, partition.index_key, ((b"-", b"+"),))])
@@ -65,13 +65,13 @@ def test_nothing_is_there_at_first(store, partition, hints):
     assert store.batch([
         operations.ReadPartition(key), operations.ReadPartition(key, (b"r",)),
         operations.ReadFields(key, (b"ra", b"rb")),
-        operations.ReadMembers(hints, b"-", b"+"),
-        operations.ReadScores(hints), operations.ReadAll(key),
+        operations.ReadMembers(bucket, b"-", b"+"),
+        operations.ReadScores(bucket), operations.ReadAll(key),
         operations.ListFields(key), operations.CountFields(key),
         operations.GetField(key, b"ra"), operations.HasField(key, b"ra"),
-        operations.GetScore(hints, b"m"), operations.Get(key),
+        operations.GetScore(bucket, b"m"), operations.Get(key),
         operations.Exists(key), operations.LivesForEver(key),
-        operations.PageFields(key), operations.PageMembers(hints),
+        operations.PageFields(key), operations.PageMembers(bucket),
         operations.Delete(key), operations.ReadOutcome(key + b"t")]) == [
             [], [], [None] * 5, [], {}, {}, [], 0, None, False,
             None, None, False, False, (None, []), (None, []), False, None]
@@ -130,9 +130,9 @@ def test_fields_come_and_go_and_are_paged(store, keys):
     ((b"[d", b"+"), []),
     ((b"[c", b"[a"), []),
 ])
-def test_members_of_a_range_in_both_orders(store, keys, hints, bounds,
+def test_members_of_a_range_in_both_orders(store, keys, bucket, bounds,
                                            expected):
-    for key in (keys("z"), hints):
+    for key in (keys("z"), bucket):
         store.batch([operations.Add(key, member) for member in (
             b"c\xff", b"b", b"a", b"ab", b"a\0", b"c")])
         assert store.batch([
@@ -144,16 +144,16 @@ def test_members_of_a_range_in_both_orders(store, keys, hints, bounds,
                 expected[::-1][:2]]
 
 
-def test_members_are_added_once_and_removed(store, hints):
-    store.batch([operations.Add(hints, b"a"), operations.Add(hints, b"b"),
-                 operations.Add(hints, b"a")])
-    store.batch([operations.Remove(hints, b"b"),
-                 operations.Remove(hints, b"none")])
+def test_members_are_added_once_and_removed(store, bucket):
+    store.batch([operations.Add(bucket, b"a"), operations.Add(bucket, b"b"),
+                 operations.Add(bucket, b"a")])
+    store.batch([operations.Remove(bucket, b"b"),
+                 operations.Remove(bucket, b"none")])
     assert store.batch([
-        operations.ReadMembers(hints, b"-", b"+"),
-        operations.ReadMembers(hints, b"-", b"+", None, True),
-        operations.ReadScores(hints), operations.GetScore(hints, b"a"),
-        operations.GetScore(hints, b"b")]) == [
+        operations.ReadMembers(bucket, b"-", b"+"),
+        operations.ReadMembers(bucket, b"-", b"+", None, True),
+        operations.ReadScores(bucket), operations.GetScore(bucket, b"a"),
+        operations.GetScore(bucket, b"b")]) == [
             [b"a"], [b"a"], {b"a": 0.0}, 0.0, None]
 
 
@@ -260,9 +260,9 @@ def test_a_floor_goes_when_it_is_all_there_is(store, partition):
     assert store.batch([operations.Exists(key)]) == [False]
 
 
-def test_included_columns_go_unless_somebody_writes_the_row(store, hints):
-    versions = keyspace.minimums_key(hints)
-    columns = keyspace.included_key(hints)
+def test_included_columns_go_unless_somebody_writes_the_row(store, bucket):
+    versions = keyspace.minimums_key(bucket)
+    columns = keyspace.included_key(bucket)
     store.batch([operations.Raise(versions, b"m", 5),
                  operations.PutField(columns, b"m", b"columns"),
                  operations.PutField(columns, b"n", b"of none")])
@@ -395,11 +395,11 @@ def test_watched_changes_are_told(url, store, keys, requires):
     write = operations.PutField
     store.batch([write(keys("w"), b"f", b"1")])
     for _ in range(3):
-        assert reader.batch([read], near=True) == [[b"f", b"1"]]
+        assert reader.batch([read], may_lag=True) == [[b"f", b"1"]]
     assert (reader.stats.remembered > 0) == requires("WATCH")
     store.batch([write(keys("w"), b"f", b"2")])
     deadline = time.monotonic() + 30
-    while reader.batch([read], near=True) != [[b"f", b"2"]]:
+    while reader.batch([read], may_lag=True) != [[b"f", b"2"]]:
         assert time.monotonic() < deadline
 
 

@@ -157,7 +157,7 @@ def test_a_batch_loads_as_many_rows_as_it_may_take(pair, monkeypatch):
         absorb(self, wanted, results)
         table = self.table("task_log")
         absorbed.append(sum(
-            len(view.records(table)) for view in self.views.values()))
+            len(seen.records(table)) for seen in self.read_sets.values()))
 
     for _batch in range(2):
         with monkeypatch.context() as patch:

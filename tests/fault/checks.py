@@ -99,7 +99,8 @@ def _sizes(database):
 def compare_with_fresh_copy(database):
     """Replace a database by a copy of its rows; compare what is stored.
 
-    The copy has the same name, which decides where hints are.
+    The copy has the same name, which decides in which buckets index entries
+    are.
 
     :returns: ``(keys, members)``: the number of keys, and that of records,
         unique keys and index entries together, the same in both.

@@ -86,8 +86,8 @@ class Scenario:
         self.fields = [keyspace.record_field("t", (row,))
                        for row in range(ROWS)]
         self.unique = keyspace.unique_field("t", "name", ("taken",))
-        self.hint = operations.Add(
-            keyspace.bucket_key(self.database, "t.name", "0"), b"hint")
+        self.entry = operations.Add(
+            keyspace.bucket_key(self.database, "t.name", "0"), b"entry")
         self.old = {}
         if operation in ("update", "delete"):
             self.old = self.client().commit([
@@ -108,7 +108,7 @@ class Scenario:
                     partition, field, old, txn.DELETE if delete else owner,
                     index_add=() if delete else (member(owner, field),),
                     index_remove=(member(b"old", field),) if old else (),
-                    hinted=delete))
+                    uses_floor=delete))
         if self.operation == "unique":
             # The unique key is alone in the last partition, if there are
             # several, as one across partitions is.
@@ -130,7 +130,7 @@ class Scenario:
         """
         client = self.client(failpoint=kill_at(failpoint))
         try:
-            client.commit(self.mutations(), entries=(self.hint,))
+            client.commit(self.mutations(), side_writes=(self.entry,))
         except Killed:
             return True
         return False

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Allocations: of which provider, by which consumer.
 
-An allocation is found by its consumer through hints, and names its provider;
+A global index finds an allocation by its consumer. It names its provider, and
 the consumer names its project and user. So that one round trip is enough,
 what they named the last time is read along, and what they name now if that
 is something else.

@@ -84,7 +84,7 @@ def refresh(session, cache, ctx):
     make = _MAKERS.get(name)
     if make is None:
         raise native.Fallback()
-    by_name, by_id, all_ = tables.derive(
+    by_name, by_id, all_ = tables.compute(
         session, tables.by_name(name), make)
     # Placement adds to those of consumer types.
     cache._id_cache = by_name.copy()

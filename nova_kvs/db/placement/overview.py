@@ -80,43 +80,43 @@ def _used(records):
 
 def providers(session):
     """Return {id: values} of all providers, ordered."""
-    return tables.derive(session, tables.PROVIDERS, _by_id)
+    return tables.compute(session, tables.PROVIDERS, _by_id)
 
 
 def trees(session):
     """Return {root's id: ids of all providers in its tree}."""
-    return tables.derive(session, tables.PROVIDERS, _trees)
+    return tables.compute(session, tables.PROVIDERS, _trees)
 
 
 def has_children(session):
     """Tell whether any provider has a parent."""
-    return tables.derive(session, tables.PROVIDERS, _children)
+    return tables.compute(session, tables.PROVIDERS, _children)
 
 
 def inventories(session, rc_id):
     """Return the values of all inventories of a resource class."""
-    return tables.derive(
+    return tables.compute(
         session, tables.INVENTORIES, _by_class).get(rc_id, ())
 
 
 def inventories_by_provider(session):
     """Return {provider's id: values of its inventories}."""
-    return tables.derive(session, tables.INVENTORIES, _by_provider)
+    return tables.compute(session, tables.INVENTORIES, _by_provider)
 
 
 def traits(session):
     """Return {provider's id: ids of its traits}."""
-    return tables.derive(session, tables.PROVIDER_TRAITS, _traits)
+    return tables.compute(session, tables.PROVIDER_TRAITS, _traits)
 
 
 def aggregate_ids(session):
     """Return {aggregate's UUID: id}."""
-    return tables.derive(session, tables.AGGREGATES, _aggregate_ids)
+    return tables.compute(session, tables.AGGREGATES, _aggregate_ids)
 
 
 def members(session):
     """Return {aggregate's id: ids of the providers in it}."""
-    return tables.derive(session, tables.PROVIDER_AGGREGATES, _members)
+    return tables.compute(session, tables.PROVIDER_AGGREGATES, _members)
 
 
 def usages(session, ids):
@@ -124,8 +124,8 @@ def usages(session, ids):
     session.schema_table(tables.ALLOCATIONS)
     session.transaction.load([
         access.ByPartition(tables.ALLOCATIONS.name, tuple(ids))])
-    derive = session.transaction.derive
-    return {number: derive(tables.ALLOCATIONS.name, _used, number)
+    compute = session.transaction.compute
+    return {number: compute(tables.ALLOCATIONS.name, _used, number)
             for number in ids}
 
 

@@ -60,14 +60,14 @@ def whole(table):
     return access.FullScan(table.name)
 
 
-def derive(session, table, make):
+def compute(session, table, make):
     """Return what a function makes of all records of a table.
 
     :param make: function of a list of Records. What it returns is shared:
         nobody changes it.
     """
     session.schema_table(table)
-    return session.transaction.derive(table.name, make)
+    return session.transaction.compute(table.name, make)
 
 
 def by_key(records, table):

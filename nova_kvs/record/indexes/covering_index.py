@@ -254,7 +254,7 @@ def _take_records(tx, table, unread, wheres, found):
     fresh = []
     for member, (bucket, minimum) in unread.items():
         partition, field = wheres[member]
-        record = tx.views[partition].record(table, field)
+        record = tx.read_sets[partition].record(table, field)
         if record is None:
             continue
         found[member] = record
@@ -262,7 +262,7 @@ def _take_records(tx, table, unread, wheres, found):
         # What is written for a row that has left the index could come when
         # housekeeping has been there.
         if record.version >= minimum and own in places(
-                tx.database, table, record.values, partition, field):
+                tx.database_name, table, record.values, partition, field):
             fresh.append(including(own, table.included.encode(
                 record.values, record.version)))
     tx.add_included(fresh)

@@ -260,8 +260,8 @@ def records(tx, table, reads):
             left.append(read)
     if left:
         yield left
-    views = tx.views
-    rows = [views[partition].record(table, field)
+    read_sets = tx.read_sets
+    rows = [read_sets[partition].record(table, field)
             for partition, names in named.items() for field in names]
     return [row for row in rows if row is not None]
 
@@ -278,7 +278,7 @@ def expect(tx, table, columns, rows):
         return
     found = {}
     for values, partition, field in rows:
-        read, = index.reads(tx.database, (values,))
+        read, = index.reads(tx.database_name, (values,))
         found.setdefault(read, []).append((partition, field))
     for read, where in found.items():
         if len(where) <= LARGEST_REMEMBERED:
@@ -301,18 +301,18 @@ def _decoded(remembered, read, members):
 
 
 def _absent(tx, table, wanted):
-    """Return reads of the fields that no view has yet.
+    """Return reads of the fields that no read_set has yet.
 
     :param wanted: partition -> fields.
     """
     reads = []
     for partition, fields in wanted.items():
-        view = tx.views.get(partition)
-        if view is None:
+        read_set = tx.read_sets.get(partition)
+        if read_set is None:
             reads.append(reading.FieldsRead(partition, tuple(fields)))
-        elif not view.has_all(table):
+        elif not read_set.has_all(table):
             missing = tuple([field for field in fields
-                             if field not in view.stored])
+                             if field not in read_set.stored])
             if missing:
                 reads.append(reading.FieldsRead(partition, missing))
     return reads

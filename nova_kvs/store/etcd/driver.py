@@ -63,23 +63,23 @@ class EtcdStore(base.Store):
             self._memory = memory.Memory(
                 self._client, self._reads, settings, self.stats)
 
-    def batch(self, items, replicas=0, replicas_timeout_ms=0, near=False):
+    def batch(self, items, replicas=0, replicas_timeout_ms=0, may_lag=False):
         if self._memory is None:
-            return self._batch(items, replicas, near)
-        if near:
+            return self._batch(items, replicas, may_lag)
+        if may_lag:
             replies = self._memory.answer(items)
             if replies is not None:
                 return replies
         try:
-            return self._batch(items, replicas, near)
+            return self._batch(items, replicas, may_lag)
         finally:
             self._memory.forget(
                 [key for item in items for key in _keys(item)])
 
-    def _batch(self, items, replicas, near):
+    def _batch(self, items, replicas, may_lag):
         replies = [None] * len(items)
         self.stats.commands += len(items)
-        serializable = near and self.settings.read_from == "nearest"
+        serializable = may_lag and self.settings.read_from == "nearest"
         failed = None
         for stage in _stages(items):
             try:

@@ -44,7 +44,7 @@ class MemoryStore(server.ServerStore):
         """Return the database's name: nothing else is in the URL."""
         return url.database
 
-    def batch(self, items, replicas=0, replicas_timeout_ms=0, near=False):
+    def batch(self, items, replicas=0, replicas_timeout_ms=0, may_lag=False):
         replies = super().batch(items)
         if replicas:
             # There are no replicas and no server to lose.

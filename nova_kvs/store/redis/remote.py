@@ -121,28 +121,28 @@ class RemoteStore(base.Store):
         """
         return self._route(items, range(len(items)), deadline)
 
-    def batch(self, items, replicas=0, replicas_timeout_ms=0, near=False):
+    def batch(self, items, replicas=0, replicas_timeout_ms=0, may_lag=False):
         if not items:
             return [replicas] if replicas else []
         replies = self._answer(
-            commands.encode(items), replicas, replicas_timeout_ms, near)
+            commands.encode(items), replicas, replicas_timeout_ms, may_lag)
         commands.parse(items, replies)
         return replies
 
-    def _answer(self, items, replicas, replicas_timeout_ms, near):
+    def _answer(self, items, replicas, replicas_timeout_ms, may_lag):
         deadline = time.monotonic() + self.settings.request_timeout
         if self._tracking is not None:
-            if near:
+            if may_lag:
                 replies = self._answer_tracked(items, deadline)
                 if replies is not None:
                     return replies
             try:
                 return self._batch(
-                    items, replicas, replicas_timeout_ms, near, deadline)
+                    items, replicas, replicas_timeout_ms, may_lag, deadline)
             finally:
                 self._tracking.forget(items)
         return self._batch(
-            items, replicas, replicas_timeout_ms, near, deadline)
+            items, replicas, replicas_timeout_ms, may_lag, deadline)
 
     def _answer_tracked(self, items, deadline):
         def route(missing):
@@ -155,13 +155,13 @@ class RemoteStore(base.Store):
         except repetition.NotSent:
             return None
 
-    def _batch(self, items, replicas, replicas_timeout_ms, near, deadline):
+    def _batch(self, items, replicas, replicas_timeout_ms, may_lag, deadline):
         replies = [None] * len(items)
         fence = None
         if replicas:
             fence = fences.Fence(replicas, replicas_timeout_ms)
         try:
-            if near and self._near is not None:
+            if may_lag and self._near is not None:
                 groups = self._route_near(items, deadline)
                 if any(node.master for node in groups):
                     self.stats.near += 1
@@ -173,7 +173,7 @@ class RemoteStore(base.Store):
         stats = self.stats
         stats.round_trips += 1
         stats.commands += len(items)
-        if failures and near and self._near is not None:
+        if failures and may_lag and self._near is not None:
             failures = self._near.be_patient(
                 failures, lambda late: self._exchange(
                     items, late, replies, deadline, fence))

@@ -123,11 +123,11 @@ def test_repair_under_load(cluster, tmp_path):
     for point in ("after_prewrite", "after_commit"):
         start(crash, url, point).join()
     store = registry.get_store(url)
-    hints = [key for key in store.scan(keyspace.database_pattern(name))
-             if b":h:" in key]
+    indexes = [key for key in store.scan(keyspace.database_pattern(name))
+               if b":h:" in key]
     # An intent without its entry in the queue has nobody to settle it.
     queues = [keyspace.gc_key(name, n) for n in range(keyspace.GC_BUCKETS)]
-    store.batch([base.command(b"UNLINK", key) for key in hints + queues])
+    store.batch([base.command(b"UNLINK", key) for key in indexes + queues])
     bad = keyspace.partition(name, "s", "7")
     store.batch([base.command(b"HSET", bad.key, db.schema.tables[
         "instances"].field((8,)), b"x")])

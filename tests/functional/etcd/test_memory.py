@@ -66,7 +66,7 @@ def value_of(reply):
 def ask(store, *items):
     """Return the replies, and the round trips that they took."""
     before = store.stats.round_trips
-    return store.batch(items, near=True), store.stats.round_trips - before
+    return store.batch(items, may_lag=True), store.stats.round_trips - before
 
 
 def test_what_did_not_change_is_not_asked_for(store, other):
@@ -126,10 +126,10 @@ def test_no_thread_reads_an_older_value_after_a_newer_one(store, other):
     done = threading.Event()
     wrong = []
 
-    def follow(near):
+    def follow(may_lag):
         least = 0
         while not done.is_set():
-            value = value_of(store.batch([read("order")], near=near)[0])
+            value = value_of(store.batch([read("order")], may_lag=may_lag)[0])
             if value < least:
                 wrong.append((value, least))
             least = value
@@ -178,7 +178,7 @@ def test_a_silent_member_is_believed_for_a_moment_only(
         asked = []
         monkeypatch.setattr(
             store, "_batch", lambda *args: asked.append(args))
-        store.batch([read("silent")], near=True)
+        store.batch([read("silent")], may_lag=True)
         assert asked and store._memory._link is None
     finally:
         servers.faults.blocked = False

@@ -25,11 +25,11 @@ def servers():
 def test_a_member_that_knows_less_than_the_process_is_not_believed(servers):
     store = registry.get_store(servers.url("near", read_from="nearest"))
     store.batch([WRITE])
-    assert store.batch([READ], near=True) == [b"1"]
+    assert store.batch([READ], may_lag=True) == [b"1"]
     assert (store.stats.near, store.stats.behind) == (1, 0)
     # As if it had heard of a later commit from another member.
     store._client.seen_revision += 1
-    assert store.batch([READ], near=True) == [b"1"]
+    assert store.batch([READ], may_lag=True) == [b"1"]
     assert store.stats.behind == 1
     # Whoever may not lag asks the leader in any case.
     assert store.batch([READ]) == [b"1"]

@@ -55,7 +55,7 @@ def test_what_has_moved_is_found(cluster, moving, monkeypatch, options):
              base.command(b"HMGET", key, b"f", b"g"),
              base.command(b"ZRANGEBYLEX", index, b"-", b"+")]
     for _ in range(2):
-        assert store.batch(reads, near=True) == [
+        assert store.batch(reads, may_lag=True) == [
             [b"f", b"1"], [b"1", None], [b"m"]]
     assert store.stats.behind == 2
 
@@ -71,7 +71,7 @@ def test_what_a_master_does_not_have_is_not_asked_for_again_at_once(
     asked = []
     for passed_s in (0, nothing.REMEMBERED_S, 0.1, 0):
         now[0] += passed_s
-        assert store.batch([base.command(b"GET", key)], near=True) == [None]
+        assert store.batch([base.command(b"GET", key)], may_lag=True) == [None]
         asked.append(store.stats.behind)
     assert asked == [1, 1, 2, 2]
 

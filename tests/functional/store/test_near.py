@@ -86,7 +86,7 @@ def test_replicas_answer(store):
     gone = store.stats.behind
     near = store.stats.near
     for _ in range(20):
-        assert store.batch([_get(key) for key in KEYS], near=True) == (
+        assert store.batch([_get(key) for key in KEYS], may_lag=True) == (
             [b"7"] * len(KEYS))
     assert store.stats.near == near + 20
     # The offset that was told with the writes was replicated with them.
@@ -98,7 +98,7 @@ def test_a_process_sees_its_own_writes(store):
     for number in range(1000):
         key = KEYS[number % len(KEYS)]
         store.batch([_set(key, number)])
-        assert store.batch([_get(key)], near=True) == [b"%d" % number]
+        assert store.batch([_get(key)], may_lag=True) == [b"%d" % number]
     assert store.stats.near == near + 1000
 
 
@@ -113,7 +113,7 @@ def test_all_threads_see_what_one_has_seen(store):
     def read():
         while not done.is_set():
             least = seen[0]
-            value = int(store.batch([_get(key)], near=True)[0])
+            value = int(store.batch([_get(key)], may_lag=True)[0])
             if value < least:
                 wrong.append((value, least))
 
@@ -131,16 +131,16 @@ def test_all_threads_see_what_one_has_seen(store):
 
 def test_a_replica_that_lost_its_master_is_not_used(servers, store):
     store.batch([_set(key, 1) for key in KEYS], 1, 5000)
-    store.batch([_get(key) for key in KEYS], near=True)
+    store.batch([_get(key) for key in KEYS], may_lag=True)
     with _alone(servers):
         # Another process writes: this one knows nothing of it.
         other = registry.get_store(
             servers.url("x"), options={"password": "none"})
         other.batch([_set(key, 2) for key in KEYS])
-        assert store.batch([_get(key) for key in KEYS], near=True) == (
+        assert store.batch([_get(key) for key in KEYS], may_lag=True) == (
             [b"2"] * len(KEYS))
         near = store.stats.near
-        store.batch([_get(key) for key in KEYS], near=True)
+        store.batch([_get(key) for key in KEYS], may_lag=True)
         assert store.stats.near == near
 
 
@@ -149,20 +149,20 @@ def test_another_process_may_be_behind_but_finds_what_is_new(
     database = base.database_name("near")
     writer = txn.Coordinator(registry.get_store(servers.url("x")), database)
     reader = txn.Coordinator(store, database)
-    store.batch([_get(KEYS[0])], near=True)
+    store.batch([_get(KEYS[0])], may_lag=True)
     field = keyspace.record_field("t", (1,))
     for number in range(200):
         partition = keyspace.partition(database, "s", str(number))
         writer.commit([txn.Mutation(partition, field, 0, b"x")])
         snapshot, = reader.read(
-            [txn.FieldsRead(partition, (field,))], near=True)
+            [txn.FieldsRead(partition, (field,))], may_lag=True)
         assert snapshot.cell(field).payload == b"x"
 
 
 def test_without_the_option_nobody_is_near(servers, replicas_are_near):
     store = registry.get_store(servers.url("x"))
     store.batch([_set(KEYS[0], 1)])
-    assert store.batch([_get(KEYS[0])], near=True) == [b"1"]
+    assert store.batch([_get(KEYS[0])], may_lag=True) == [b"1"]
     assert store.stats.near == 0
 
 
@@ -179,7 +179,7 @@ def test_the_user_needs_role(servers, replicas_are_near):
                                        "password": "x"})
         store._near._listed = _Listed(servers)
         with pytest.raises(exceptions.ConfigurationError, match="role"):
-            store.batch([_get(KEYS[0])], near=True)
+            store.batch([_get(KEYS[0])], may_lag=True)
 
 
 class _Listed(dict):

@@ -62,7 +62,7 @@ def _get(key):
 def _read(store, *items):
     """Return what is read near, and how many round trips that took."""
     before = store.stats.round_trips
-    replies = store.batch(items or [_get(key) for key in KEYS], near=True)
+    replies = store.batch(items or [_get(key) for key in KEYS], may_lag=True)
     return replies, store.stats.round_trips - before
 
 
@@ -103,9 +103,9 @@ def test_replies_are_those_of_protocol_2(store, other):
     assert expected[0] and expected[5][0]
     for trips in 1, 0:
         assert _read(store, *items) == (expected, trips)
-    marks = reading.MinimumsRead(key + b"v")
-    assert marks.result(_read(store, marks.item())[0][0], []) == (
-        marks.result(other.batch([marks.item()])[0], [])) == (
+    minimums = reading.MinimumsRead(key + b"v")
+    assert minimums.result(_read(store, minimums.item())[0][0], []) == (
+        minimums.result(other.batch([minimums.item()])[0], [])) == (
             {b"a": 1.5, b"b": 2.0})
 
 
@@ -392,9 +392,9 @@ def test_transactions_read_what_is_committed(servers, store):
         def arrived():
             return all(
                 snapshot.cell(field).payload == wanted
-                for snapshot in reader.read(reads, near=True))
+                for snapshot in reader.read(reads, may_lag=True))
         fixtures.wait_for(arrived, "what was committed")
     before = store.stats.round_trips
     fixtures.wait_for(
         lambda: arrived() and store.stats.round_trips > before and (
-            reader.read(reads, near=True)), "everything is settled")
+            reader.read(reads, may_lag=True)), "everything is settled")

@@ -67,16 +67,16 @@ class Damage:
                 keyspace.database_pattern(self.db.name))
             if part in key and b"}t" not in key)
 
-    def hint_of(self, host, partition=None, version=1):
-        """Return key and member of a hint of the index of hosts."""
+    def entry_of(self, host, partition=None, version=1):
+        """Return key and member of an entry of the index of hosts."""
         partition = partition or self.server
         table = self.table("instances")
-        hint = table.index("host+deleted+created_at+id").entry(
+        entry = table.index("host+deleted+created_at+id").entry(
             self.db.name,
             {"host": host, "deleted": 0, "id": 1}, partition, self.instance)
-        return hint.key, global_index.member(hint, version, b"nonc")
+        return entry.key, global_index.member(entry, version, b"nonc")
 
-    def mark(self, host, instance=1):
+    def place(self, host, instance=1):
         """Return a Place beside the index of hosts."""
         table = self.table("instances")
         bucket, = table.index("host+deleted+created_at+id").bucket_keys(
@@ -89,7 +89,7 @@ class Damage:
         included = self.table("instances").included
         row = {"id": 1, "host": "a", "deleted": 0, **values}
         self.db.store.batch([covering_index.including(
-            self.mark(host), included.encode(row, version))])
+            self.place(host), included.encode(row, version))])
 
     # One method each for a kind of damage -----------------------------------
 
@@ -128,7 +128,7 @@ class Damage:
                 self.services,
                 self.table("services").field((1,))))
 
-    def unique_of_a_wrong_owner(self):
+    def unique_of_a_wrong_holder(self):
         field = keyspace.unique_field(
             "services", "host+topic", ("a", "t"))
         self.run(b"HSET", self.services.key, field,
@@ -165,35 +165,35 @@ class Damage:
         self.run(b"UNLINK", key)
 
     def hint_stale(self):
-        key, member = self.hint_of("elsewhere")
+        key, member = self.entry_of("elsewhere")
         self.run(b"ZADD", key, 0, member)
 
     def hint_of_a_later_version(self):
-        key, member = self.hint_of("elsewhere", version=2 ** 63)
+        key, member = self.entry_of("elsewhere", version=2 ** 63)
         self.run(b"ZADD", key, 0, member)
 
     def hint_dangling(self):
-        key, member = self.hint_of(
+        key, member = self.entry_of(
             "a", keyspace.partition(self.db.name, "s", "gone"))
         self.run(b"ZADD", key, 0, member)
 
     def hint_undecodable(self):
-        self.run(b"ZADD", self.hint_of("a")[0], 0, b"x")
+        self.run(b"ZADD", self.entry_of("a")[0], 0, b"x")
 
     def mark_missing(self):
-        mark = self.mark("a")
-        self.run(b"ZREM", keyspace.minimums_key(mark.bucket), mark.member)
+        place = self.place("a")
+        self.run(b"ZREM", keyspace.minimums_key(place.bucket), place.member)
 
     def mark_stale(self):
         self.db.store.batch([covering_index.raising(
-            self.mark("b"), 3)])
+            self.place("b"), 3)])
 
     def mark_of_nothing(self):
         self.db.store.batch([covering_index.raising(
-            self.mark("a", 77), 3)])
+            self.place("a", 77), 3)])
 
     def mark_undecodable(self):
-        self.run(b"ZADD", keyspace.minimums_key(self.mark("a").bucket), 1,
+        self.run(b"ZADD", keyspace.minimums_key(self.place("a").bucket), 1,
                  b"x")
 
     def cover_stale(self):
@@ -204,7 +204,7 @@ class Damage:
 
     def cover_undecodable(self):
         self.db.store.batch([covering_index.including(
-            self.mark("a"), b"x")])
+            self.place("a"), b"x")])
 
     def directory_missing(self):
         for key in self.keys(b":h:.s:"):
@@ -273,7 +273,7 @@ DAMAGE = {
     "unique_missing_inside": "unique-missing",
     "unique_dangling": "unique-dangling",
     "unique_of_another_value": "unique-dangling",
-    "unique_of_a_wrong_owner": "unique-missing",
+    "unique_of_a_wrong_holder": "unique-missing",
     "unique_undecodable": "unique-undecodable",
     "index_missing": "index-missing",
     "index_stale": "index-stale",
@@ -323,7 +323,7 @@ def test_a_sound_database_is_clean(db):
 def test_every_kind_of_damage_is_done():
     done = {name for name in vars(Damage)
             if not name.startswith("_")} - {
-                "table", "run", "keys", "hint_of", "intent", "mark",
+                "table", "run", "keys", "entry_of", "intent", "place",
                 "cover"}
     assert done == set(DAMAGE)
 

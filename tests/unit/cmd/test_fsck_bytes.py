@@ -50,24 +50,24 @@ def _repair(db):
     return report, removed
 
 
-@pytest.mark.parametrize("owner", [
+@pytest.mark.parametrize("holder", [
     [1, 2], ["a", "b"], [None, b"x"], [{}, b"kvs:{"], [b"rx\0", 5],
     [b"r", b""], [b"x", b"kvs:{%s:s:u}"], [b"rx\0", b"kvs:{%s.:s:u}"],
     [b"rx\0", b"kvs:{%s:s:u}x"], [b"rx\0"], [b"rx\0", b"k", b"k"]])
-def test_a_unique_key_that_names_no_owner(db, owner):
+def test_a_unique_key_that_names_no_holder(db, holder):
     name = db.name.encode()
-    owner = [item % name if type(item) is bytes and b"%s" in item else item
-             for item in owner]
-    _put(db, *_unique_of_volume(db), VERSION + msgpack.packb(owner))
+    holder = [item % name if type(item) is bytes and b"%s" in item else item
+              for item in holder]
+    _put(db, *_unique_of_volume(db), VERSION + msgpack.packb(holder))
     report, removed = _repair(db)
     assert report.found == {"unique-undecodable": 1, "unique-missing": 1}
     assert len(removed) == 1
 
 
-@pytest.mark.parametrize("owner", [
+@pytest.mark.parametrize("holder", [
     [1], ["a"], [None], [{}], [b"x"], [b"rx\0", b"kvs:{x:t:services}"]])
-def test_a_unique_key_of_a_table_that_names_no_owner(db, owner):
-    _put(db, *_unique_of_service(db), VERSION + msgpack.packb(owner))
+def test_a_unique_key_of_a_table_that_names_no_holder(db, holder):
+    _put(db, *_unique_of_service(db), VERSION + msgpack.packb(holder))
     report, _removed = _repair(db)
     assert report.found == {"unique-undecodable": 1, "unique-missing": 1}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of each kind: partitioned with and without hints, and whole."""
+"""Tables of each kind: whole, partitioned, and with global indexes."""
 
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -9,7 +9,7 @@ Base = orm.declarative_base(metadata=metadata)
 
 
 class Instance(Base):
-    """Partitioned by its uuid, with hints."""
+    """Partitioned by its uuid, with global indexes."""
 
     __tablename__ = "instances"
     id = sa.Column(sa.Integer, primary_key=True)

@@ -39,7 +39,7 @@ SINGLE = {
     "key": (
         sa.select(Service).where(Service.id == 1),
         "services: key (id = :id_1)"),
-    "hinted key": (
+    "floored key": (
         sa.select(Instance).where(Instance.id == 1),
         "instances: key (id = :id_1)"),
     "composite key": (
@@ -60,7 +60,7 @@ SINGLE = {
     "not a prefix": (
         sa.select(Service).where(Service.binary == "b"),
         "services: full scan"),
-    "hint": (
+    "global": (
         sa.select(Instance).where(
             Instance.deleted == 0, Instance.project_id == "p"),
         "instances: index (project_id = :project_id_1, "

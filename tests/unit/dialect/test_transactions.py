@@ -470,7 +470,7 @@ def test_round_trips_do_not_depend_on_rows(engine, count):
         connection.execute(sa.update(Fault).where(
             Fault.instance_uuid.in_(uuids)).values(code=2))
         measured.append(stats.round_trips - before)
-        # By host: the hints, then the instances' partitions, which have all
+        # By host: the entries, then the instances' partitions, which have all
         # that belongs to them. By flavor: the directory of partitions, too.
         assert measured == [2, 1, 3, 1]
 

@@ -158,7 +158,7 @@ def test_a_table_is_recreated_as_alembic_does_it(db, together):
         databases.insert(db, "hosts", {"name": "a"})
 
 
-def test_a_partitioned_table_is_rewritten_with_its_hints():
+def test_a_partitioned_table_is_rewritten_with_its_entries():
     ddl = ("CREATE TABLE instances (id INTEGER PRIMARY KEY, uuid TEXT, "
            "deleted INTEGER, created_at TEXT%s)")
     db = databases.make([ddl % ""])

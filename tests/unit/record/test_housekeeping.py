@@ -23,7 +23,7 @@ def db():
     return databases.make()
 
 
-def hints(db, table, name, value):
+def entries(db, table, name, value):
     """Return the members of all slots of one value of an index."""
     table = db.schema.tables[table]
     reads = [reading.MembersRead(key, b"-", b"+")
@@ -47,9 +47,9 @@ def test_hints_of_old_values_go_and_those_of_new_ones_stay(db):
     databases.insert(db, "instances", {"uuid": "u", "host": "a"})
     for host in ("b", "c", "a"):
         databases.update(db, "instances", (1,), host=host)
-    assert len(hints(db, "instances", HOST, "a")) == 2
+    assert len(entries(db, "instances", HOST, "a")) == 2
     databases.tidy(db)
-    assert [len(hints(db, "instances", HOST, host))
+    assert [len(entries(db, "instances", HOST, host))
             for host in ("a", "b", "c")] == [1, 0, 0]
     assert len(databases.load(databases.another(db), access.ByIndex(
         "instances", ("host",), (("a",),)))[0]) == 1
@@ -59,7 +59,7 @@ def test_hints_of_deleted_rows_go(db):
     databases.insert(db, "instances", {"uuid": "u", "host": "a"})
     databases.delete(db, "instances", (1,))
     databases.tidy(db)
-    assert hints(db, "instances", HOST, "a") == []
+    assert entries(db, "instances", HOST, "a") == []
 
 
 def test_hints_of_commits_that_failed_go(db):
@@ -71,12 +71,12 @@ def test_hints_of_commits_that_failed_go(db):
     databases.update(db, "instances", (1,), display_name="x")
     with pytest.raises(exceptions.ConflictError):
         tx.commit()
-    assert len(hints(db, "instances", HOST, "b")) == 1
+    assert len(entries(db, "instances", HOST, "b")) == 1
     databases.tidy(db)
-    assert hints(db, "instances", HOST, "b") == []
+    assert entries(db, "instances", HOST, "b") == []
 
 
-def test_a_record_that_does_not_decode_keeps_its_hints(db):
+def test_a_record_that_does_not_decode_keeps_its_entries(db):
     """And the others that are checked with it lose theirs."""
     db.grace_ms = 10 ** 6
     for uuid in ("u", "v"):
@@ -88,7 +88,7 @@ def test_a_record_that_does_not_decode_keeps_its_hints(db):
     db.store.batch([base.command(
         b"HSET", partition.key, table.field((1,)), bytes(8) + b"\xc1")])
     db._housekeeper.check_indexes(_queued(db))
-    assert [len(hints(db, "instances", HOST, host))
+    assert [len(entries(db, "instances", HOST, host))
             for host in ("a", "b")] == [1, 2]
 
 
@@ -118,19 +118,19 @@ def test_hints_that_are_checked_after_their_floor_went_go(db):
     db._housekeeper.check_partitions(
         [[(partition.key, "s", [], snapshot.floor)]])
     queued = _queued(db)
-    # What the insert itself checks is of no help to others' hints.
+    # What the insert itself checks is of no help to others' entries.
     db._housekeeper.check_indexes([
         [(*where, [[slot, prefix, b""] for slot, prefix, _ in slots])
          for *where, slots in checks] for checks in queued])
-    assert hints(db, "instances", HOST, "a")
+    assert entries(db, "instances", HOST, "a")
     db._housekeeper.check_indexes(
         [checks for checks in _queued(db) if checks not in queued])
-    assert hints(db, "instances", HOST, "a") == []
-    assert hints(db, "instances", HOST, "b") == []
+    assert entries(db, "instances", HOST, "a") == []
+    assert entries(db, "instances", HOST, "b") == []
 
 
 def _queued(db):
-    """Return the values of the hint checks that are queued."""
+    """Return the values of the checks of entries that are queued."""
     values = []
     for bucket in range(keyspace.GC_BUCKETS):
         key = keyspace.gc_key(db.name, bucket)
@@ -144,7 +144,7 @@ def _queued(db):
 
 
 def test_a_check_leaves_a_transaction_in_flight_alone(db):
-    """The row goes back to a value whose old hint is due to go."""
+    """The row goes back to a value whose old entry is due to go."""
     databases.insert(db, "instances", {"uuid": "u", "host": "b"})
     databases.update(db, "instances", (1,), host="c")
     db.grace_ms = 10 ** 6
@@ -169,7 +169,7 @@ def test_a_check_leaves_a_transaction_in_flight_alone(db):
 
 def test_a_check_that_is_held_up_leaves_a_row_that_came_back(
         db, monkeypatch):
-    """Another one has to choose which of two hints stays meanwhile."""
+    """Another one has to choose which of two entries stays meanwhile."""
     db.grace_ms = 10 ** 6
     databases.insert(db, "instances", {"uuid": "u", "host": "a"})
     databases.update(db, "instances", (1,), host="b")
@@ -193,7 +193,7 @@ def test_a_check_that_is_held_up_leaves_a_row_that_came_back(
 @pytest.mark.parametrize("order", [(0, 255), (255, 0)])
 def test_a_check_that_is_held_up_leaves_a_row_that_made_the_same_move(
         db, monkeypatch, order):
-    """Both hints have one version, and only chance tells them apart."""
+    """Both entries have one version, and only chance tells them apart."""
     db.grace_ms = 10 ** 6
     nonces = list(order)
     monkeypatch.setattr(
@@ -218,35 +218,35 @@ def test_a_check_that_is_held_up_leaves_a_row_that_made_the_same_move(
     def stop(wanted):
         found = read(wanted)
         databases.update(db, "instances", (1,), host="a")
-        assert len(hints(db, "instances", HOST, "a")) == 2
+        assert len(entries(db, "instances", HOST, "a")) == 2
         other._housekeeper.check_indexes(
             [checks for checks in _queued(db) if checks not in failed])
         return found
 
     monkeypatch.setattr(slow._housekeeper, "_read", stop)
     slow._housekeeper.check_indexes(failed)
-    assert len(hints(db, "instances", HOST, "a")) == 1
+    assert len(entries(db, "instances", HOST, "a")) == 1
     found, = databases.load(databases.another(db), access.ByIndex(
         "instances", ("host",), (("a",),)))
     assert len(found) == 1
     # Nor do both checks at once remove both, or anything for good.
     db._housekeeper.check_indexes(_queued(db))
-    assert len(hints(db, "instances", HOST, "a")) == 1
+    assert len(entries(db, "instances", HOST, "a")) == 1
 
 
 def test_hints_of_one_version_go_when_the_row_leaves(db):
     databases.insert(db, "instances", {"uuid": "u", "host": "a"})
-    member, = hints(db, "instances", HOST, "a")
+    member, = entries(db, "instances", HOST, "a")
     table = db.schema.tables["instances"]
     slot, = [key for key in table.index(HOST).bucket_keys(db.name, "a")
              if db.store.batch([base.command(b"ZSCORE", key, member)])[0]
              is not None]
     db.store.batch([base.command(b"ZADD", slot, 0, member[:-4] + b"same")])
     databases.tidy(db)
-    assert len(hints(db, "instances", HOST, "a")) == 2
+    assert len(entries(db, "instances", HOST, "a")) == 2
     databases.update(db, "instances", (1,), host="b")
     databases.tidy(db)
-    assert hints(db, "instances", HOST, "a") == []
+    assert entries(db, "instances", HOST, "a") == []
 
 
 def test_a_commit_that_is_held_up_until_its_hints_were_checked(
@@ -306,7 +306,7 @@ def test_empty_partitions_leave_the_directory_after_two_looks(db):
     assert len(databases.load(db, access.FullScan("tags"))[0]) == 2
 
 
-def entries(db):
+def listings(db):
     """Return the number of entries in the directory of servers."""
     return sum(map(len, db.coordinator.read([
         reading.MembersRead(key, b"-", b"+")
@@ -317,14 +317,14 @@ def test_a_partition_is_listed_once(db):
     for number in range(5):
         databases.insert(db, "tags", {"resource_id": "u",
                                       "tag": "%d" % number})
-    assert entries(db) == 5
+    assert listings(db) == 5
     databases.tidy(db)
-    assert entries(db) == 1
+    assert listings(db) == 1
     assert listed(db) == {keyspace.partition(db.name, "s", "u")}
     databases.delete(db, "tags", *[("u", "%d" % number)
                                    for number in range(5)])
     databases.tidy(db)
-    assert entries(db) == 0
+    assert listings(db) == 0
 
 
 def test_a_partition_is_listed_again_after_a_long_pause(db, monkeypatch):

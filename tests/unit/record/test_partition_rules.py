@@ -28,9 +28,9 @@ def test_a_rule_names_columns_that_exist(name):
     assert found
     for columns in found:
         assert rule.column in columns
-        for hint in rule.hints:
-            assert columns.issuperset(hint.columns)
-            assert hint.only is None or hint.only[0] == hint.columns[0]
+        for index in rule.indexes:
+            assert columns.issuperset(index.columns)
+            assert index.only is None or index.only[0] == index.columns[0]
 
 
 def test_every_table_of_a_server_has_a_rule():
@@ -46,12 +46,12 @@ def test_what_changes_whenever_a_server_is_saved_is_not_indexed():
     saved = {"updated_at", "task_state", "power_state", "vm_state",
              "progress", "launched_at"}
     for rule in partition_rules.RULES.values():
-        for hint in rule.hints:
+        for index in rule.indexes:
             # But once an hour, or in a state that is rare.
-            rare = {column for column, _ in hint.coarse}
-            if hint.only is not None and hint.only[1]:
-                rare.add(hint.only[0])
-            assert (saved - rare).isdisjoint(hint.columns)
+            rare = {column for column, _ in index.coarse}
+            if index.only is not None and index.only[1]:
+                rare.add(index.only[0])
+            assert (saved - rare).isdisjoint(index.columns)
 
 
 def test_archived_rows_have_no_ordered_indexes():
@@ -60,7 +60,7 @@ def test_archived_rows_have_no_ordered_indexes():
                            ("_alembic_tmp_instances", True),
                            ("_alembic_tmp_shadow_instances", False)):
         rule = partition_rules.rule_for(name, columns)
-        assert any(hint.ordered for hint in rule.hints) == expected
+        assert any(index.ordered for index in rule.indexes) == expected
 
 
 def indexes_of(table):

@@ -80,7 +80,7 @@ def test_rows_that_are_wanted_alone_come_without_their_partitions(db):
     databases.insert(db, "instance_metadata", *[
         {"instance_uuid": "u%d" % number, "key": "k" * 1000}
         for number in range(4)])
-    databases.update(db, "instances", (1,), host="other")  # a stale hint
+    databases.update(db, "instances", (1,), host="other")  # a stale entry
     reader = databases.another(db)
     wanted = access.ByIndex("instances", ("host",), (("h",),), True)
     tx = reader.begin()
@@ -375,7 +375,8 @@ def test_of_a_provider_only_what_is_looked_for_is_read(held):
     rows, = tx.load([access.ByIndex(
         "allocations", ("consumer_id",), (("c3",),))])
     assert [row.values["used"] for row in rows] == [3]
-    assert sum(len(view.record_fields()) for view in tx.views.values()) == 1
+    assert sum(len(seen.record_fields())
+               for seen in tx.read_sets.values()) == 1
 
 
 def test_the_same_bytes_of_a_provider_are_decoded_once(held):

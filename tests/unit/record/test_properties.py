@@ -161,7 +161,7 @@ def range_accesses(db, model):
 @given(TRANSACTIONS)
 def test_no_access_path_misses_or_invents_a_row(transactions):
     db = databases.make()
-    # Commits of both kinds, together with hints and in front of them.
+    # Commits of both kinds, together with entries and in front of them.
     other = databases.another(db, spread=True)
     model = {name: {} for name in ROWS}
     for changes, elsewhere in transactions:

@@ -401,16 +401,16 @@ def test_what_is_loaded_along_with_a_commit(db, spread):
     tx = db.begin()
     tx.insert("instance_metadata", {"instance_uuid": "v"})
     with databases.trips(db) as made:
-        by_host, by_id, hinted, none = tx.commit([
+        by_host, by_id, floored, none = tx.commit([
             access.ByIndex("services", ("host",), (("b",),)),
             access.ByKey("services", ((1,),)),
             access.ByIndex("instances", ("host",), (("h",),)),
             access.ByIndex("services", ("host",), (("c",),))])
-    # The row that a hint names is read afterwards.
+    # The row that an entry names is read afterwards.
     assert made == [(2 if spread else 1) + 1]
     assert [record.values["host"] for record in by_host] == ["b"]
     assert [record.values["host"] for record in by_id] == ["a"]
-    assert [record.values["uuid"] for record in hinted] == ["u"]
+    assert [record.values["uuid"] for record in floored] == ["u"]
     assert none == []
     # Of what there is to commit: nothing.
     assert db.begin().commit([access.ByKey("services", ((1,),))]) == [by_id]

@@ -37,7 +37,7 @@ from tests.fault import scenarios
 
 PAIR = [keyspace.record_field("t", (row,)) for row in (1, 2)]
 LOCKED = keyspace.record_field("t", (3,))
-HINTED = keyspace.record_field("h", (1,))
+FLOORED = keyspace.record_field("h", (1,))
 UNIQUE = keyspace.unique_field("t", "name", ("n",))
 
 #: Their order must not depend on chance.
@@ -48,7 +48,7 @@ STORE = "kvs+memory:///txn-simulation"
 #: Longer than a transaction lives, than outcomes and than aborts are kept.
 LEAPS_S = (11, 70, 700)
 #: What is read of a partition by who is serializable.
-FIELDS = (*PAIR, LOCKED, HINTED)
+FIELDS = (*PAIR, LOCKED, FLOORED)
 
 
 @dataclasses.dataclass
@@ -203,7 +203,7 @@ class Simulation:
                 partition, field, expected,
                 txn.DELETE if delete else payload,
                 version=None if old else version,
-                hinted=floor is not None,
+                uses_floor=floor is not None,
                 index_add=() if delete
                 else (scenarios.member(payload, field),),
                 index_remove=(scenarios.member(old.payload, field),)
@@ -223,8 +223,8 @@ class Simulation:
                 mutations[-1].index_add = (scenarios.member(
                     mutations[-1].value, PAIR[1]),)
             if self.random.random() < 0.5:
-                old = cells.get(HINTED)
-                change(partition, HINTED, old,
+                old = cells.get(FLOORED)
+                change(partition, FLOORED, old,
                        bool(old) and self.random.random() < 0.5,
                        snapshot.floor)
             elif self.random.random() < 0.3:

@@ -144,13 +144,13 @@ def test_conflict_goes_before_duplicate(coordinator, some):
 
 def test_floor(coordinator, some):
     coordinator.commit([
-        txn.Mutation(partition, FIELD, 0, b"x", hinted=True, version=41)
+        txn.Mutation(partition, FIELD, 0, b"x", uses_floor=True, version=41)
         for partition in some])
     coordinator.commit([
-        txn.Mutation(partition, FIELD, 41, b"y", hinted=True)
+        txn.Mutation(partition, FIELD, 41, b"y", uses_floor=True)
         for partition in some])
     coordinator.commit([
-        txn.Mutation(partition, FIELD, 42, txn.DELETE, hinted=True)
+        txn.Mutation(partition, FIELD, 42, txn.DELETE, uses_floor=True)
         for partition in some])
     for partition in some:
         assert read(coordinator, partition) == txn.Snapshot(42, {})
@@ -158,12 +158,12 @@ def test_floor(coordinator, some):
     for version in (None, 42):
         with pytest.raises(exceptions.FloorError) as caught:
             coordinator.commit([
-                txn.Mutation(partition, FIELD, 0, b"z", hinted=True,
+                txn.Mutation(partition, FIELD, 0, b"z", uses_floor=True,
                              version=version) for partition in some])
         assert caught.value.floor == 42
         assert caught.value.partition in some
     versions = coordinator.commit([
-        txn.Mutation(partition, FIELD, 0, b"z", hinted=True, version=43)
+        txn.Mutation(partition, FIELD, 0, b"z", uses_floor=True, version=43)
         for partition in some])
     assert set(versions.values()) == {43}
 
@@ -171,11 +171,12 @@ def test_floor(coordinator, some):
 def test_floor_only_rises(coordinator, some):
     for field, version in ((FIELD, 1 << 52), (OTHER, 255)):
         coordinator.commit([
-            txn.Mutation(partition, field, 0, b"x", hinted=True,
+            txn.Mutation(partition, field, 0, b"x", uses_floor=True,
                          version=version) for partition in some])
     for field, version in ((FIELD, 1 << 52), (OTHER, 255)):
         coordinator.commit([
-            txn.Mutation(partition, field, version, txn.DELETE, hinted=True)
+            txn.Mutation(partition, field, version, txn.DELETE,
+                         uses_floor=True)
             for partition in some])
     assert all(read(coordinator, partition).floor == 1 << 52
                for partition in some)
@@ -184,10 +185,11 @@ def test_floor_only_rises(coordinator, some):
 def test_floor_is_the_greatest_of_one_commit(coordinator, partitions):
     partition = partitions[0]
     coordinator.commit([
-        txn.Mutation(partition, field, 0, b"x", hinted=True, version=version)
+        txn.Mutation(partition, field, 0, b"x", uses_floor=True,
+                     version=version)
         for field, version in ((FIELD, 300), (OTHER, 5))])
     coordinator.commit([
-        txn.Mutation(partition, field, version, txn.DELETE, hinted=True)
+        txn.Mutation(partition, field, version, txn.DELETE, uses_floor=True)
         for field, version in ((FIELD, 300), (OTHER, 5))])
     assert read(coordinator, partition).floor == 300
 
@@ -293,18 +295,18 @@ def test_two_mutations_of_one_field(coordinator, some):
 def test_round_trips(store, database, partitions):
     wrapper = stores.Wrapper(store)
     coordinator = txn.Coordinator(wrapper, database)
-    hint = operations.Add(b"h", b"m")
+    entry = operations.Add(b"h", b"m")
 
     coordinator.commit([txn.Mutation(partitions[0], FIELD, 0, b"x")])
     assert wrapper.names() == [["commit"]]
 
     wrapper.batches.clear()
-    coordinator.commit([txn.Mutation(partitions[0], OTHER, 0, b"x")], [hint])
+    coordinator.commit([txn.Mutation(partitions[0], OTHER, 0, b"x")], [entry])
     assert wrapper.names() == [["clock", "ZADD"], ["commit"]]
 
     wrapper.batches.clear()
     coordinator.commit([txn.Mutation(partition, FIELD, 0, b"x")
-                        for partition in partitions[1:4]], [hint])
+                        for partition in partitions[1:4]], [entry])
     assert wrapper.names() == [
         ["prewrite"] * 2 + ["clock", "ZADD", "enqueue"], ["commit"],
         ["resolve"] * 2]
@@ -327,9 +329,9 @@ def test_one_server_takes_all_in_one_round_trip(
     partition, other = partitions[:2]
     coordinator.commit([txn.Mutation(other, FIELD, 0, b"other")])
     entries = [
-        operations.Add(partition.index_key + b"h", b"hint"),
-        coordinator.queue.entry(b"k", "later", 60000),
-        coordinator.queue.entry(b"k", "due", 0)]
+        operations.Add(partition.index_key + b"h", b"entry"),
+        coordinator.queue.enqueue(b"k", "later", 60000),
+        coordinator.queue.enqueue(b"k", "due", 0)]
     changes = [txn.Mutation(
         partition, FIELD, 0, b"x",
         index_add=(scenarios.member(b"a", FIELD),))]
@@ -344,7 +346,7 @@ def test_one_server_takes_all_in_one_round_trip(
     assert payloads(coordinator, partition) == {FIELD: b"x"}
     for sorted_set, members in (
             (partition.index_key, [scenarios.member(b"a", FIELD)]),
-            (partition.index_key + b"h", [b"hint"])):
+            (partition.index_key + b"h", [b"entry"])):
         assert scenarios.send(
             store, sorted_set, b"ZRANGE", sorted_set, 0, -1) == members
     taken = []
@@ -356,22 +358,22 @@ def test_one_server_takes_all_in_one_round_trip(
 def test_what_is_refused_on_one_server_adds_no_entry(
         store, database, partitions):
     coordinator = txn.Coordinator(store, database, atomic=True)
-    hint = operations.Add(partitions[0].index_key + b"h", b"hint")
+    entry = operations.Add(partitions[0].index_key + b"h", b"entry")
     with pytest.raises(exceptions.ConflictError):
         coordinator.commit(
-            [txn.Mutation(partitions[0], FIELD, 7, b"x")], [hint])
+            [txn.Mutation(partitions[0], FIELD, 7, b"x")], [entry])
     assert scenarios.send(
-        store, hint.key, b"ZRANGE", hint.key, 0, -1) == []
+        store, entry.key, b"ZRANGE", entry.key, 0, -1) == []
 
 
 def test_entry_that_cannot_be_added(store, database, partitions):
     """The script has applied nothing when it fails."""
     coordinator = txn.Coordinator(store, database, atomic=True)
-    hint = operations.Add(partitions[0].index_key + b"h", b"hint")
-    scenarios.send(store, hint.key, b"SET", hint.key, b"no sorted set")
+    entry = operations.Add(partitions[0].index_key + b"h", b"entry")
+    scenarios.send(store, entry.key, b"SET", entry.key, b"no sorted set")
     with pytest.raises(exceptions.StoreReplyError):
         coordinator.commit(
-            [txn.Mutation(partitions[0], FIELD, 0, b"x")], [hint])
+            [txn.Mutation(partitions[0], FIELD, 0, b"x")], [entry])
     assert payloads(coordinator, partitions[0]) == {}
 
 
@@ -384,7 +386,7 @@ def test_reads_along_with_a_commit(store, database, some, atomic):
     wrapper.batches.clear()
     versions, (found, nothing) = coordinator.commit_and_read(
         [txn.Mutation(partition, FIELD, 0, b"x") for partition in some],
-        [operations.Add(other.index_key, b"hint")],
+        [operations.Add(other.index_key, b"entry")],
         [txn.PartitionRead(other), txn.FieldsRead(other, (OTHER,))])
     assert len(versions) == len(some)
     assert found.cell(FIELD).payload == b"other"

@@ -77,7 +77,7 @@ def test_a_copy_of_a_commit_that_comes_late_does_nothing(
     """Also where transactions are given more time than outcomes are kept."""
     wrapper = stores.Wrapper(store)
     coordinator = txn.Coordinator(
-        wrapper, database, lifetime_ms=300000, entry_life_ms=400000)
+        wrapper, database, lifetime_ms=300000, side_write_life_ms=400000)
     coordinator.learn_clock(1000 * time.time())
     versions = coordinator.commit([
         txn.Mutation(partition, FIELD, 0, b"x")

@@ -68,7 +68,7 @@ def test_lost_reply_of_a_commit_with_reads(store, database, some):
     other = some[0]._replace(key=some[0].key + b"other")
     txn.Coordinator(store, database).commit(mutations([other], b"y"))
     _, (found,) = coordinator.commit_and_read(
-        mutations(some), [operations.Add(other.key + b"h", b"hint")],
+        mutations(some), [operations.Add(other.key + b"h", b"entry")],
         [txn.PartitionRead(other)])
     assert found.cell(FIELD).payload == b"y"
     assert state(store, database, some) == [{FIELD: b"x"}] * len(some)

@@ -29,7 +29,7 @@ def replica(store, partition):
 
 
 def _payload(coordinator, read):
-    snapshot, = coordinator.read([read], near=True)
+    snapshot, = coordinator.read([read], may_lag=True)
     cell = snapshot.cell(FIELD)
     return cell and cell.payload
 
@@ -65,7 +65,7 @@ def test_an_index_is_asked_again_if_it_names_one(
         partitions[1], FIELD, 0, b"new", index_add=(MEMBER,))])
     (members, _), = coordinator.read(
         [txn.IndexRead(partitions[1], ((b"-", b"+"),), must_exist=point)],
-        near=True)
+        may_lag=True)
     assert members == ([MEMBER] if point else [])
 
 
@@ -84,7 +84,7 @@ def test_what_was_missing_just_now_is_not_asked_for_again(
         assert _payload(coordinator, read) is None
     assert coordinator.stats.asked_again == 1
     now += coordinators.MISSED_S + 0.1
-    coordinator.read([read], near=True)
+    coordinator.read([read], may_lag=True)
     assert coordinator.stats.asked_again == 2
 
 
@@ -107,7 +107,7 @@ def test_only_masters_tell_what_became_of_an_intent(
 
 def _verified(coordinator, partition):
     read = txn.PartitionRead(partition)
-    return [(read, coordinator.read([read], near=True)[0])]
+    return [(read, coordinator.read([read], may_lag=True)[0])]
 
 
 def _groups(partitions, count):

@@ -13,7 +13,7 @@ def queue(store, database):
 
 
 def take_all(queue, **kwargs):
-    return queue.take(100, **kwargs)
+    return queue.lease(100, **kwargs)
 
 
 def values(items):
@@ -21,9 +21,9 @@ def values(items):
 
 
 def test_items_are_taken_when_due(store, queue):
-    store.batch([queue.entry(b"k", number, 0)
+    store.batch([queue.enqueue(b"k", number, 0)
                  for number in range(40)]
-                + [queue.entry(b"k", 99, 60000)])
+                + [queue.enqueue(b"k", 99, 60000)])
     items = take_all(queue)
     assert values(items) == list(range(40))
     assert {item.kind for item in items} == {b"k"}
@@ -32,7 +32,7 @@ def test_items_are_taken_when_due(store, queue):
 
 
 def test_items_are_leased(store, database, queue):
-    store.batch([queue.entry(b"k", [1, b"\xff", "x"], 0)])
+    store.batch([queue.enqueue(b"k", [1, b"\xff", "x"], 0)])
     item, = take_all(queue)
     assert item.value == [1, b"\xff", "x"]
     assert take_all(queue) == []
@@ -40,29 +40,29 @@ def test_items_are_leased(store, database, queue):
     scenarios.make_due(store, database)
     assert take_all(queue, lease_ms=0) == [item]
     assert take_all(queue) == [item]
-    store.batch([queue.done(item)])
+    store.batch([queue.remove(item)])
     scenarios.make_due(store, database)
     assert take_all(queue) == []
 
 
 def test_done_leaves_an_equal_item(store, database, queue):
-    store.batch([queue.entry(b"k", 1, 0)])
+    store.batch([queue.enqueue(b"k", 1, 0)])
     item, = take_all(queue)
-    store.batch([queue.entry(b"k", 1, 0)])
-    store.batch([queue.done(item)])
+    store.batch([queue.enqueue(b"k", 1, 0)])
+    store.batch([queue.remove(item)])
     assert values(take_all(queue)) == [1]
 
 
 def test_entry_that_is_sent_twice(store, database, queue):
-    entry = queue.entry(b"k", 1, 0)
+    entry = queue.enqueue(b"k", 1, 0)
     store.batch([entry, entry])
     assert values(take_all(queue)) == [1]
 
 
 def test_limit(store, queue):
-    store.batch([queue.entry(b"k", number, 0)
+    store.batch([queue.enqueue(b"k", number, 0)
                  for number in range(400)])
-    assert len(queue.take(3)) == 3 * keyspace.GC_BUCKETS
+    assert len(queue.lease(3)) == 3 * keyspace.GC_BUCKETS
 
 
 def test_handlers(store, database, queue):
@@ -73,10 +73,10 @@ def test_handlers(store, database, queue):
         raise exceptions.StoreUnavailableError()
 
     queue.register(b"fails", fail)
-    store.batch([queue.entry(b"k", number, 0)
+    store.batch([queue.enqueue(b"k", number, 0)
                  for number in range(50)])
-    store.batch([queue.entry(b"fails", 1, 0),
-                 queue.entry(b"newer", 2, 0)])
+    store.batch([queue.enqueue(b"fails", 1, 0),
+                 queue.enqueue(b"newer", 2, 0)])
     assert queue.run_all(limit=2) == 50
     assert sorted(done) == list(range(50))
     assert queue.run_all() == 0
@@ -87,7 +87,7 @@ def test_handlers(store, database, queue):
 def test_run_looks_at_all_buckets_in_one_round_trip(store, queue):
     done = []
     queue.register(b"k", done.extend)
-    store.batch([queue.entry(b"k", number, 0)
+    store.batch([queue.enqueue(b"k", number, 0)
                  for number in range(50)])
     before = store.stats.round_trips
     assert queue.run(100) == 50

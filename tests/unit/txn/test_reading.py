@@ -24,9 +24,10 @@ def partition(coordinator, partitions):
                      index_add=(MEMBERS[row],))
         for row, field in enumerate(FIELDS)] + [
         txn.Mutation(partition, UNIQUE, 0, b"u"),
-        txn.Mutation(partition, ELSEWHERE, 0, b"e", hinted=True, version=3)])
+        txn.Mutation(partition, ELSEWHERE, 0, b"e", uses_floor=True,
+                     version=3)])
     coordinator.commit(
-        [txn.Mutation(partition, ELSEWHERE, 3, b"e", hinted=True)])
+        [txn.Mutation(partition, ELSEWHERE, 3, b"e", uses_floor=True)])
     return partition
 
 
@@ -53,9 +54,9 @@ def test_partition(coordinator, partition):
     ((b"rx\0",), {})])
 def test_prefixes(coordinator, partition, prefixes, expected):
     coordinator.commit([txn.Mutation(
-        partition, ELSEWHERE + b"x", 0, b"", hinted=True, version=9)])
+        partition, ELSEWHERE + b"x", 0, b"", uses_floor=True, version=9)])
     coordinator.commit([txn.Mutation(
-        partition, ELSEWHERE + b"x", 9, txn.DELETE, hinted=True)])
+        partition, ELSEWHERE + b"x", 9, txn.DELETE, uses_floor=True)])
     snapshot, = coordinator.read([txn.PartitionRead(partition, prefixes)])
     assert payloads(snapshot) == expected
     assert snapshot.floor == 9

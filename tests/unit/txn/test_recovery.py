@@ -40,7 +40,7 @@ class Client:
             txn.Mutation(self.primary, OTHER, 0, b"theirs"),
             txn.Mutation(self.primary, FIELD, 0, b"theirs"),
             txn.Mutation(self.other, FIELD, self.expected, self.value,
-                         hinted=self.value is txn.DELETE, **index)]
+                         uses_floor=self.value is txn.DELETE, **index)]
 
     def stop_at(self, name):
         with pytest.raises(scenarios.Killed):
@@ -111,7 +111,7 @@ def test_readers_read_through_what_is_committed(store, database, client):
 def test_readers_read_through_a_delete(
         store, database, partitions, coordinator):
     coordinator.commit([txn.Mutation(
-        partitions[1], FIELD, 0, b"old", hinted=True, version=8)])
+        partitions[1], FIELD, 0, b"old", uses_floor=True, version=8)])
     Client(store, database, partitions, txn.DELETE, 8).stop_at("after_commit")
     assert coordinator.read([txn.PartitionRead(partitions[1])]) == [
         txn.Snapshot(8, {})]
@@ -340,7 +340,7 @@ def test_hints_may_take_longer_than_a_transaction_lives(
         store, database, failpoint=slow_at("after_prewrite"))
     coordinator.commit(
         [txn.Mutation(partitions[0], FIELD, 0, b"ours")],
-        [operations.Add(partitions[1].index_key, b"hint")])
+        [operations.Add(partitions[1].index_key, b"entry")])
     assert payload(coordinator, partitions[0]) == b"ours"
 
 

@@ -24,9 +24,9 @@ def read(coordinator, *reads):
     return list(zip(reads, coordinator.read(reads)))
 
 
-def commit(coordinator, verified, *mutations, entries=()):
+def commit(coordinator, verified, *mutations, side_writes=()):
     return coordinator.commit_and_read(
-        mutations, entries, (), verified=verified, serializable=True)
+        mutations, side_writes, (), verified=verified, serializable=True)
 
 
 def insert(partition, field=FIELD, payload=b"x", **options):
@@ -45,7 +45,7 @@ def entry(partition, number, version, field=FIELD):
         + len(field).to_bytes(2, "big")), version, b"1234")
 
 
-def hints(database, low=b"-", high=b"+", **options):
+def members(database, low=b"-", high=b"+", **options):
     return reading.MembersRead(
         keyspace.bucket_key(database, "t.n", "0"), low, high,
         names=global_index.named, **options)
@@ -154,7 +154,7 @@ def test_its_own_intents_and_entries_are_not_others(
         txn.FieldsRead(partition, (FIELD,)),
         txn.IndexRead(partition, EVERYTHING),
         txn.IndexRead(partition, EVERYTHING, limit=1, reverse=True),
-        hints(database))
+        members(database))
     added = operations.Add(
         keyspace.bucket_key(database, "t.n", "0"), entry(partition, 1, 1))
     commit(coordinator, seen,
@@ -162,7 +162,7 @@ def test_its_own_intents_and_entries_are_not_others(
            txn.Mutation(partition, OTHER, 1, b"y",
                         index_add=(member(b"c", OTHER),),
                         index_remove=(member(b"a", OTHER),)),
-           insert(elsewhere), entries=[added])
+           insert(elsewhere), side_writes=[added])
 
 
 def test_an_entry_that_is_there_before_its_record(
@@ -240,34 +240,34 @@ def test_an_entry_counts_if_its_record_does(
     def attempt(seen):
         commit(coordinator, seen, insert(partitions[1], fields[next(used)]))
 
-    seen = read(coordinator, hints(database))
+    seen = read(coordinator, members(database))
     store.batch([operations.Add(key, entry(partition, 1, 1))])
     attempt(seen)
     coordinator.commit([insert(partition)])
     with pytest.raises(exceptions.SerializationError):
         attempt(seen)
     # A change that failed: the record is below its entry's version.
-    seen = read(coordinator, hints(database))
+    seen = read(coordinator, members(database))
     store.batch([operations.Add(key, entry(partition, 1, 2))])
     attempt(seen)
     # What is gone is nothing to readers of the index.
-    seen = read(coordinator, hints(database))
+    seen = read(coordinator, members(database))
     store.batch([operations.Remove(key, entry(partition, 1, 2))])
     attempt(seen)
     # Beyond what a limit has let come.
-    seen = read(coordinator, hints(database, limit=1))
+    seen = read(coordinator, members(database, limit=1))
     other = keyspace.partition(database, "t", "other")
     store.batch([operations.Add(key, entry(other, 2, 1))])
     coordinator.commit([insert(other)])
     attempt(seen)
     with pytest.raises(exceptions.SerializationError):
-        attempt([(hints(database), seen[0][1])])
+        attempt([(members(database), seen[0][1])])
 
 
 def test_an_entry_of_who_is_at_work_is_waited_for(
         store, database, partitions, pauses):
     coordinator = txn.Coordinator(store, database)
-    seen = read(coordinator, hints(database))
+    seen = read(coordinator, members(database))
     met = []
 
     def failpoint(reached):

@@ -76,14 +76,16 @@ def change(db, key, **values):
                      **values)
 
 
-def marks_of(db, index, value):
-    """Return the marks in one slot, and the members of its covers."""
+def minimums_of(db, index, value):
+    """Return the minimum versions in one bucket, and the members
+    that have included columns.
+    """
     table = db.schema.tables["instances"]
-    slot, = table.index(
+    bucket, = table.index(
         index + "+deleted+created_at+id").bucket_keys(db.name, value)
     found, covers = db.coordinator.read([
-        reading.MinimumsRead(keyspace.minimums_key(slot)),
-        reading.IncludedRead(keyspace.included_key(slot))])
+        reading.MinimumsRead(keyspace.minimums_key(bucket)),
+        reading.IncludedRead(keyspace.included_key(bucket))])
     return found, set(covers)
 
 
@@ -232,7 +234,7 @@ def test_a_transaction_that_stops_in_the_middle(db, point):
             raise Stop()
 
     writer = databases.open_again("kvs+memory:///" + db.name, fail)
-    # As on a cluster: the mark is raised before the commit.
+    # As on a cluster: the minimum version is raised before the commit.
     committer = writer.coordinator._committer
     committer._options = committer._options._replace(atomic=False)
     with pytest.raises(Stop):
@@ -241,7 +243,7 @@ def test_a_transaction_that_stops_in_the_middle(db, point):
     assert read_records(db) == 1
     assert found(db) == {"u1": (vcpus, False)}
     flush(db)
-    # What was read below the mark is no cover.
+    # What was read below the minimum version is not included.
     assert read_records(db) == (point == "after_prewrite")
     change(db, 1, progress=1)
     assert found(db) == {"u1": (vcpus, False)}
@@ -261,18 +263,18 @@ def test_a_late_cover_is_not_believed(db):
     assert found(db) == {"u1": (2, False), "u2": (5, False)}
 
 
-def test_a_mark_is_never_lowered(db):
+def test_a_minimum_version_is_never_lowered(db):
     databases.insert(db, "instances", server(1))
-    before, _ = marks_of(db, "host", "h")
+    before, _ = minimums_of(db, "host", "h")
     change(db, 1, vcpus=2)
-    after, _ = marks_of(db, "host", "h")
+    after, _ = minimums_of(db, "host", "h")
     (member, version), = before.items()
     assert after == {member: version + 1}
     table = db.schema.tables["instances"]
-    slot, = table.covering_indexes[1].bucket_keys(db.name, "h")
+    bucket, = table.covering_indexes[1].bucket_keys(db.name, "h")
     send(db, [covering_index.raising(
-        covering_index.Place(slot, member), int(version))])
-    assert marks_of(db, "host", "h")[0] == after
+        covering_index.Place(bucket, member), int(version))])
+    assert minimums_of(db, "host", "h")[0] == after
 
 
 def test_housekeeping_removes_what_has_left(db):
@@ -288,7 +290,7 @@ def test_housekeeping_removes_what_has_left(db):
         for index, value, left in (("host", "h", members[2:]),
                                    ("project_id", "p", members[::2]),
                                    ("host", "elsewhere", members[:1])):
-            raised, covers = marks_of(db, index, value)
+            raised, covers = minimums_of(db, index, value)
             assert (set(raised) == set(left)) == (
                 moment == 1 or value == "elsewhere")
             assert covers <= set(raised)
@@ -296,8 +298,8 @@ def test_housekeeping_removes_what_has_left(db):
     assert found(db) == {"u1": (1, False), "u3": (1, False)}
     databases.delete(other, "instances", (1,), (3,))
     databases.tidy(other)
-    assert marks_of(db, "project_id", "p") == ({}, set())
-    assert marks_of(db, "host", "h") == ({}, set())
+    assert minimums_of(db, "project_id", "p") == ({}, set())
+    assert minimums_of(db, "host", "h") == ({}, set())
 
 
 def test_readers_leave_nothing_of_what_has_left(db):
@@ -309,21 +311,21 @@ def test_readers_leave_nothing_of_what_has_left(db):
     assert found(db, "host", "h") == {}
     databases.tidy(other)
     flush(db)
-    assert marks_of(db, "host", "h") == ({}, set())
+    assert minimums_of(db, "host", "h") == ({}, set())
 
 
-def test_housekeeping_leaves_a_mark_that_was_raised_meanwhile(db):
+def test_housekeeping_leaves_a_minimum_that_was_raised_meanwhile(db):
     databases.insert(db, "instances", server(1))
-    (member, version), = marks_of(db, "host", "h")[0].items()
+    (member, version), = minimums_of(db, "host", "h")[0].items()
     table = db.schema.tables["instances"]
-    slot, = table.covering_indexes[1].bucket_keys(db.name, "h")
-    mark = covering_index.Place(slot, member)
-    send(db, [covering_index.raising(mark, 5)])
-    db.store.batch([covering_index.dropping(mark, 4)])
-    assert marks_of(db, "host", "h")[0] == {member: 5.0}
-    db.store.batch([covering_index.dropping(mark, 5)])
-    assert marks_of(db, "host", "h")[0] == {}
-    # Without a mark there is no telling.
+    bucket, = table.covering_indexes[1].bucket_keys(db.name, "h")
+    place = covering_index.Place(bucket, member)
+    send(db, [covering_index.raising(place, 5)])
+    db.store.batch([covering_index.dropping(place, 4)])
+    assert minimums_of(db, "host", "h")[0] == {member: 5.0}
+    db.store.batch([covering_index.dropping(place, 5)])
+    assert minimums_of(db, "host", "h")[0] == {}
+    # Without a minimum version there is no telling.
     assert read_records(db) == 1
 
 
@@ -343,13 +345,13 @@ def test_damage_is_told(db):
     databases.insert(db, "instances", server(1))
     flush(db)
     table = db.schema.tables["instances"]
-    slot, = table.covering_indexes[1].bucket_keys(db.name, "h")
-    (member, _), = marks_of(db, "host", "h")[0].items()
+    bucket, = table.covering_indexes[1].bucket_keys(db.name, "h")
+    (member, _), = minimums_of(db, "host", "h")[0].items()
     good, = db.coordinator.read([
-        reading.IncludedRead(keyspace.included_key(slot))])
+        reading.IncludedRead(keyspace.included_key(bucket))])
     for cover in (b"short", good[member][:-1], good[member] + b"x"):
         send(db, [covering_index.including(
-            covering_index.Place(slot, member), cover)])
+            covering_index.Place(bucket, member), cover)])
         with pytest.raises(exceptions.CorruptRecordError):
             found(db, "host", "h")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What hints named before is read along with them."""
+"""Records that entries named before are read along with the entries."""
 
 import pytest
 
@@ -62,13 +62,13 @@ def test_another_process_replaces_them(db):
 
 
 def test_records_of_a_partition_are_of_one_moment(db, monkeypatch):
-    """The guess is of before the change, the hints are of after it."""
+    """The records are of before the change, the entries of after it."""
     used(db)
     other = databases.another(db)
     read = db.coordinator.read
 
-    def changed_meanwhile(reads, near=False):
-        # A server is asked for the records first, then for the hints.
+    def changed_meanwhile(reads, may_lag=False):
+        # A server is asked for the records first, then for the entries.
         results = read(reads[1:])
         replace(other, (1, 3), (1, 4))
         return read(reads[:1]) + results

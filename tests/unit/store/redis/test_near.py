@@ -37,7 +37,7 @@ class NearStore(stubs.StubStore):
                 list(range(len(items)))}
 
     def read(self):
-        return self.batch([GET], near=True)
+        return self.batch([GET], may_lag=True)
 
 
 @pytest.fixture

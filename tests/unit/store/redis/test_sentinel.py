@@ -129,7 +129,7 @@ def test_reads_near_by_do_without_sentinels(monkeypatch):
 
 def test_reads_near_by_need_sentinels_once():
     with pytest.raises(exceptions.StoreUnavailableError):
-        Sentinel("&read_from=nearest").batch([GET], near=True)
+        Sentinel("&read_from=nearest").batch([GET], may_lag=True)
 
 
 def test_sentinels_have_their_own_password():

@@ -33,7 +33,7 @@ def total():
 
 
 def of(db, total, provider):
-    return db.begin().derive("allocations", total, provider)
+    return db.begin().compute("allocations", total, provider)
 
 
 def test_is_made_once(db, total):
@@ -60,8 +60,8 @@ def test_takes_what_was_read(db, total):
     tx = db.begin()
     tx.load([access.ByPartition("allocations", (1, 2))])
     with databases.trips(db) as made:
-        assert tx.derive("allocations", total, 1) == 3
-        assert tx.derive("allocations", total, 2) == 4
+        assert tx.compute("allocations", total, 1) == 3
+        assert tx.compute("allocations", total, 2) == 4
     assert made == [0]
 
 
@@ -70,7 +70,7 @@ def test_after_a_part_was_read(db, total):
     tx.load([test_global_index.WANTED])
     test_global_index.insert(databases.another(db), (1, 5))
     # What was read once keeps its value; the rest is of now.
-    assert tx.derive("allocations", total, 1) == 8
+    assert tx.compute("allocations", total, 1) == 8
 
 
 def test_whole_table(total):
@@ -79,7 +79,7 @@ def test_whole_table(total):
         "used INTEGER)",))
     databases.insert(db, "inventories", {"used": 1}, {"used": 2})
     for _turn in range(2):
-        assert db.begin().derive("inventories", total) == 3
+        assert db.begin().compute("inventories", total) == 3
     assert total.calls == 1
 
 

@@ -257,7 +257,7 @@ def test_what_is_mostly_out_of_date_is_read_again(ours, theirs, uuid):
     # It has read often enough that nothing had changed.
     assert ours.cost == 1
     assert speculation.WORTH_IT <= max(
-        ours.main.cached._odds._shares.values()) <= 1
+        ours.main.cached._estimate._shares.values()) <= 1
 
 
 def test_ids_of_an_attempt_in_vain_are_used_again(ours, theirs, uuid):

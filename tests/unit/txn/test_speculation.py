@@ -16,7 +16,7 @@ from tests.unit.txn import stores
 
 FIELD, OTHER, NEW = (keyspace.record_field("t", (name,))
                      for name in ("field", "other", "new"))
-HINTED = keyspace.record_field("h", (1,))
+FLOORED = keyspace.record_field("h", (1,))
 
 
 @pytest.fixture
@@ -24,12 +24,12 @@ def partition(coordinator, partitions):
     coordinator.commit([
         txn.Mutation(partitions[0], FIELD, 0, b"1", version=1),
         txn.Mutation(partitions[0], OTHER, 0, b"2", version=1),
-        txn.Mutation(partitions[0], HINTED, 0, b"3", hinted=True)])
+        txn.Mutation(partitions[0], FLOORED, 0, b"3", uses_floor=True)])
     return partitions[0]
 
 
-def guess(coordinator, partition):
-    """Return the guess that a partition is what it is now."""
+def speculate(coordinator, partition):
+    """Return the speculation that a partition is what it is now."""
     snapshot, = coordinator.read([txn.PartitionRead(partition)])
     assert snapshot.pairs
     return reading.Speculation.of(txn.PartitionRead(
@@ -42,7 +42,7 @@ def payloads(coordinator, partition):
 
 
 def write(coordinator, known, *reads):
-    """Commit a change of FIELD that rests on a guess."""
+    """Commit a change of FIELD that rests on a speculation."""
     return coordinator.commit_and_read(
         [txn.Mutation(known.read.partition, FIELD, 1, b"new")], (), reads,
         known)
@@ -75,29 +75,29 @@ def empty(coordinator, partition):
     coordinator.commit([
         txn.Mutation(partition, FIELD, 1, txn.DELETE),
         txn.Mutation(partition, OTHER, 1, txn.DELETE),
-        txn.Mutation(partition, HINTED, 1, txn.DELETE)])
+        txn.Mutation(partition, FLOORED, 1, txn.DELETE)])
 
 
 def raise_floor(coordinator, partition):
     """All records as before, but of another floor."""
     coordinator.commit([
-        txn.Mutation(partition, HINTED, 1, txn.DELETE, hinted=True)])
+        txn.Mutation(partition, FLOORED, 1, txn.DELETE, uses_floor=True)])
     coordinator.store.batch([
         raw.Command(partition.key, (
-            b"HSET", partition.key, HINTED, b"\0" * 7 + b"\x013"))])
+            b"HSET", partition.key, FLOORED, b"\0" * 7 + b"\x013"))])
 
 
 DIFFERENCES = (change, put_back, add, remove, exchange, empty, raise_floor)
 
 
 def test_right_guess_needs_one_round_trip(coordinator, partition):
-    known = guess(coordinator, partition)
+    known = speculate(coordinator, partition)
     before = coordinator.store.stats.round_trips
     versions, _ = write(coordinator, known)
     assert coordinator.store.stats.round_trips == before + 1
     assert versions == {(partition, FIELD): 2}
     assert payloads(coordinator, partition) == {
-        FIELD: b"new", OTHER: b"2", HINTED: b"3"}
+        FIELD: b"new", OTHER: b"2", FLOORED: b"3"}
     stats = coordinator.stats
     assert (stats.speculations, stats.wrong_speculations) == (
         1, 0)
@@ -106,7 +106,7 @@ def test_right_guess_needs_one_round_trip(coordinator, partition):
 @pytest.mark.parametrize("differ", DIFFERENCES)
 def test_wrong_guess_changes_nothing_and_tells(
         coordinator, partition, differ):
-    known = guess(coordinator, partition)
+    known = speculate(coordinator, partition)
     differ(coordinator, partition)
     before = payloads(coordinator, partition)
     with pytest.raises(exceptions.SpeculationFailedError) as caught:
@@ -125,7 +125,7 @@ def test_wrong_guess_changes_nothing_and_tells(
 
 def test_the_intent_of_another_makes_a_guess_wrong(
         store, database, coordinator, partition, partitions):
-    known = guess(coordinator, partition)
+    known = speculate(coordinator, partition)
     dying = txn.Coordinator(store, database, failpoint=scenarios.kill_at(
         "after_commit"))
     with pytest.raises(scenarios.Killed):
@@ -142,7 +142,7 @@ def test_the_intent_of_another_makes_a_guess_wrong(
 
 def test_guess_of_a_partition_that_is_not_all_that_is_written(
         coordinator, partition, partitions):
-    known = guess(coordinator, partition)
+    known = speculate(coordinator, partition)
     changes = [txn.Mutation(partition, FIELD, 1, b"new"),
                txn.Mutation(partitions[1], FIELD, 0, b"new")]
     before = coordinator.store.stats.round_trips
@@ -155,7 +155,7 @@ def test_guess_of_a_partition_that_is_not_all_that_is_written(
 
 
 def test_duplicate_is_told_by_a_right_guess_only(coordinator, partition):
-    known = guess(coordinator, partition)
+    known = speculate(coordinator, partition)
     insert = txn.Mutation(partition, FIELD, 0, b"x",
                           duplicate=exceptions.DuplicateKeyError)
     with pytest.raises(exceptions.DuplicateKeyError):
@@ -172,11 +172,11 @@ def test_guess_with_entries_and_reads(
         entries):
     other = txn.Coordinator(store, database, atomic=atomic)
     coordinator.commit([txn.Mutation(partitions[1], FIELD, 0, b"x")])
-    known = guess(coordinator, partition)
+    known = speculate(coordinator, partition)
     before = store.stats.round_trips
     _, (found,) = other.commit_and_read(
         [txn.Mutation(partition, FIELD, 1, b"new")],
-        [operations.Add(partitions[2].key, b"hint")] * entries,
+        [operations.Add(partitions[2].key, b"entry")] * entries,
         [txn.PartitionRead(partitions[1])], known)
     # Entries must be there before the commit, reads need not.
     assert store.stats.round_trips - before == (
@@ -187,7 +187,7 @@ def test_guess_with_entries_and_reads(
 @pytest.mark.parametrize("fault", ["lost", "twice"])
 def test_right_guess_whose_reply_is_lost(
         store, database, coordinator, partition, fault):
-    known = guess(coordinator, partition)
+    known = speculate(coordinator, partition)
     faulty = txn.Coordinator(stores.Faulty(store, "commit", fault), database)
     versions, _ = write(faulty, known)
     assert versions == {(partition, FIELD): 2}
@@ -198,7 +198,7 @@ def test_right_guess_whose_reply_is_lost(
 def test_wrong_guess_whose_reply_is_lost(
         store, database, coordinator, partition, fault):
     """What was refused stays so, but what there is was told only once."""
-    known = guess(coordinator, partition)
+    known = speculate(coordinator, partition)
     change(coordinator, partition)
     faulty = stores.Faulty(store, "commit", fault)
     with pytest.raises(exceptions.SpeculationFailedError) as caught:
@@ -219,7 +219,7 @@ def test_reads_that_are_lost_with_a_commit(
         store, database, partition, partitions):
     """It is applied: the caller must not hear that nothing was."""
     plain = txn.Coordinator(store, database)
-    known = guess(plain, partition)
+    known = speculate(plain, partition)
     half = stores.Faulty(Dead(store), "commit", "lost")
     with pytest.raises(exceptions.UndeterminedError):
         write(txn.Coordinator(half, database), known,
