@@ -4,6 +4,9 @@
 :source: nova.objects.quotas
 """
 
+import time
+import weakref
+
 from nova.db.api import models
 from nova.db.main import api as main_db_api
 from nova import exception
@@ -17,6 +20,45 @@ QUOTAS = rows.table(models.Quota)
 USER_QUOTAS = rows.table(models.ProjectUserQuota)
 CLASSES = rows.table(models.QuotaClass)
 _QUOTAS = "nova.objects.quotas:Quotas."
+#: A check is over by then; later in a request limits are read again.
+_CHECK_S = 1.0
+
+# Context of a request -> {what was asked: (Rows, when they were read)}.
+_checks = weakref.WeakKeyDictionary()
+
+
+def ask(s, context, first, *others):
+    """Return the Rows of a find, and read others along that come next.
+
+    A check of quotas asks for the limits of a user, of the project and the
+    default ones, twice: a round trip each, though they hardly ever change.
+    Here the first question of a request is the only one. As it was asked
+    within the request, what it brought is not older than the request.
+
+    :param first: Find whose Rows are wanted.
+    :param others: Finds that are likely to be asked for. Without them, it
+        is read alone if it was not read along.
+    """
+    known = _checks.get(context, {})
+    rows, read_at = known.get(_asked(s, first), (None, 0))
+    now = time.monotonic()
+    if rows is not None and now - read_at < _CHECK_S:
+        return rows
+    found = s.load(first, *others)
+    if others:
+        _checks[context] = {**known, **{
+            _asked(s, one): (rows, now)
+            for one, rows in zip((first, *others), found)}}
+    return found[0]
+
+
+def _asked(s, find):
+    return s.database, find.table.name, tuple(sorted(find.equal.items()))
+
+
+def forget():
+    """Forget what checks have read: limits are about to change."""
+    _checks.clear()
 
 
 def limits(found, **result):
@@ -58,19 +100,25 @@ def _get_all_from_db(s, context, project_id):
 
 @native.api_reader(_QUOTAS + "_get_all_from_db_by_project")
 def _get_all_from_db_by_project(s, context, project_id):
-    return limits(s.all(QUOTAS, project_id=project_id),
-                  project_id=project_id)
+    return limits(
+        ask(s, context, session.find(QUOTAS, project_id=project_id)),
+        project_id=project_id)
 
 
 @native.api_reader(_QUOTAS + "_get_all_from_db_by_project_and_user")
 def _get_all_from_db_by_project_and_user(s, context, project_id, user_id):
     return limits(
-        s.all(USER_QUOTAS, project_id=project_id, user_id=user_id),
+        ask(s, context,
+            session.find(USER_QUOTAS, project_id=project_id,
+                         user_id=user_id),
+            session.find(QUOTAS, project_id=project_id),
+            session.find(CLASSES)),
         project_id=project_id, user_id=user_id)
 
 
 @native.api_writer(_QUOTAS + "_destroy_all_in_db_by_project")
 def _destroy_all_in_db_by_project(s, context, project_id):
+    forget()
     found = s.load(session.find(QUOTAS, project_id=project_id),
                    session.find(USER_QUOTAS, project_id=project_id))
     if not sum(s.delete(some) for some in found):
@@ -79,6 +127,7 @@ def _destroy_all_in_db_by_project(s, context, project_id):
 
 @native.api_writer(_QUOTAS + "_destroy_all_in_db_by_project_and_user")
 def _destroy_all_in_db_by_project_and_user(s, context, project_id, user_id):
+    forget()
     if not s.delete(s.all(USER_QUOTAS, project_id=project_id,
                           user_id=user_id)):
         raise exception.ProjectUserQuotaNotFound(project_id=project_id,
@@ -97,7 +146,7 @@ def _get_class_from_db(s, context, class_name, resource):
 def _get_all_class_from_db_by_name(s, context, class_name):
     # There is one class, or a few: to read them all, of which the process
     # remembers what they were, is faster than to look into the index.
-    return limits([row for row in s.all(CLASSES)
+    return limits([row for row in ask(s, context, session.find(CLASSES))
                    if row.class_name == class_name],
                   class_name=class_name)
 
@@ -108,6 +157,7 @@ def insert_limit(s, tables, project_id, resource, limit, user_id):
     :param tables: rows.Table of the projects' quotas and of the users'.
     :raises nova.exception.QuotaExists: if there is one.
     """
+    forget()
     of_projects, of_users = tables
     values = {"project_id": project_id, "resource": resource,
               "hard_limit": limit}
@@ -133,6 +183,7 @@ def _create_limit_in_db(s, context, project_id, resource, limit,
 @native.api_writer(_QUOTAS + "_update_limit_in_db")
 def _update_limit_in_db(s, context, project_id, resource, limit,
                         user_id=None):
+    forget()
     equal = {"project_id": project_id, "resource": resource}
     per_user = is_per_user(resource, user_id)
     if per_user:
@@ -144,6 +195,7 @@ def _update_limit_in_db(s, context, project_id, resource, limit,
 
 @native.api_writer(_QUOTAS + "_create_class_in_db")
 def _create_class_in_db(s, context, class_name, resource, limit):
+    forget()
     if s.count(CLASSES, class_name=class_name, resource=resource):
         raise exception.QuotaClassExists(class_name=class_name,
                                          resource=resource)
@@ -153,6 +205,7 @@ def _create_class_in_db(s, context, class_name, resource, limit):
 
 @native.api_writer(_QUOTAS + "_update_class_in_db")
 def _update_class_in_db(s, context, class_name, resource, limit):
+    forget()
     found = s.all(CLASSES, class_name=class_name, resource=resource)
     if not s.update_all(found, {"hard_limit": limit}):
         raise exception.QuotaClassNotFound(class_name=class_name)

@@ -41,8 +41,11 @@ def quota_get(s, context, project_id, resource, user_id=None):
 def quota_get_all_by_project_and_user(s, context, project_id, user_id):
     """Retrieve all quotas associated with a given project and user."""
     return quota_limits.limits(
-        s.all(USER_QUOTAS, project_id=project_id, user_id=user_id,
-              **_scope(context)),
+        quota_limits.ask(
+            s, context,
+            session.find(USER_QUOTAS, project_id=project_id,
+                         user_id=user_id, **_scope(context)),
+            session.find(QUOTAS, project_id=project_id, deleted=0)),
         project_id=project_id, user_id=user_id)
 
 
@@ -50,7 +53,8 @@ def quota_get_all_by_project_and_user(s, context, project_id, user_id):
 def quota_get_all_by_project(s, context, project_id):
     """Retrieve all quotas associated with a given project."""
     return quota_limits.limits(
-        s.all(QUOTAS, project_id=project_id, deleted=0),
+        quota_limits.ask(s, context, session.find(
+            QUOTAS, project_id=project_id, deleted=0)),
         project_id=project_id)
 
 
@@ -70,6 +74,7 @@ def quota_create(s, context, project_id, resource, limit, user_id=None):
 @native.main_writer()
 def quota_update(s, context, project_id, resource, limit, user_id=None):
     """Update a quota or raise if it does not exist."""
+    quota_limits.forget()
     equal = {"project_id": project_id, "resource": resource}
     per_user = quota_limits.is_per_user(resource, user_id)
     if per_user:
@@ -112,6 +117,7 @@ def quota_class_get_all_by_name(s, context, class_name):
 @native.main_writer()
 def quota_class_create(s, context, class_name, resource, limit):
     """Create a quota class for the given name and resource."""
+    quota_limits.forget()
     return s.insert(CLASSES, {"class_name": class_name,
                               "resource": resource, "hard_limit": limit})
 
@@ -119,6 +125,7 @@ def quota_class_create(s, context, class_name, resource, limit):
 @native.main_writer()
 def quota_class_update(s, context, class_name, resource, limit):
     """Update a quota class or raise if it does not exist."""
+    quota_limits.forget()
     found = s.all(CLASSES, class_name=class_name, resource=resource,
                   deleted=0)
     if not s.update_all(found, {"hard_limit": limit}):
@@ -128,6 +135,7 @@ def quota_class_update(s, context, class_name, resource, limit):
 @native.main_writer()
 def quota_destroy_all_by_project_and_user(s, context, project_id, user_id):
     """Destroy all quotas associated with a given project and user."""
+    quota_limits.forget()
     s.soft_delete(s.all(USER_QUOTAS, project_id=project_id,
                         user_id=user_id, deleted=0))
 
@@ -135,6 +143,7 @@ def quota_destroy_all_by_project_and_user(s, context, project_id, user_id):
 @native.main_writer()
 def quota_destroy_all_by_project(s, context, project_id):
     """Destroy all quotas associated with a given project."""
+    quota_limits.forget()
     for found in s.load(
             session.find(QUOTAS, project_id=project_id, deleted=0),
             session.find(USER_QUOTAS, project_id=project_id, deleted=0)):

@@ -83,9 +83,16 @@ def expect(session, consumer_uuid, rows, project_id, user_id):
 
     :param rows: Rows of its allocations, which were inserted.
     """
+    providers = tuple({row.resource_provider_id for row in rows})
     tables.memory(session, "consumers")[consumer_uuid] = (
-        tuple({row.resource_provider_id for row in rows}),
-        (project_id,), (user_id,))
+        providers, (project_id,), (user_id,))
+    memory = tables.memory(session, "providers")
+    for provider in providers:
+        if provider in memory:
+            memory[provider] = tuple([
+                known if one in known else (*known, one) for known, one
+                in zip(memory[provider],
+                       (consumer_uuid, project_id, user_id))])
     transaction = session.transaction
     table = session.schema_table(tables.ALLOCATIONS)
     global_index.expect(transaction, table, ("consumer_id",), [

@@ -8,6 +8,7 @@ from nova_kvs import cache
 from nova_kvs.db import flavors
 from nova_kvs.db import instance_joins
 from nova_kvs.db import native
+from nova_kvs.db import quota_limits
 from tests.differential import clouds
 
 _JOINS = ["metadata", "system_metadata", "info_cache", "security_groups",
@@ -239,3 +240,55 @@ def test_with_one_flavor_the_ids_of_all_are_learned(call, monkeypatch):
         assert found["extra_specs"] == {"k": found["name"]}
         costs.append(call.cost)
     assert costs == [2, 1, 1, 1]
+
+
+_LIMITS = "nova.objects.quotas:Quotas."
+#: What a check of quotas asks for, twice.
+_CHECK = ((_LIMITS + "_get_all_from_db_by_project_and_user", "p1", "u1"),
+          ("quota_get_all_by_project_and_user", "p1", "u1"),
+          (_LIMITS + "_get_all_from_db_by_project", "p1"),
+          ("quota_get_all_by_project", "p1"),
+          (_LIMITS + "_get_all_class_from_db_by_name", "default"))
+
+
+def _check(call):
+    """Check quotas; return what is found and what it costs."""
+    found, cost = [], 0
+    for name, *args in _CHECK:
+        found.append(call(name, *args))
+        cost += call.cost
+    return found, cost
+
+
+def test_a_check_of_quotas(call):
+    found, cost = _check(call)
+    assert cost == 2
+    assert _check(call) == (found, 0)
+    # Another request.
+    call.context = clouds.context()
+    assert _check(call) == (found, 2)
+
+
+def test_a_check_after_a_change_of_limits(call):
+    create = _LIMITS + "_create_limit_in_db"
+    _check(call)
+    for number, (target, *args) in enumerate((
+            (create, "p1", "ram", 1), (create, "p1", "cores", 2, "u1"),
+            (_LIMITS + "_create_class_in_db", "default", "cores", 3),
+            ("quota_create", "p1", "ram", 4),
+            (_LIMITS + "_update_limit_in_db", "p1", "ram", 5),
+            (_LIMITS + "_update_class_in_db", "default", "cores", 6),
+            ("quota_update", "p1", "ram", 7),
+            ("quota_destroy_all_by_project", "p1"),
+            (_LIMITS + "_destroy_all_in_db_by_project_and_user", "p1", "u1"),
+            (_LIMITS + "_destroy_all_in_db_by_project", "p1"))):
+        before, _cost = _check(call)
+        call(target, *args)
+        after, cost = _check(call)
+        assert after != before and cost == 2, target
+
+
+def test_a_check_a_while_later(call, monkeypatch):
+    _check(call)
+    monkeypatch.setattr(quota_limits, "_CHECK_S", 0)
+    assert _check(call)[1] == 5
