@@ -103,6 +103,12 @@ class StoreReplyError(KVSError):
     message = "the key/value store refused a command"
 
 
+class TooLargeError(StoreReplyError):
+    """The store takes no commit of this size: commit less at once."""
+
+    message = "the commit is larger than etcd takes"
+
+
 class DuplicateKeyError(KVSError):
     """A unique key is taken.
 

@@ -19,7 +19,7 @@ class EtcdFixture(fixtures.Servers):
     :param members: how many.
     :param user: of etcd; ``root`` gets the same password.
     :param password: the user's. With it, users are switched on; the user may
-        use keys of ``database`` only.
+        use databases whose names begin with ``database`` only.
     :param options: list of further arguments of etcd.
     :param snapshot: path of a snapshot that the members begin with.
     """
@@ -37,7 +37,8 @@ class EtcdFixture(fixtures.Servers):
         self.snapshot = snapshot
         #: The ports on which members talk to each other, by address.
         self.peers = {}
-        self._has_users = False
+        #: A snapshot of a cluster that has users has them.
+        self._has_users = bool(snapshot and self.password)
 
     def start(self):
         """Start the members and wait until they have a leader."""
@@ -70,7 +71,7 @@ class EtcdFixture(fixtures.Servers):
             self._spawn(node, self._commands[node])
         for node in self.nodes:
             self._wait_started(node)
-        if self.password:
+        if self.password and not self._has_users:
             self._switch_users_on()
 
     def _before_members(self):
@@ -101,7 +102,7 @@ class EtcdFixture(fixtures.Servers):
             self._wait_started(node)
 
     def _switch_users_on(self):
-        prefix = "kvs:{%s:" % self.database
+        prefix = "kvs:{" + self.database
         for arguments in (
                 ("user", "add", "root:" + self.password),
                 ("role", "add", "nova-kvs"),

@@ -17,6 +17,7 @@ import typing
 from nova.db.main import api as main_db_api
 from nova.db.main import models
 from nova.i18n import _
+from oslo_db import exception as db_exception
 
 from nova_kvs.compatibility import private
 from nova_kvs.db import native
@@ -24,6 +25,7 @@ from nova_kvs.db import rows
 from nova_kvs.db import session
 from nova_kvs import exceptions
 from nova_kvs.record import access
+from nova_kvs.record import runner
 from nova_kvs.record import scanning
 from nova_kvs.store import freeing
 
@@ -246,6 +248,30 @@ def _archive_table(kvs, table, max_rows, before, task_log, survey,
     return own, archived, uuids
 
 
+def _archive_in_parts(kvs, table, max_rows, *choice):
+    """Archive rows of a table, as many at once as the store takes.
+
+    :param choice: the other arguments of ``_archive_table``.
+    :returns: yields what that returns, of what was archived.
+    """
+    most = max_rows
+    while max_rows > 0:
+        try:
+            own, related, uuids = kvs.run(functools.partial(
+                _archive_table, kvs, table, min(most, max_rows), *choice))
+        except db_exception.DBError as error:
+            if most == 1 or not isinstance(
+                    error.__cause__, exceptions.TooLargeError):
+                raise
+            most = (min(most, max_rows) + 1) // 2
+            continue
+        if own:
+            yield own, related, uuids
+        max_rows -= own + sum(related.values())
+        if not own or most >= max_rows:
+            return
+
+
 @native.main_reader()
 @freeing.freeing_memory()
 def archive_deleted_rows(s, context=None, max_rows=None, before=None,
@@ -263,14 +289,12 @@ def archive_deleted_rows(s, context=None, max_rows=None, before=None,
                      before, task_log)
     for sql_table in tables:
         name = sql_table.name
-        own, related, found = s.database.run(functools.partial(
-            _archive_table, s.database, rows.table(by_table[sql_table]),
-            max_rows - total, before, task_log, survey))
-        total += own
-        if name == "instances":
-            uuids = found
-        if own:
-            archived[name] = own
+        for own, related, found in _archive_in_parts(
+                s.database, rows.table(by_table[sql_table]), max_rows - total,
+                before, task_log, survey):
+            uuids += found
+            archived[name] += own
+            total += own
             for other, count in related.items():
                 archived[other] += count
                 total += count
@@ -287,13 +311,15 @@ def _purge(kvs, columns, before):
     :returns: table's name -> how many rows.
     """
     counts = collections.Counter()
+    parts = runner.InParts(_PURGE_ROWS)
     for page in scanning.pages(kvs, list(columns)):
         records = [record for name, found in page.items() for record in found
                    if columns[name] is None
                    or record.values.get(columns[name], before) < before]
-        for first in range(0, len(records), _PURGE_ROWS):
-            counts.update(kvs.run(functools.partial(
-                _purge_some, kvs, records[first:first + _PURGE_ROWS])))
+        for found in parts.run(
+                lambda some: kvs.run(functools.partial(
+                    _purge_some, kvs, some)), records):
+            counts.update(found)
     return counts
 
 

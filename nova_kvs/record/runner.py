@@ -49,6 +49,36 @@ def run(database, function, mode, attempts=retry.ATTEMPTS):
         _Attempts(database, function, mode is not Mode.WRITE), attempts)
 
 
+class InParts:
+    """Runs functions on lists, on as many items at once as the store takes.
+
+    :param most: at most so many.
+    """
+
+    def __init__(self, most):
+        self._most = most
+
+    def run(self, function, items):
+        """Run a function on all items, in order; yield what it returns.
+
+        :param function: is given a list of items, in another transaction each
+            time. Another process sees some parts done, and others not.
+        :raises nova_kvs.exceptions.TooLargeError: if one item is too much.
+        """
+        done = 0
+        while done < len(items):
+            some = items[done:done + self._most]
+            try:
+                result = function(some)
+            except exceptions.TooLargeError:
+                if len(some) == 1:
+                    raise
+                self._most = len(some) // 2
+            else:
+                done += len(some)
+                yield result
+
+
 def _finish(function, tx):
     """Run a function in a transaction, and commit that if it did not."""
     result = function(tx)

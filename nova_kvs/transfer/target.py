@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The store's side of an import: pages of rows into records."""
 
+import collections
 import itertools
+import sys
 import time
 
 from nova_kvs import exceptions
@@ -13,6 +15,7 @@ from nova_kvs.record import access
 from nova_kvs.record import codec
 from nova_kvs.record.indexes import directory
 from nova_kvs.record import partition_rules
+from nova_kvs.record import runner
 from nova_kvs.store import operations
 from nova_kvs.transfer import agreement
 from nova_kvs.txn import reading
@@ -36,12 +39,23 @@ class Target:
         self.schema = database.schema
         #: Whether nothing can be there that belongs to rows to insert.
         self.is_fresh = True
+        #: Tables differ in what a row takes.
+        self._parts = collections.defaultdict(
+            lambda: runner.InParts(sys.maxsize))
+
+    def _in_parts(self, name, write, rows):
+        for _ in self._parts[name].run(write, rows):
+            pass
 
     def insert(self, name, rows):
         """Insert rows that are not there.
 
         :param rows: list of dicts, as they will be stored.
         """
+        self._in_parts(
+            name, lambda some: self._insert_patiently(name, some), rows)
+
+    def _insert_patiently(self, name, rows):
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -57,15 +71,16 @@ class Target:
 
         :param rows: list of dicts, as they will be stored.
         """
-        self._database.run(lambda tx: self._change(tx, name, rows, tx.update))
+        self._change(name, rows, lambda tx, record, row: tx.update(
+            record, row))
 
     def remove(self, name, rows):
         """Remove rows that are there.
 
         :param rows: list of dicts, as they are stored.
         """
-        self._database.run(lambda tx: self._change(
-            tx, name, rows, lambda record, row: tx.delete(record)))
+        self._change(
+            name, rows, lambda tx, record, row: tx.delete(record))
 
     def remove_holder(self, name, columns, values):
         """Remove the row that has these values of a unique key."""
@@ -76,7 +91,11 @@ class Target:
 
         self._database.run(remove)
 
-    def _change(self, tx, name, rows, change):
+    def _change(self, name, rows, change):
+        self._in_parts(name, lambda some: self._database.run(
+            lambda tx: self._change_some(tx, name, some, change)), rows)
+
+    def _change_some(self, tx, name, rows, change):
         table = self.schema.tables[name]
         wanted = {table.record_key(row): row for row in rows}
         column = table.partition_column
@@ -86,11 +105,11 @@ class Target:
                 dict.fromkeys(row.get(column) for row in rows)))])
             for record in records:
                 if record.key in wanted:
-                    change(record, wanted.pop(record.key))
+                    change(tx, record, wanted.pop(record.key))
         # Those that are in another partition.
         records, = tx.load([access.ByKey(name, tuple(wanted))])
         for record in records:
-            change(record, wanted[record.key])
+            change(tx, record, wanted[record.key])
 
     def _insert(self, tx, name, rows):
         table = self.schema.tables[name]

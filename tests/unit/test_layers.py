@@ -114,6 +114,7 @@ MAPPING = {
     exceptions.StoreUnavailableError:
         ("OperationalError", "DBConnectionError"),
     exceptions.StoreReplyError: ("OperationalError", "DBError"),
+    exceptions.TooLargeError: ("OperationalError", "DBError"),
     exceptions.DuplicateKeyError: ("IntegrityError", "DBDuplicateEntry"),
     exceptions.ForeignKeyError: ("IntegrityError", "DBReferenceError"),
     exceptions.UnsupportedStatementError:

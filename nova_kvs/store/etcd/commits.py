@@ -58,6 +58,11 @@ class _Part:
         #: Revision of the head that proves what was checked, or None.
         self.checked = None
         content = heads.content(part.key)
+        #: Dict of what it held when it was last looked at, and whether that
+        #: is all.
+        self.content = None
+        self.is_whole = (part.known_fields is not None
+                         or len(part.changes) > _MOST_FIELDS)
         #: Dict of all that the partition is taken to hold, or None.
         self.known = None
         if part.known_fields is not None:
@@ -136,8 +141,13 @@ class _Part:
         if self.puts or self.raised is not None:
             found[place] = _put(place, txn_id, wants_previous=True)
         elif self.removed:
-            found[place] = writes.removal_of_head(
-                key, self.removed, txn_id, leases.lease_for(_EMPTY_LIFE_MS))
+            lease = leases.lease_for(_EMPTY_LIFE_MS)
+            if self.checked is not None and self.is_whole:
+                is_empty = self.content.keys() <= set(self.removed)
+                found[place] = _put(place, txn_id, lease if is_empty else 0)
+            else:
+                found[place] = writes.removal_of_head(
+                    key, self.removed, txn_id, lease)
         for member in part.add:
             found.update(writes.blind(operations.Add(
                 part.index_key, member)).writes)
@@ -150,7 +160,7 @@ class _Part:
         """Return the ranges that show why it was refused."""
         if self.known is not None:
             return [layout.fields(self.key), (layout.head(self.key), b"")]
-        if len(self.part.changes) > _MOST_FIELDS:
+        if self.is_whole:
             return [layout.fields(self.key)]
         fields = [change.field for change in self.part.changes]
         if self.inserts:
@@ -165,6 +175,7 @@ class _Part:
         start = len(layout.field(self.key, b""))
         content = {item.key[start:]: item.value
                    for each in found for item in each.items}
+        self.content = content
         self.floor = content.get(_FLOOR)
         if self.known is not None:
             heads.learn(
@@ -327,7 +338,11 @@ class Commits:
         if len(changes) > _GROUP:
             # etcd counts along a path only: what is nested beside each other
             # may be as much as all of it together.
-            size = min(_GROUP, max(1, _PATH - len(conditions)))
+            size = min(_GROUP, _PATH - len(conditions))
+            if size < 1:
+                # Its limit must be a higher one. Groups are no more than
+                # conditions.
+                size = -(-len(changes) // len(conditions))
             changes = [messages.nested_op(messages.txn_request(
                 (), changes[at:at + size]))
                 for at in range(0, len(changes), size)]

@@ -20,13 +20,13 @@ _MEANINGS = (
      "the space quota of etcd is used up and it refuses writes: compact and "
      "defragment it, or raise --quota-backend-bytes, then run etcdctl alarm "
      "disarm"),
-    ("too many operations in txn", exceptions.StoreReplyError,
+    ("too many operations in txn", exceptions.TooLargeError,
      "the commit has more operations than etcd takes in one transaction: "
      "raise --max-txn-ops of its members"),
-    ("request is too large", exceptions.StoreReplyError,
+    ("request is too large", exceptions.TooLargeError,
      "the commit is larger than etcd takes: raise --max-request-bytes of its "
      "members"),
-    ("larger than max", exceptions.StoreReplyError,
+    ("larger than max", exceptions.TooLargeError,
      "the commit is larger than etcd takes: raise --max-request-bytes of its "
      "members"),
     ("authentication failed", exceptions.ConfigurationError,

@@ -9,13 +9,17 @@ from tests.cloud import commands
 from tests import etcd_servers
 from tests import fixtures
 from tests.functional.cmd import clouds
+from tests.functional.store import certificates
 
-SERVERS = 20
+#: More than etcd, as it is by default, takes in one commit.
+SERVERS = 130
 
 
 @pytest.fixture(scope="module")
-def members():
-    with etcd_servers.EtcdFixture(3) as servers:
+def members(tmp_path_factory):
+    with etcd_servers.EtcdFixture(
+            3, tls=certificates.make(str(tmp_path_factory.mktemp("tls"))),
+            user="nova", password="right", database="placement") as servers:
         yield servers
 
 
@@ -35,6 +39,12 @@ def test_a_database_moves_to_etcd_and_on_to_redis(members, tmp_path):
         done = commands.copy("import", back, other)
         assert done["verified"] and done["rows"] == rows
         assert clouds.dump(back) == clouds.dump(source)
+        path = str(tmp_path / "backup")
+        commands.run("backup", other, "--to", path)
+        done = json.loads(commands.run(
+            "restore", path, "--to", store, "--replace", "--yes",
+            "placement", "--json"))
+        assert done["verified"] and done["rows"] == rows + 1
     document = json.loads(commands.run("fsck", "--json", store))
     assert document["details"] == []
     assert document["records"] == rows + 1
@@ -57,7 +67,8 @@ def test_a_snapshot_brings_everything_back(members, tmp_path):
     path = str(tmp_path / "snapshot.db")
     members.control("snapshot", "save", path, nodes=members.nodes[:1])
     commands.run("drop", store, "--name", "placement2")
-    with etcd_servers.EtcdFixture(snapshot=path) as restored:
+    with etcd_servers.EtcdFixture(
+            snapshot=path, user="nova", password="right") as restored:
         after = json.loads(commands.run(
             "stats", "--json", restored.url("placement2")))
         assert after[0]["records"] == before[0]["records"]

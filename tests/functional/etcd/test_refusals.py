@@ -99,6 +99,17 @@ def test_commits_that_are_too_large_are_not_applied():
         answer, = store.batch([commit(0, b"")._replace(parts=(part,))])
         assert answer.verdict is operations.Verdict.COMMITTED
         assert store.batch([operations.CountFields(KEY)]) == [2000]
+        removal = operations.Commit(
+            KEY + b"t" + b"1" * 32, (part._replace(changes=tuple(
+                operations.Change(operations.REMOVE, change.field, 1, b"")
+                for change in part.changes)),), (), 60000, 60000)
+        answer, = store.batch([removal])
+        assert answer.verdict is operations.Verdict.COMMITTED
+        assert store.batch([operations.Exists(KEY)]) == [False]
+        # Its head and the outcomes have leases: nothing is left for ever.
+        left = servers.control(
+            "get", "kvs:", "--prefix", "-w", "json").stdout
+        assert left.count('"lease"') == left.count('"key"') == 3
 
 
 def test_the_space_is_used_up():

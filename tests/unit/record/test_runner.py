@@ -71,3 +71,25 @@ def test_a_function_may_commit_by_itself(db):
     db.run(work, runner.Mode.WRITE)
     tx = db.begin()
     assert len(tx.load([databases.access.FullScan("services")])[0]) == 1
+
+
+def test_as_many_items_at_once_as_the_store_takes():
+    sizes = []
+
+    def write(items):
+        sizes.append(len(items))
+        if sum(items) > 100:
+            raise exceptions.TooLargeError()
+        return items
+
+    parts = runner.InParts(10)
+    items = [11] * 21
+    assert sum(parts.run(write, items), []) == items
+    assert sizes == [10, *[5] * 4, 1]
+    # What was found out counts for the next list.
+    assert sum(parts.run(write, items), []) == items
+    assert sizes[6:] == [5] * 4 + [1]
+    written = parts.run(write, [1, 1, 101, 1])
+    assert next(written) == [1, 1]
+    with pytest.raises(exceptions.TooLargeError):
+        list(written)
