@@ -10,6 +10,7 @@ from nova import exception
 from nova_kvs.db import cell_mappings
 from nova_kvs.db import matching
 from nova_kvs.db import native
+from nova_kvs.db import pages
 from nova_kvs.db import rows
 from nova_kvs.db import session
 
@@ -85,8 +86,10 @@ def _get_not_deleted_by_cell_and_project_from_db(s, context, cell_uuid,
 
     if project_id is None:
         cells = s.all(CELLS)
-        mappings = s.all(MAPPINGS, test, cell_id=session.In(
-            _ids_of(cells, cell_uuid)))
+        mappings = s.rows(MAPPINGS, [
+            record for cell_id in _ids_of(cells, cell_uuid)
+            for record in pages.some(s, session.find(
+                MAPPINGS, test, cell_id=cell_id), limit)])
     else:
         mappings, cells = s.load(
             session.find(MAPPINGS, test, project_id=project_id),

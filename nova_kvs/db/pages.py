@@ -4,12 +4,16 @@
 The cost of a page is the page's, not that of all rows before it is sorted.
 """
 
+import operator
+
 from nova_kvs.db import matching
 from nova_kvs.db import session
 from nova_kvs.record import planner
 
 #: Rows that are looked at at once where few pass a list's filters.
 LARGEST_CHUNK = 4000
+#: Rows that are read beyond a limit, where some of them may not pass.
+SLACK = 8
 
 
 def page(s, found, limit, after, sort_keys, sort_dirs):
@@ -65,6 +69,29 @@ def page(s, found, limit, after, sort_keys, sort_dirs):
         low, high = (None, last) if path.reverse else (last, None)
         # Few of the rows pass: look at more of them at once.
         chunk = min(chunk * 4, LARGEST_CHUNK)
+
+
+def some(s, found, limit):
+    """Return records of a find, in the keys' order: some, if that is enough.
+
+    :param found: nova_kvs.db.session.Find whose equalities an index begins
+        with.
+    :param limit: rows that are wanted, or None.
+    :returns: list of Records: all that pass, or at least ``limit`` of them.
+    """
+    equal = s.bind_equal(found)
+    path = planner.in_any_order(s.schema_table(found.table), list(equal))
+    values = tuple([equal[name] for name in path.prefix])
+    if limit is None or limit < 0 or not values or not path.holds(values):
+        return s.records(found)[0]
+    chunk = limit + SLACK
+    while True:
+        records = s.transaction.load([path.access(
+            found.table.name, values, limit=chunk)])[0]
+        chosen = session.matching(records, equal, found.test)
+        if len(chosen) >= limit or len(records) < chunk:
+            return sorted(chosen, key=operator.attrgetter("key"))
+        chunk *= 4
 
 
 def first(s, table, sort_keys, sort_dirs, values):

@@ -41,6 +41,8 @@ class Value(typing.NamedTuple):
     #: Number of values of each such tuple.
     width: int = 1
     constant: object = None
+    #: It is a pattern of LIKE.
+    is_pattern: bool = False
 
     def __str__(self):
         if self.name is None:
@@ -70,7 +72,7 @@ class Source:
         #: (column, whether it is a lower bound) -> list of tuples of Value:
         #: the column is not beyond the farthest of each tuple.
         self.ranges = {}
-        #: column -> Value that it does not have.
+        #: column -> Value that it does not have: a constant None is NULL.
         self.unequal = {}
         #: Of each OR that restricts it: a dict as ``values`` for each of the
         #: alternatives, of which one is true.
@@ -134,6 +136,12 @@ class Analysis:
             if scope.select is not None:
                 self._note_locks(scope)
                 self._note_page(scope)
+        # Where nothing decides which rows are the first, others that are
+        # loaded of the table would take their place.
+        tables = [source.table for source in self.sources]
+        for source, page in list(self.pages.items()):
+            if not page.order and tables.count(source.table) > 1:
+                del self.pages[source]
         rendered = {}
         for name in map(self._stored_name, compiled.kvs_tables):
             rendered[name] = rendered.get(name, 0) + 1
@@ -279,7 +287,8 @@ class Analysis:
                 for part in _conjuncts(alternative):
                     for place, values in self._bounds(
                             scope, part, sources).items():
-                        found.setdefault(place, values)
+                        if not values[0].is_pattern:
+                            found.setdefault(place, values)
                 alternatives.append(found)
             return {place: tuple([value for found in alternatives
                                   for value in found[place]])
@@ -297,6 +306,16 @@ class Analysis:
                      (right, left, tuple([
                          not is_low for is_low in reversed(
                              _SIDES[clause.operator])]))]
+        elif clause.operator is operators.like_op and (
+                clause.modifiers.get("escape") is None):
+            source, column = self._column(scope, left, sources)
+            value = self._value(right)
+            if source is None or value is None or self._affinities(
+                    source.table, column) != "TEXT":
+                return {}
+            value = value._replace(is_pattern=True)
+            return {(source, column, is_low): (value,)
+                    for is_low in (True, False)}
         else:
             return {}
         found = {}
@@ -362,9 +381,15 @@ class Analysis:
 
     def _differences(self, scope, clause, sources):
         """Yield (source, column, value) of what a clause says is unequal."""
-        if isinstance(clause, elements.BinaryExpression) and (
-                clause.operator is operators.ne):
-            left, right = _plain(clause.left), _plain(clause.right)
+        if not isinstance(clause, elements.BinaryExpression):
+            return
+        left, right = _plain(clause.left), _plain(clause.right)
+        if clause.operator is operators.is_not and isinstance(
+                right, elements.Null):
+            source, column = self._column(scope, left, sources)
+            if source is not None:
+                yield source, column, Value(None)
+        elif clause.operator is operators.ne:
             for one, other in ((left, right), (right, left)):
                 source, column = self._column(scope, one, sources)
                 value = self._value(other)

@@ -11,9 +11,13 @@ SELECT returns. Rows that the transaction changed are loaded, so an unloaded
 row is in the index where the store has it: behind what was read of it.
 """
 
+import math
+import re
+import string
 import typing
 
 from sqlalchemy.sql import elements
+from sqlalchemy.sql import functions
 from sqlalchemy.sql import operators
 from sqlalchemy.sql import selectable
 from sqlalchemy.sql import sqltypes
@@ -23,6 +27,12 @@ from nova_kvs.compatibility import private
 from nova_kvs.record import planner
 from nova_kvs.record import ranges
 
+_WILDCARD = re.compile("[%_]")
+# LIKE minds the case of all other letters.
+_TO_UPPER = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
+_TO_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+#: Sorts behind all that text may go on with.
+_LAST = chr(0x10ffff) * 2
 #: Rows of the first page beyond the limit, and of the largest page.
 SLACK = 8
 LARGEST_PAGE = 4000
@@ -34,9 +44,12 @@ class Page(typing.NamedTuple):
     Each of them makes at least one row of the SELECT.
 
     :ivar order: pairs of column and whether it descends; other tables'
-        columns may follow.
-    :ivar limit: analysis.Value. :ivar offset: likewise, or None.
+        columns may follow. Empty: any rows will do.
+    :ivar limit: analysis.Value; None: one row.
+    :ivar offset: likewise; None: none.
     :ivar criteria: of the SELECT. :ivar clauses: that say the order.
+    :ivar sample: a column of the source.
+    :ivar skips_null: rows with NULL in the order's column do not matter.
     """
 
     order: tuple
@@ -44,6 +57,8 @@ class Page(typing.NamedTuple):
     offset: typing.Any
     criteria: tuple
     clauses: tuple
+    sample: typing.Any
+    skips_null: bool = False
 
 
 #: What makes other rows than those of the tables, or leaves some out.
@@ -60,9 +75,11 @@ def page_of(select, source_of, value_of):
     :param value_of: function that returns the Value of an element or None.
     """
     limit = getattr(select, private.LIMIT_CLAUSE)
-    if limit is None or any(getattr(select, name) for name in _OTHERS) or (
+    if any(getattr(select, name) for name in _OTHERS) or (
             getattr(select, private.FETCH_CLAUSE) is not None):
         return None
+    if limit is None:
+        return _extreme_of(select, source_of)
     limit = value_of(limit)
     offset = getattr(select, private.OFFSET_CLAUSE)
     if offset is not None:
@@ -80,12 +97,43 @@ def page_of(select, source_of, value_of):
         if column is None:
             break
         order.append((column, descends))
-    if limit is None or not order or not all(
-            map(_is_column, map(_plain, getattr(
-                select, private.ALL_SELECTED_COLUMNS)))) or not all(
+    selected = list(map(_plain, getattr(
+        select, private.ALL_SELECTED_COLUMNS)))
+    sample = next((column for column in selected
+                   if source_of(column)[1] is not None), None)
+    if limit is None or sample is None or clauses and not order or not all(
+            map(_is_column, selected)) or not all(
             [_is_own(criterion, source_of) for criterion in criteria]):
         return None
-    return Page(tuple(order), limit, offset, criteria, clauses[:len(order)])
+    return Page(tuple(order), limit, offset, criteria, clauses[:len(order)],
+                sample)
+
+
+def _extreme_of(select, source_of):
+    """Return the Page that a SELECT of a MIN or MAX needs, or None.
+
+    :param source_of: as of ``page_of``.
+    """
+    selected = list(map(_plain, getattr(
+        select, private.ALL_SELECTED_COLUMNS)))
+    criteria = getattr(select, private.WHERE_CRITERIA)
+    if len(selected) != 1 or not isinstance(selected[0], (
+            functions.min, functions.max)) or getattr(
+                select, private.OFFSET_CLAUSE) is not None:
+        return None
+    arguments = list(map(_plain, selected[0].clauses))
+    if len(arguments) != 1 or not _is_column(arguments[0]) or not all(
+            [_is_own(criterion, source_of) for criterion in criteria]):
+        return None
+    argument, = arguments
+    column = source_of(argument)[1]
+    if column is None:
+        return None
+    descends = isinstance(selected[0], functions.max)
+    return Page(((column, descends),), None, None,
+                (*criteria, argument.is_not(None)),
+                (argument.desc() if descends else argument.asc(),),
+                argument, True)
 
 
 def first_of(element):
@@ -165,7 +213,8 @@ class Probe:
             column: _direction(clause)[0]
             for (column, _descends), clause in zip(page.order, page.clauses)}
         probe = getattr(selectable.Select, private.CREATE_RAW_SELECT)(
-            _raw_columns=[elements_of[column] for column in columns],
+            _raw_columns=[elements_of[column] for column in columns] or [
+                page.sample],
             **{private.WHERE_CRITERIA: page.criteria,
                private.ORDER_BY_CLAUSES: page.clauses})
         self._compiled = probe.compile(dialect=compiled.dialect)
@@ -244,6 +293,8 @@ class RangeStep:
         :returns: a tuple of one value for each, or None without a bound;
             None if nothing is known about a bound.
         """
+        if not self.path.columns:
+            return None, None
         column = self.path.columns[0]
         bounds = []
         for is_low in (True, False):
@@ -251,6 +302,8 @@ class RangeStep:
             for values in self.source.ranges.get((column, is_low), ()):
                 # A NULL is no bound; none of the values may be missing.
                 found = parameters.values(values, self.table, column)
+                if values[0].is_pattern:
+                    found = [_end_of(pattern, is_low) for pattern in found]
                 if len(found) == 0:
                     return None
                 ends.append((min if is_low else max)(
@@ -262,6 +315,16 @@ class RangeStep:
     def explain(self):
         """Return a text, the same for the same statement."""
         return "range in %s" % self.path.explain()
+
+
+def _end_of(pattern, is_low):
+    """Return a bound of the text that a pattern of LIKE lets pass.
+
+    Small letters sort behind capital ones, which LIKE takes for the same.
+    """
+    start = _WILDCARD.split(pattern, 1)[0]
+    table = _TO_UPPER if is_low else _TO_LOWER
+    return start.translate(table) + ("" if is_low else _LAST)
 
 
 class PageStep(RangeStep):
@@ -295,6 +358,8 @@ class PageStep(RangeStep):
         """Return how many rows are needed, or None if it is not known."""
         if len(parameters) != 1:
             return None
+        if self._page.limit is None:
+            return 1
         limit = parameters.raw(self._page.limit.name)
         offset = 0
         if self._page.offset is not None:
@@ -306,6 +371,11 @@ class PageStep(RangeStep):
     def _load(self, workspace, parameters, state, wanted, prefix, low, high):
         path = self.path
         size = wanted + SLACK
+        if self._page.skips_null and low is None and not path.reverse:
+            column = path.columns[0]
+            if type(path) is not planner.ById:
+                low = ("" if self.table.affinities.get(column) == "TEXT"
+                       else -math.inf,)
         while True:
             rows, = workspace.load([path.access(
                 self.name, prefix, low, high, size)], [state])
@@ -314,12 +384,13 @@ class PageStep(RangeStep):
             values = rows[-1].values
             last = tuple([values.get(column) for column in path.columns])
             full = self._probe.row(workspace, parameters, wanted - 1)
-            if full is not None and _is_before(full, last, path.reverse):
+            if full is not None and (not self._page.order or _is_before(
+                    full, last, path.reverse)):
                 return
             # From the last row on: others may have the same values.
-            if path.reverse:
+            if last and path.reverse:
                 high = last
-            else:
+            elif last:
                 low = last
             size = max(size, min(size * 4, LARGEST_PAGE)) + (
                 len(rows) if size >= LARGEST_PAGE else 0)
@@ -349,16 +420,23 @@ def step_of(step, rank, pages, compiled):
     single = {column for column, values in source.values.items()
               if len(values) == 1 and not values[0].is_list}
     page = pages.get(source)
+    ranged = planner.in_range(
+        table, single, {column for column, _is_low in source.ranges})
     if page is not None:
-        path = planner.in_order(table, single, page.order)
+        if page.order:
+            path = planner.in_order(table, single, page.order)
+        else:
+            # Of equals the first.
+            path = min([path for path in (
+                ranged, planner.in_any_order(table, single))
+                if path is not None], key=lambda path: path.rank)
         if path is not None and path.rank <= rank:
             try:
-                return PageStep(
-                    step, path, page, Probe(compiled, page, path.columns))
+                return PageStep(step, path, page, Probe(
+                    compiled, page, path.columns if page.order else ()))
             except LookupError:
                 pass
-    path = planner.in_range(
-        table, single, {column for column, _is_low in source.ranges})
+    path = ranged
     # The longer one of two prefixes of one index, or the only one.
     if path is not None and (path.rank < rank or path.rank == rank and set(
             path.prefix).issuperset(step.path.columns)):

@@ -280,9 +280,10 @@ class DeletedStep(Step):
         state = workspace.state(self.name)
         if state.complete:
             return
-        column = planner.BROAD_COLUMN
-        value = self.source.unequal[column]
-        if parameters.values((value,), self.table, column) == [0]:
+        source, column = self.source, planner.BROAD_COLUMN
+        if planner.must_be_deleted(source.ranges, source.unequal) or (
+                parameters.values((source.unequal[column],), self.table,
+                                  column) == [0]):
             loads.add_access(state, access.DeletedRows(self.name))
         else:
             super().collect(workspace, parameters, loads)

@@ -164,14 +164,17 @@ class Planner:
                 finds_deleted = (
                     rank == planner.Rank.SCAN and table is not None
                     and table.finds_parts and not table.is_shadow
-                    and planner.BROAD_COLUMN in source.unequal)
+                    and (planner.BROAD_COLUMN in source.unequal
+                         or planner.must_be_deleted(
+                             source.ranges, source.unequal)))
                 step = (plan.DeletedStep if finds_deleted else plan.Step)(
                     source, table, path)
                 union = None
                 if source not in pages:
                     union = _union(step, rank)
-                level.append(union or paging.step_of(
-                    step, rank, pages, compiled))
+                level.append(union or (
+                    step if finds_deleted else paging.step_of(
+                        step, rank, pages, compiled)))
                 pending.remove(source)
             resolved.update(step.source for step in level)
             levels.append(level)

@@ -59,6 +59,27 @@ class ByRange(typing.NamedTuple):
     reverse: bool = False
 
 
+class ByIdRange(typing.NamedTuple):
+    """The first rows of a table with automatic ids, in the order of these.
+
+    ``low`` and ``high`` are ids that bound the rows, inclusive, or None. At
+    least ``limit`` rows, if there are so many; None: all.
+    """
+
+    table: str
+    low: int | None
+    high: int | None
+    limit: int | None
+    reverse: bool = False
+
+
+class SomeRows(typing.NamedTuple):
+    """Any rows of a table, at least ``limit`` if there are so many."""
+
+    table: str
+    limit: int
+
+
 class FullScan(typing.NamedTuple):
     """All rows of a table. Counted, and logged at debug."""
 
@@ -66,7 +87,11 @@ class FullScan(typing.NamedTuple):
 
 
 class DeletedRows(typing.NamedTuple):
-    """All rows of a table whose column ``deleted`` is neither 0 nor NULL."""
+    """All rows of a table that are marked as deleted.
+
+    Their column ``deleted`` is neither 0 nor NULL, or ``deleted_at`` is not
+    NULL.
+    """
 
     table: str
 

@@ -417,6 +417,16 @@ class Database:
             if top > self._tops.get(table_name, 0):
                 self._tops[table_name] = top
 
+    def highest_id(self, table_name):
+        """Return a number that no id of a table is above.
+
+        :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
+            not answer.
+        """
+        value, = self.store.batch([operations.Get(
+            keyspace.counter_key(self.name, table_name))])
+        return int(value or 0)
+
     def raise_counters(self, highest):
         """Keep the counters of tables from giving out ids again.
 

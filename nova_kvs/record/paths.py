@@ -11,6 +11,7 @@ already in the transaction's read_sets when a path goes on.
 import logging
 
 from nova_kvs import keyspace
+from nova_kvs.record import access
 from nova_kvs.record import children
 from nova_kvs.record.indexes import base
 from nova_kvs.record.indexes import covering_index
@@ -372,6 +373,46 @@ def _directory_reads(tx, table):
             for key in directory.bucket_keys(tx.database_name, table.kind)]
 
 
+def some_rows(tx, table, wanted):
+    """Return some rows of a table, or all if there are fewer."""
+    limit = wanted.limit + tx.written_rows(table)
+    if table.kind == partition_rules.TABLE:
+        if not table.local_indexes or table.name in tx.scanned or (
+                tx.serializable):
+            return (yield from scan(tx, table))
+        rows, after = yield from page(tx, table, access.Page(
+            table.name, table.local_indexes[0].name, limit))
+        while len(rows) < limit and after is not None:
+            more, after = yield from page(tx, table, access.Page(
+                table.name, table.local_indexes[0].name, limit, after))
+            rows += more
+        return rows
+    if tx.serializable or table.row_index is not None or (
+            table.finds_parts and table.is_shadow):
+        return (yield from scan(tx, table))
+    partitions = {tx.table_partition(table): None}
+    lows = dict.fromkeys(
+        directory.bucket_keys(tx.database, table.kind), b"-")
+    count = 1 + limit // len(lows)
+    while True:
+        results = yield [reading.MembersRead(key, low, b"+", count)
+                         for key, low in lows.items()]
+        lows = {key: b"(" + members[-1] for key, members in zip(lows, results)
+                if len(members) == count}
+        partitions = _listed(partitions, results)
+        reads = reads_of_whole(
+            tx, partitions, table, table.kind not in partition_rules.SINGLE)
+        if reads:
+            yield reads
+        rows = rows_in(tx, table, partitions)
+        if len(rows) >= limit:
+            return rows
+        if not lows:
+            tx.count_scan(table)
+            return rows
+        count *= 4
+
+
 def deleted_rows(tx, table, wanted):
     """Return every row of a table that is marked as deleted."""
     if table.finds_parts and table.name not in tx.scanned:
@@ -383,7 +424,8 @@ def deleted_rows(tx, table, wanted):
         rows = rows_in(tx, table, partitions)
     else:
         rows = yield from scan(tx, table)
-    return [row for row in rows if row.values.get("deleted", 0) != 0]
+    return [row for row in rows
+            if directory.part_of(table, row.values) == directory.DELETED]
 
 
 def _with_part(tx, table, part):

@@ -22,6 +22,8 @@ from nova_kvs.record import access
 
 #: Most live rows share one value of this column.
 BROAD_COLUMN = "deleted"
+#: No live row has a value there, nor is one compared with it.
+DELETION_COLUMN = "deleted_at"
 
 # Kinds of paths, by the access that they make.
 PARTITION = "partition"
@@ -122,6 +124,16 @@ class Path(typing.NamedTuple):
 
 
 FULL_SCAN = Path(Rank.SCAN, SCAN)
+
+
+def must_be_deleted(ranges, unequal):
+    """Tell whether a row must have the time of a deletion.
+
+    :param ranges: pairs of column and whether it is a lower bound.
+    :param unequal: columns that are not NULL.
+    """
+    return DELETION_COLUMN in unequal or any(
+        [column == DELETION_COLUMN for column, _is_low in ranges])
 
 
 def tells_partition(table):
@@ -286,8 +298,88 @@ def in_order(table, known, order):
             found.append(Ordered(
                 _rank_of_prefix(prefix), index, prefix, columns,
                 order[0][1]))
+    if not found and order[0][0] == table.auto_id and (
+            table.auto_id in table.columns):
+        found.append(ById(Rank.BROAD, table.key, order[0][1]))
     return min(found, key=lambda path: (
         path.rank, -len(path.prefix), -len(path.columns)), default=None)
+
+
+class ById(typing.NamedTuple):
+    """A way to read rows in the order of their automatic ids.
+
+    As Ordered, without an index.
+    """
+
+    rank: Rank
+    columns: tuple
+    reverse: bool
+    prefix: tuple = ()
+
+    def holds(self, values):
+        """Tell whether every row with these first values is found."""
+        return True
+
+    def access(self, table, values, low=None, high=None, limit=None):
+        """Return the access that reads rows in this order.
+
+        :param low: as of Ordered. :param high: likewise.
+        """
+        low, high = (None if end is None else end[0] for end in (low, high))
+        if not all([end is None or type(end) is int
+                    for end in (low, high)]):
+            return access.FullScan(table)
+        return access.ByIdRange(table, low, high, limit, self.reverse)
+
+    def explain(self):
+        """Return a text of the path, the same for the same table."""
+        return "%s ids (%s)" % (
+            "reverse order of" if self.reverse else "order of",
+            ", ".join(self.columns))
+
+
+class Any(typing.NamedTuple):
+    """A way to read some rows, if no order is wanted.
+
+    :ivar index: one whose first columns, ``prefix``, are known; or None.
+    """
+
+    rank: Rank
+    index: typing.Any = None
+    prefix: tuple = ()
+    columns: tuple = ()
+    reverse: bool = False
+
+    def holds(self, values):
+        """Tell whether every row with these first values is found."""
+        return self.index is None or self.index.holds(
+            dict(zip(self.prefix, values)))
+
+    def access(self, table, values, low=None, high=None, limit=None):
+        """Return the access that reads so many rows."""
+        if self.index is None:
+            return access.SomeRows(table, limit)
+        return access.ByRange(table, self.index.name, values, limit=limit)
+
+    def explain(self):
+        """Return a text of the path, the same for the same table."""
+        if self.index is None:
+            return "any rows"
+        return "any of %s by (%s)" % (
+            self.index.name, ", ".join(self.prefix))
+
+
+def in_any_order(table, known):
+    """Return the best path that reads some rows, in no order.
+
+    :param table: nova_kvs.record.schema.Table.
+    :param known: columns that have one known value each.
+    """
+    found = [Any(_rank_of_prefix(prefix), index, prefix)
+             for index, prefix, _rest in _after_prefix(table, known)
+             if prefix]
+    return min(found, key=lambda path: (path.rank, -len(path.prefix)),
+               default=Any(Rank.SCAN))
 
 
 def in_range(table, known, ranges):
@@ -300,6 +392,8 @@ def in_range(table, known, ranges):
     found = [Ordered(_rank_of_prefix(prefix), index, prefix, rest[:1])
              for index, prefix, rest in _after_prefix(table, known)
              if rest and rest[0] in ranges]
+    if not found and table.auto_id in ranges:
+        found.append(ById(Rank.BROAD, table.key, False))
     return min(found, key=lambda path: (path.rank, -len(path.prefix)),
                default=None)
 

@@ -6,6 +6,7 @@ import time
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import access
+from nova_kvs.record import id_ranges
 from nova_kvs.record.indexes import base
 from nova_kvs.record import partition_rules
 from nova_kvs.record import paths
@@ -19,6 +20,8 @@ _PATHS = {
     access.ByIndex: paths.by_index,
     access.ByRange: ranges.by_range,
     access.FullScan: paths.full_scan,
+    access.ByIdRange: id_ranges.by_id_range,
+    access.SomeRows: paths.some_rows,
     access.DeletedRows: paths.deleted_rows,
     access.PartitionsOf: paths.partitions_of_table,
     access.InPartitions: paths.in_partitions,
@@ -155,6 +158,10 @@ class Reader:
     def note_listed(self, partitions):
         """Take for listed in the directory what the caller found there."""
         self.listed.update(partitions)
+
+    def highest_id(self, table):
+        """Return a number that no automatic id of a table is above."""
+        return self._owner.highest_id(table.name)
 
     def count_scan(self, table):
         """Count a scan: none is silent."""

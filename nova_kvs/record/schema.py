@@ -15,6 +15,7 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import format as stored_format
 from nova_kvs.record.indexes import covering_index
+from nova_kvs.record.indexes import directory
 from nova_kvs.record.indexes import global_index
 from nova_kvs.record.indexes import local_index
 from nova_kvs.record.indexes import ordered_index
@@ -161,7 +162,7 @@ class Table:
             column for index in (*indexes, *unbuilt, *uniques)
             for column in index.columns).union(
                 self.included.names if self.included else (),
-                ("deleted",) if self.lists_parts else ())
+                directory.MARKS if self.lists_parts else ())
         self.prefix = keyspace.record_prefix(name)
         self.id_index = next(
             (index for index in indexes

@@ -6,8 +6,9 @@ member, which ends with random bytes of its own. So housekeeping can remove
 those members that it saw before it found the partition empty, and no other.
 
 A *partial directory* lists the partitions that hold rows of one part of the
-tables: rows that are marked as deleted, which an archive looks for, or
-archived ones, which a purge does. Each transaction that gives a partition
+tables: rows that are marked as deleted, by the column ``deleted`` or by
+``deleted_at``, which an archive looks for, or archived ones, which a purge
+does. Each transaction that gives a partition
 such a row adds a member, whatever it has read; one that takes such a row away
 has the partition checked. A table of one partition is listed once, by a member
 without random bytes, and stays listed: to look at all of it with each change
@@ -23,6 +24,8 @@ from nova_kvs.record import partition_rules
 #: Parts: rows marked as deleted in the tables proper, and archived rows.
 DELETED = "deleted"
 SHADOW = "shadow"
+#: Columns that mark a row as deleted: its id or NULL, and a time.
+MARKS = ("deleted", "deleted_at")
 #: Between the kind of partitions and the part, in the kind of a directory.
 _SEPARATOR = "."
 #: Ends the only member of a whole table.
@@ -38,7 +41,8 @@ def part_of(table, row):
     if table.is_shadow:
         return SHADOW
     # As SQL compares: what is NULL differs from nothing.
-    return DELETED if row.get("deleted", 0) != 0 else None
+    return DELETED if row.get("deleted", 0) != 0 or (
+        "deleted_at" in row) else None
 
 
 def partial(kind, part):
