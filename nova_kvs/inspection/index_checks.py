@@ -23,9 +23,8 @@ def _exactly(key, member):
     return reading.MembersRead(key, b"[" + member, b"[" + member)
 
 
-def _beginning(key, prefix):
-    return reading.MembersRead(
-        key, b"[" + prefix, b"(" + prefix + index_base.AFTER_TAIL, _ENOUGH)
+def _range(key, low, high):
+    return reading.MembersRead(key, low, high, _ENOUGH)
 
 
 def _add(context, entries):
@@ -41,13 +40,13 @@ class GlobalEntryNeeded(checks.Check):
         self._field = field
 
     def reads(self, context):
-        return [_beginning(self._entry.key, self._entry.prefix),
+        return [_range(self._entry.key,
+                       *global_index.range_of(self._entry.prefix)),
                 checks.CellsRead(self._partition, (self._field,))]
 
     def verdict(self, context, results):
         members, snapshot = results
-        length = len(self._entry.prefix) + global_index.TAIL_BYTES
-        if any(len(member) == length for member in members):
+        if global_index.members_of(self._entry.prefix, members):
             return None
         cell = snapshot.cells.get(self._field)
         table, row = context.row(self._field, cell)
@@ -83,7 +82,7 @@ class GlobalEntryHeld(checks.Check):
     def __init__(self, key, member, prefix_of_keys):
         self._key = key
         self._member = member
-        self._prefix = member[:-global_index.TAIL_BYTES]
+        self._prefix = global_index.prefix_of(member)
         try:
             self._partition = global_index.partition_of(member)
             self._field = global_index.field_of(member)
@@ -162,19 +161,15 @@ class DirectoryNeeded(checks.Check):
         self._kind = kind
         self._field = field
 
-    def _key(self, context):
-        return directory.key_of(
-            context.name, self._kind, self._partition)
-
     def reads(self, context):
-        return [_beginning(self._key(context), self._partition.key),
+        key = directory.key_of(context.name, self._kind, self._partition)
+        return [_range(key, *directory.range_of(self._partition)),
                 checks.CellsRead(self._partition, (self._field,))]
 
     def verdict(self, context, results):
         members, snapshot = results
-        length = len(self._partition.key) + index_base.NONCE_BYTES
         cell = snapshot.cells.get(self._field)
-        if cell is None or any(len(member) == length for member in members):
+        if cell is None or directory.is_listed(self._partition, members):
             return None
         return checks.Fault("directory-missing", cell.version)
 
@@ -183,10 +178,9 @@ class DirectoryNeeded(checks.Check):
 
     def repair(self, context, fault):
         """List it, and check later whether it is empty by then."""
-        key = self._key(context)
         _add(context, [
-            operations.Add(key, directory.member(
-                self._partition, os.urandom(index_base.NONCE_BYTES))),
+            directory.adding(context.name, self._kind, self._partition,
+                             os.urandom(index_base.NONCE_BYTES)),
             *housekeeping.tasks(
                 context.database, [], [(self._partition, self._kind)])])
         return True
@@ -210,8 +204,8 @@ class PartNeeded(DirectoryNeeded):
     def repair(self, context, fault):
         if directory.split(self._kind)[0] != partition_rules.TABLE:
             return super().repair(context, fault)
-        _add(context, [operations.Add(
-            self._key(context), directory.lasting_member(self._partition))])
+        _add(context, [directory.adding(
+            context.name, self._kind, self._partition)])
         return True
 
 

@@ -7,7 +7,7 @@ from nova_kvs import exceptions
 from nova_kvs.inspection import checks
 from nova_kvs.inspection import keys
 from nova_kvs import keyspace
-from nova_kvs.record import codec
+from nova_kvs.record.indexes import unique_key
 from nova_kvs.store import operations
 from nova_kvs.txn import mutation
 
@@ -100,18 +100,12 @@ def _holder_of(context, partition, field, payload, is_inside):
     :raises nova_kvs.exceptions.CorruptRecordError: if it names none: what
         is no key of the database must not be read, nor written.
     """
-    holder_field, *other = codec.decode_list(
-        payload, field, 1 if is_inside else 2)
-    if type(holder_field) is not bytes or (
-            holder_field[:1] != keyspace.RECORD):
+    holder, holder_field = unique_key.holder_of(
+        field, payload, partition if is_inside else None)
+    if keys.classify(holder.key, context.name).type is not (
+            keys.KeyType.PARTITION):
         raise exceptions.CorruptRecordError(field=field)
-    if is_inside:
-        return partition, holder_field
-    key, = other
-    if type(key) is not bytes or keys.classify(
-            key, context.name).type is not keys.KeyType.PARTITION:
-        raise exceptions.CorruptRecordError(field=field)
-    return keyspace.Partition(key), holder_field
+    return holder, holder_field
 
 
 class UniqueNeeded(checks.Check):

@@ -209,9 +209,7 @@ class Builder:
         """
         database = self._database
         database.store.batch([
-            *[operations.Add(
-                directory.key_of(database.name, kind, partition),
-                directory.member(partition, _NONCE))
+            *[directory.adding(database.name, kind, partition, _NONCE)
               for partition, kind in parts],
             *housekeeping.tasks(database, [], [
                 (partition, kind) for partition, kind in parts

@@ -183,9 +183,8 @@ class Changes:
         """Put a partition into the directory of its kind."""
         if self.partition_checks.get(partition) is None:
             self.partition_checks[partition] = kind
-            self.side_writes.append(operations.Add(
-                directory.key_of(self._database_name, kind, partition),
-                directory.member(partition, self._nonce)))
+            self.side_writes.append(directory.adding(
+                self._database_name, kind, partition, self._nonce))
 
     def _change_part(self, partition, at_home, kind, old, new):
         """List a partition that gets a row of a part, check one that loses
@@ -204,19 +203,15 @@ class Changes:
                 if part == new and where not in self.lasting and (
                         where not in self._known_lasting):
                     self.lasting[where] = None
-                    self._add_member(where, directory.lasting_member(
-                        partition))
+                    self.side_writes.append(directory.adding(
+                        self._database_name, where[1], partition))
             else:
                 self.part_checks.setdefault(where, False)
                 if part == new and not self.part_checks[where]:
                     self.part_checks[where] = True
-                    self._add_member(where, directory.member(
-                        partition, self._nonce))
-
-    def _add_member(self, where, member):
-        partition, kind = where
-        self.side_writes.append(operations.Add(
-            directory.key_of(self._database_name, kind, partition), member))
+                    self.side_writes.append(directory.adding(
+                        self._database_name, where[1], partition,
+                        self._nonce))
 
     def _delete(self, write):
         table = write.table

@@ -123,12 +123,9 @@ class Housekeeper:
         wanted = list({(bucket, prefix): None for _, _, _, buckets in checks
                        for bucket, prefix, _ in buckets})
         members = self._database.coordinator.read([
-            reading.MembersRead(bucket, b"[" + prefix,
-                                b"(" + prefix + index_base.AFTER_TAIL)
+            reading.MembersRead(bucket, *global_index.range_of(prefix))
             for bucket, prefix in wanted])
-        size = global_index.TAIL_BYTES
-        return {where: [member for member in found
-                        if len(member) == len(where[1]) + size]
+        return {where: global_index.members_of(where[1], found)
                 for where, found in zip(wanted, members)}
 
     def _read(self, checks):
@@ -213,11 +210,11 @@ class Housekeeper:
             elif len(members) < 2:
                 continue
             elif set(listed) <= set(members):
-                entry = directory.member(
-                    keyspace.Partition(key),
+                added = directory.adding(
+                    self._database.name, kind, keyspace.Partition(key),
                     os.urandom(index_base.NONCE_BYTES))
-                commands.append(operations.Add(bucket, entry))
-                listed.append(entry)
+                commands.append(added)
+                listed.append(added.member)
             commands += [operations.Remove(bucket, member)
                          for member in members]
         if again:

@@ -317,13 +317,14 @@ def _by_unique(tx, table, unique, tuples):
         for values in tuples])
     yield from read_whole(tx, partitions)
     prefix = keyspace.unique_field(table.name, unique.name, ())
-    owners = {}
+    holders = {}
     for partition in partitions:
         for field, stored in tx.read_sets[partition].stored.items():
             if field.startswith(prefix):
-                owners[unique_key.holder_partition(
-                    field, reading.payload_of(stored))] = None
-    return (yield from _named(tx, table, owners))
+                holder, _field = unique_key.holder_of(
+                    field, reading.payload_of(stored))
+                holders[holder] = None
+    return (yield from _named(tx, table, holders))
 
 
 # Scans ----------------------------------------------------------------------

@@ -20,6 +20,7 @@ import zlib
 from nova_kvs import keyspace
 from nova_kvs.record.indexes import base
 from nova_kvs.record import partition_rules
+from nova_kvs.store import operations
 
 #: Parts: rows marked as deleted in the tables proper, and archived rows.
 DELETED = "deleted"
@@ -81,22 +82,26 @@ def key_of(database, kind, partition):
         zlib.crc32(partition.key) % partition_rules.DIRECTORY_BUCKETS)
 
 
-def member(partition, nonce):
-    """Return the member that lists a partition.
+def adding(database, kind, partition, nonce=_NO_NONCE):
+    """Return the operation that lists a partition.
 
-    :param nonce: ``NONCE_BYTES`` random bytes of the transaction.
+    :param database: its name.
+    :param nonce: ``NONCE_BYTES`` random bytes of the transaction; by default
+        the bytes of the only member of a whole table.
     """
-    return partition.key + nonce
-
-
-def lasting_member(partition):
-    """Return the member that lists the partition of a whole table."""
-    return partition.key + _NO_NONCE
+    return operations.Add(
+        key_of(database, kind, partition), partition.key + nonce)
 
 
 def range_of(partition):
     """Return the ends of the range of a partition's members."""
     return b"[" + partition.key, b"(" + partition.key + base.AFTER_TAIL
+
+
+def is_listed(partition, listed):
+    """Tell whether a member among those in its range lists a partition."""
+    length = len(partition.key) + base.NONCE_BYTES
+    return any(len(stored) == length for stored in listed)
 
 
 def partition_of(stored):

@@ -144,7 +144,29 @@ def member(entry, version, nonce):
     return entry.prefix + _VERSION.pack(version) + nonce
 
 
+def range_of(prefix):
+    """Return the ends of the range that holds the members of an entry.
+
+    :param prefix: of the GlobalEntry.
+    """
+    return b"[" + prefix, b"(" + prefix + base.AFTER_TAIL
+
+
+def members_of(prefix, listed):
+    """Return the members of an entry among those in its range.
+
+    Others there belong to entries with a longer prefix.
+    """
+    length = len(prefix) + TAIL_BYTES
+    return [stored for stored in listed if len(stored) == length]
+
+
 # What a stored entry names --------------------------------------------------
+
+def prefix_of(stored):
+    """Return the prefix of the GlobalEntry that is stored so."""
+    return stored[:-TAIL_BYTES]
+
 
 def partition_of(stored):
     """Return the partition that a stored entry names."""

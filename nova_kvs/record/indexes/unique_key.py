@@ -69,13 +69,18 @@ def entries(database, table, row, partition, field):
             if (values := unique.values(row)) is not None}
 
 
-def holder_partition(unique_field, payload):
-    """Return the partition of the record that holds a unique key.
+def holder_of(unique_field, payload, inside=None):
+    """Return the partition and the field of a unique key's record.
 
-    :param payload: of a unique key outside of its record's partition.
-    :raises nova_kvs.exceptions.CorruptRecordError: if it does not decode.
+    :param inside: the partition that holds both; None: they are apart.
+    :raises nova_kvs.exceptions.CorruptRecordError: if it names none.
     """
-    key = codec.decode_list(payload, unique_field, 2)[1]
-    if type(key) is not bytes:
+    field, *other = codec.decode_list(
+        payload, unique_field, 1 if inside else 2)
+    if type(field) is not bytes or field[:1] != keyspace.RECORD:
         raise exceptions.CorruptRecordError(field=unique_field)
-    return keyspace.Partition(key)
+    if inside:
+        return inside, field
+    if type(other[0]) is not bytes:
+        raise exceptions.CorruptRecordError(field=unique_field)
+    return keyspace.Partition(other[0]), field

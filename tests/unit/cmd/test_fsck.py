@@ -212,9 +212,8 @@ class Damage:
 
     def directory_stale(self):
         partition = keyspace.partition(self.db.name, "s", "gone")
-        self.run(b"ZADD", directory.key_of(
-            self.db.name, "s", partition), 0,
-            directory.member(partition, b"nonc"))
+        self.db.store.batch([directory.adding(
+            self.db.name, "s", partition, b"nonc")])
 
     def directory_undecodable(self):
         self.run(b"ZADD", directory.bucket_keys(self.db.name, "s")[0], 0,

@@ -82,7 +82,7 @@ def test_an_entry_names_its_row(row, where, key, nonce, version):
     stored = LOCAL.entry(row, field)
     assert LOCAL.columns_of(stored) == columns
     assert local_index.field_of(stored) == field
-    stored = directory.member(partition, nonce)
+    stored = directory.adding("db", "s", partition, nonce).member
     assert directory.partition_of(stored) == partition
 
 

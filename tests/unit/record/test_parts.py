@@ -198,9 +198,8 @@ def test_fsck_lists_what_is_missing_and_takes_out_what_is_stale(db):
     databases.insert(db, "instances", {"uuid": "u2", "deleted": 0})
     databases.tidy(db)
     partition = databases.one(db.begin(), "instances", (2,)).partition
-    db.store.batch([operations.Add(
-        directory.key_of(db.name, "s.shadow", partition),
-        directory.member(partition, b"1234"))])
+    db.store.batch([directory.adding(
+        db.name, "s.shadow", partition, b"1234")])
     report = fsck.Fsck(databases.another(db), 10000).run()
     assert report.found == {"directory-stale": 1}
     assert repaired(db)
