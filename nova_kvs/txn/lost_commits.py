@@ -65,10 +65,11 @@ class Done:
 
     :ivar parts: the first one is the primary.
     :ivar fields: list of (partition, field).
+    :ivar told: partitions that were told to lack it, or that it is unknown.
     """
 
     __slots__ = ("sent_at", "txn_id", "parts", "fields", "mutations",
-                 "entries", "size", "is_told")
+                 "entries", "size", "told")
 
     def __init__(self, sent_at, txn_id, parts, mutations, entries, keeps):
         self.sent_at = sent_at
@@ -81,7 +82,7 @@ class Done:
         self.size = sum(
             len(change.value) for change in mutations
             if type(change.value) is bytes) if keeps else 0
-        self.is_told = False
+        self.told = set()
 
     def keys(self, partitions):
         """Return what it changed in some partitions, as text."""
@@ -93,13 +94,17 @@ class Done:
 class Found:
     """The result of a look.
 
-    :ivar lost: list of (Done, set of the partitions that lack it).
+    :ivar lost: list of (Done, set of the partitions that lack it by now).
     :ivar unknown: list of Done.
+    :ivar again: number of those lost of which other parts were told before.
+    :ivar kept: incarnations of servers of which something is there.
     """
 
     def __init__(self):
         self.lost = []
         self.unknown = []
+        self.again = 0
+        self.kept = set()
 
 
 class LostCommits:
@@ -184,27 +189,28 @@ class LostCommits:
             return
         if not self._looking.acquire(blocking=False):
             return
+        found = Found()
         try:
             # What comes meanwhile is looked at again.
             self._seen = successions
             self._look_at = time.monotonic() + AGAIN_S
-            found = self._find()
+            try:
+                self._find(found)
+            except exceptions.KVSError as exc:
+                self._seen = None
+                LOG.warning("Which commits a failover has lost will be asked "
+                            "again: %s", exc)
             if found.lost or found.unknown:
                 self._tell(found)
-        except exceptions.KVSError as exc:
-            self._seen = None
-            LOG.warning("Which commits a failover has lost will be asked "
-                        "again: %s", exc)
         finally:
             self._looking.release()
 
-    def _find(self):
+    def _find(self, found):
         """Ask for the outcomes of all commits on servers that were lost."""
-        found = Found()
         recent, old = [], []
         now = time.monotonic()
         for done in list(self._done):
-            if not done.is_told and self._suspicious(done):
+            if self._suspicious(done):
                 age_s = now - done.sent_at
                 if age_s < CERTAIN_S:
                     recent.append(done)
@@ -214,15 +220,12 @@ class LostCommits:
             self._ask(recent[first:first + CHUNK], found)
         # What a server has kept is all that it did up to some moment. And one
         # that is back has its own disk, with what is as old as this.
-        kept = {part.incarnation for done in recent if not done.is_told
-                for part in self._suspicious(done)}
         for done in old:
-            if any(part.incarnation not in kept
+            if any(part.incarnation not in found.kept
                    and part.incarnation is not None
                    and self._store.is_replaced(part.incarnation)
                    for part in self._suspicious(done)):
-                done.is_told = True
-                found.unknown.append(done)
+                self._note_unknown(done, found)
         if found.lost and self._dropped_at is not None and (
                 found.lost[0][0] is recent[0]
                 and now - self._dropped_at < CERTAIN_S):
@@ -231,25 +234,35 @@ class LostCommits:
                 "are told: no more than %d are remembered",
                 self._database, REMEMBERED)
             self._dropped_at = None
-        return found
 
     def _suspicious(self, done):
-        """Return the parts whose server may lack what it acknowledged."""
+        """Return the parts whose server may lack what it acknowledged.
+
+        Without those of which that was told.
+        """
         incarnation = self._store.incarnation
         return [part for part in done.parts
-                if part.incarnation is not incarnation(part.partition.key)]
+                if part.incarnation is not incarnation(part.partition.key)
+                and part.partition not in done.told]
+
+    @staticmethod
+    def _note_unknown(done, found):
+        done.told.update(part.partition for part in done.parts)
+        found.unknown.append(done)
 
     def _ask(self, chunk, found):
         """Add to ``found`` what servers say of some commits."""
-        asked = [(done, part.partition) for done in chunk
+        asked = [(done, part) for done in chunk
                  for part in self._suspicious(done)]
         answers, _ = self._settler.decide([
-            partition.outcome_key(done.txn_id) for done, partition in asked])
+            part.partition.outcome_key(done.txn_id) for done, part in asked])
         now = time.monotonic()
         missing = {}
-        for (done, partition), answer in zip(asked, answers):
-            if answer.verdict is not Verdict.COMMITTED:
-                missing.setdefault(done, []).append(partition)
+        for (done, part), answer in zip(asked, answers):
+            if answer.verdict is Verdict.COMMITTED:
+                found.kept.add(part.incarnation)
+            else:
+                missing.setdefault(done, []).append(part.partition)
         self._apply_intents(missing)
         for done, partitions in missing.items():
             changed = {partition for partition, _ in done.fields}
@@ -259,11 +272,12 @@ class LostCommits:
                 lost = changed
             if not lost:
                 continue
-            done.is_told = True
             if now - done.sent_at < CERTAIN_S:
+                found.again += bool(done.told)
+                done.told |= lost
                 found.lost.append((done, lost))
             else:
-                found.unknown.append(done)
+                self._note_unknown(done, found)
 
     def _apply_intents(self, missing):
         """Apply intents that are back: then those parts are not lost.
@@ -305,11 +319,12 @@ class LostCommits:
                 "which was committed %.1f s ago, is unknown: %s",
                 self._database, done.txn_id.hex(), now - done.sent_at,
                 ", ".join(done.keys({part.partition for part in done.parts})))
-        self._stats.lost += len(found.lost)
+        lost = len(found.lost) - found.again
+        self._stats.lost += lost
         self._stats.lost_unknown += len(found.unknown)
         self._stats.applied_again += applied
         store_report(self._store, self._database, {
-            "at": int(time.time()), "lost": len(found.lost),
+            "at": int(time.time()), "lost": lost,
             "unknown": len(found.unknown), "applied_again": applied,
             "process": "%s %s %d" % (
                 socket.gethostname(), os.path.basename(sys.argv[0]),

@@ -7,6 +7,7 @@ import pytest
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import base
+from nova_kvs.store import operations
 from nova_kvs import txn
 from nova_kvs.txn import lost_commits
 from nova_kvs.txn import reading
@@ -26,6 +27,11 @@ class Replicated(stores.Wrapper):
         self.successions = 0
         self.incarnations = {}
         self.is_lost = False
+        self.operations = []
+
+    def batch(self, items, *args, **kwargs):
+        self.operations.append(list(items))
+        return super().batch(items, *args, **kwargs)
 
     def incarnation(self, key):
         return self.incarnations.setdefault(
@@ -142,6 +148,20 @@ def test_a_part_of_a_transaction_is_lost(
     assert counted(coordinator) == (1, 0, 0)
 
 
+def test_another_part_is_lost_later(
+        coordinator, replicated, partitions, monkeypatch, caplog):
+    monkeypatch.setattr(lost_commits, "AGAIN_S", 0)
+    put(coordinator, *partitions[:2])
+    for partition in partitions[:2]:
+        replicated.fail_over(partition)
+        caplog.clear()
+        with caplog.at_level(logging.ERROR):
+            coordinator.tell_losses()
+        message, = caplog.messages
+        assert partition.key.decode() in message
+    assert counted(coordinator) == (1, 0, 0)
+
+
 def test_intents_that_are_back_are_applied(
         coordinator, replicated, partitions, database):
     """Only that they were applied is lost, and nobody would do it again."""
@@ -168,6 +188,18 @@ def test_intents_that_are_back_are_applied(
     assert names[-1] == "resolve"
     snapshot, = read(coordinator, second)
     assert snapshot.cell(FIELD).payload == b"value"
+
+
+def test_a_part_that_is_lost_before_it_is_applied(
+        coordinator, replicated, partitions):
+    """Whoever applies intents that are not there leaves no outcome."""
+    put(coordinator, *partitions[:2])
+    resolve = next(item for items in replicated.operations[::-1]
+                   for item in items if type(item) is operations.Resolve)
+    replicated.fail_over(partitions[1])
+    replicated.batch([resolve])
+    coordinator.tell_losses()
+    assert counted(coordinator) == (1, 0, 0)
 
 
 def test_a_serializable_transaction_is_lost(
@@ -232,6 +264,29 @@ def test_a_store_that_does_not_answer_is_asked_again(
     assert counted(coordinator) == (0, 0, 0)
     coordinator.tell_losses()
     assert counted(coordinator) == (1, 0, 0)
+
+
+def test_what_was_found_is_told_if_the_store_falls_silent_then(
+        replicated, database, partitions, monkeypatch, caplog):
+    monkeypatch.setattr(lost_commits, "CHUNK", 1)
+    coordinator = txn.Coordinator(replicated, database)
+    put(coordinator, partitions[0])
+    put(coordinator, partitions[1])
+    replicated.fail_over(*partitions[:2])
+    decide = coordinator.recovery.decide
+    calls = iter([decide])
+
+    def fall_silent(keys):
+        return next(calls, refuse)(keys)
+
+    def refuse(keys):
+        raise exceptions.StoreUnavailableError()
+
+    monkeypatch.setattr(coordinator.recovery, "decide", fall_silent)
+    coordinator.tell_losses()
+    assert counted(coordinator) == (1, 0, 0)
+    assert sum("has lost transaction" in message
+               for message in caplog.messages) == 1
 
 
 def test_a_fork_tells_nothing_of_its_parents_commits(

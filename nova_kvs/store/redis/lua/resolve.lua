@@ -6,7 +6,8 @@
 -- the partition's index.
 -- ARGV[1] transaction id, ARGV[2] outcome, ARGV[3] life of KEYS[2] in ms:
 -- a prewrite that comes late again must not stage anything; then fields
--- (none: whatever the transaction has staged here).
+-- (none: whatever the transaction has staged here). KEYS[2] says "c" only if
+-- intents were applied here: a failover may have lost them.
 -- Returns the number of intents resolved. Idempotent; touches nothing of
 -- other transactions. O(fields), without fields O(partition).
 
@@ -92,9 +93,13 @@ end
 
 -- What frees memory first, and something in any case: Redis lets a script
 -- that has written go on when there is no more memory.
+local outcome = ARGV[2]
+if #intents == 0 and redis.call('GET', KEYS[2]) ~= 'c' then
+  outcome = 'a'
+end
 redis.call('DEL', KEYS[2])
 write('HDEL', KEYS[1], deletes)
 write('ZREM', KEYS[3], removes)
 write('HSET', KEYS[1], puts)
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+redis.call('SET', KEYS[2], outcome, 'PX', ARGV[3])
 return #intents
