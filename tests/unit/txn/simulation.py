@@ -6,6 +6,11 @@ replies, runs scripts again that ran long ago, and lets the servers' clocks go
 on for longer than anything is kept while clients stand still. After each step
 and at the end the stored data is compared with what the clients were told.
 
+With some seeds servers fail: each partition is one, and has a replica that is
+some writes behind and takes over. With ``commit_replicas`` what was reported
+as committed must be there all the same. Without, it may be lost, and who
+committed it must tell of it: of all that is lost, and of nothing else.
+
 Every choice is made by a seed: this runs what it stands for, and so many that
 follow it:
 
@@ -26,10 +31,13 @@ import greenlet
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
+from nova_kvs.store import base
+from nova_kvs.store import operations
 from nova_kvs.store.redis import commands
 from nova_kvs.store.redis import raw
 from nova_kvs.store import registry
 from nova_kvs import txn
+from nova_kvs.txn import lost_commits
 from nova_kvs.txn import mutation
 from nova_kvs.txn import retry
 from tests.fault.blackbox import checker
@@ -80,8 +88,21 @@ class SteppedStore:
 
     def __init__(self, simulation):
         self.simulation = simulation
+        if simulation.servers is not None:
+            self.CHARACTERISTICS = {base.Characteristics.REPLICAS}
 
-    def batch(self, items, *args):
+    def incarnation(self, key):
+        servers = self.simulation.servers
+        return None if servers is None else servers.incarnation(key)
+
+    def is_replaced(self, incarnation):
+        return True
+
+    @property
+    def successions(self):
+        return self.simulation.servers.successions
+
+    def batch(self, items, replicas=0, *args):
         simulation = self.simulation
         items = list(items)
         fault = simulation.choose_fault()
@@ -89,6 +110,7 @@ class SteppedStore:
             simulation.give_turn()
             raise exceptions.StoreUnavailableError()
         replies = [None] * len(items)
+        servers = {}
         waiting = collections.defaultdict(collections.deque)
         for number, item in enumerate(items):
             waiting[item.key].append(number)
@@ -101,12 +123,100 @@ class SteppedStore:
             if not waiting[key]:
                 del waiting[key]
             simulation.give_turn()
+            servers[number] = self.incarnation(items[number].key)
             replies[number] = simulation.execute(items[number])
         if fault == "lost":
             if any(map(raw.is_write, commands.encode(items))):
                 raise exceptions.UndeterminedError()
             raise exceptions.StoreUnavailableError()
+        if replicas:
+            for number, item in enumerate(items):
+                # WAIT is asked of the server that wrote it: if that has
+                # failed meanwhile the new one gets the item, too.
+                if servers[number] is not self.incarnation(item.key):
+                    replies[number] = simulation.execute(item)
+            replies.append(simulation.wait(items))
         return replies
+
+
+def _server(key):
+    """Return the server that has a key: each hash tag's own."""
+    return key[:key.index(b"}") + 1]
+
+
+class Servers:
+    """Servers that fail, and their replicas, which are behind.
+
+    :ivar seq: server -> number of writes.
+    """
+
+    def __init__(self, store):
+        self._store = store
+        self.seq = collections.Counter()
+        self.successions = 0
+        self._incarnations = {}
+        #: Server -> writes that its replica has, and the keys it has then.
+        self._replicated = {}
+        #: Server -> (number of the write, outcome key, what it did).
+        self._events = collections.defaultdict(list)
+
+    def incarnation(self, key):
+        return self._incarnations.setdefault(_server(key), object())
+
+    def note(self, item, reply):
+        """Take note of what a write did to a transaction's part."""
+        server = _server(item.key)
+        self.seq[server] += 1
+        done = None
+        if type(item) is operations.Commit:
+            outcome_key = item.outcome_key
+            if reply.verdict is operations.Verdict.COMMITTED:
+                done = "applied"
+        elif type(item) is operations.Prewrite:
+            outcome_key = item.outcome_key
+            if reply.verdict is operations.Verdict.STAGED:
+                done = "staged"
+        elif type(item) is operations.Resolve and reply:
+            outcome_key = item.outcome_key
+            done = "applied" if item.committed else "removed"
+        if done and self.state(outcome_key) not in (done, "applied"):
+            self._events[server].append(
+                (self.seq[server], outcome_key, done))
+
+    def state(self, outcome_key):
+        """Return what a transaction's part is by now."""
+        return next((done for _, key, done in reversed(
+            self._events[_server(outcome_key)]) if key == outcome_key), None)
+
+    def replicate(self, server):
+        """Let a replica have all writes of its master."""
+        if self._replicated.get(server, (None,))[0] == self.seq[server]:
+            return
+        keys = {}
+        for key in self._store.scan(server + b"*"):
+            dump = scenarios.send(self._store, key, b"DUMP", key)
+            life_ms = scenarios.send(self._store, key, b"PTTL", key)
+            if dump is not None:
+                keys[key] = (dump, None if life_ms < 0
+                             else 1000 * time.time() + life_ms)
+        self._replicated[server] = self.seq[server], keys
+
+    def fail(self, server):
+        """Let its replica take over."""
+        seq, keys = self._replicated.get(server, (0, {}))
+        for key in list(self._store.scan(server + b"*")):
+            scenarios.send(self._store, key, b"DEL", key)
+        for key, (dump, until_ms) in keys.items():
+            life_ms = 0 if until_ms is None else int(
+                until_ms - 1000 * time.time())
+            if until_ms is None or life_ms > 0:
+                scenarios.send(
+                    self._store, key, b"RESTORE", key, life_ms, dump)
+        self._events[server] = [
+            event for event in self._events[server] if event[0] <= seq]
+        self.seq[server] = seq
+        self._incarnations[server] = object()
+        self.successions += 1
 
 
 class Simulation:
@@ -116,9 +226,11 @@ class Simulation:
     :param random: makes every choice.
     :param faults: whether anything ever goes wrong.
     :param check_every: number of steps after which what is stored is checked.
+    :param replicas: ``commit_replicas`` if servers fail; None: they do not.
+    :ivar servers: Servers, if they fail.
     """
 
-    def __init__(self, store, random, faults, check_every=1):
+    def __init__(self, store, random, faults, check_every=1, replicas=None):
         self.store = store
         self.random = random
         self.faults = faults
@@ -138,14 +250,32 @@ class Simulation:
         self._asleep = {}
         #: How far servers' clocks are ahead of those of clients.
         self.ahead_s = 0
+        self.replicas = replicas
+        self.servers = None if replicas is None else Servers(store)
+        #: Those that have committed something.
+        self.clients = []
+        #: (id of a transaction, partition) that were told to be lost.
+        self.told = set()
+        self.failovers = 0
 
     def client(self, store=None):
-        return txn.Coordinator(store or SteppedStore(self), self.database)
+        return txn.Coordinator(
+            store or SteppedStore(self), self.database,
+            commit_replicas=self.replicas or 0)
 
     # What clients call.
 
     def give_turn(self):
-        self._hub.switch()
+        if greenlet.getcurrent() is not self._hub:
+            self._hub.switch()
+
+    def wait(self, items):
+        """Return how many replicas have what a batch wrote."""
+        if self.random.random() < 0.1:
+            return 0
+        for item in items:
+            self.servers.replicate(_server(item.key))
+        return 1
 
     def pause(self, round_number):
         """Sleep while others take turns: twice as many each round."""
@@ -163,6 +293,8 @@ class Simulation:
         reply, = self.store.batch((item,))
         if raw.is_write(*commands.encode([item])):
             self.written.append(item)
+            if self.servers is not None:
+                self.servers.note(item, reply)
             if self.faults and self.random.random() < 0.05:
                 reply, = self.store.batch((item,))
         return reply
@@ -172,6 +304,7 @@ class Simulation:
     def write(self):
         """Run one transaction."""
         client = self.client()
+        self.clients.append(client)
         serializable = self.random.random() < 0.6
         targets = self.random.sample(
             self.partitions,
@@ -266,6 +399,9 @@ class Simulation:
             index_add=(scenarios.member(
                 change.payload, change.place[1]),)) for change in changes])
         self.transactions.append(Transaction(changes, COMMITTED))
+        if self.servers is not None:
+            for partition in self.everywhere:
+                self.servers.replicate(partition.key)
 
     def read(self):
         """Look at everything."""
@@ -322,8 +458,31 @@ class Simulation:
             self.store.batch((self.random.choice(self.written),))
         if self.random.random() < 0.03:
             self.make_intents_old()
-        if self.random.random() < 0.01:
+        if self.replicas != 0 and self.random.random() < 0.01:
+            # Without replicas who asks for outcomes relies on clocks.
             self.ahead_s += self.random.choice(LEAPS_S)
+        if self.servers is not None:
+            self.disturb_servers()
+
+    def disturb_servers(self):
+        servers = sorted(self.servers.seq)
+        if not servers:
+            return
+        if self.random.random() < 0.1:
+            self.servers.replicate(self.random.choice(servers))
+        if self.random.random() < 0.04:
+            # Rather one with records than one of a queue or an outcome.
+            failed = self.random.choice(
+                [*servers, *[partition.key for partition in self.everywhere]])
+            self.servers.fail(failed)
+            self.failovers += 1
+            # What was on its way to the old one is gone, and versions that
+            # nobody has any more may be used again.
+            self.written = [item for item in self.written
+                            if _server(item.key) != failed]
+            self.payloads = {place: payload for place, payload
+                             in self.payloads.items()
+                             if place[0].key != failed}
 
     def make_intents_old(self):
         for partition in self.everywhere:
@@ -343,7 +502,32 @@ class Simulation:
         client.queue.run_all()
         self.check_stored()
 
+    def ask(self):
+        """Let all clients tell which of their commits are lost."""
+        self.faults = False
+        for client in self.clients:
+            client.tell_losses()
+
     # Checks.
+
+    def check_told(self):
+        """Check that every lost commit was told, and no other."""
+        for client in self.clients:
+            for done in client._lost._done:
+                told = {partition for txn_id, partition in self.told
+                        if txn_id == done.txn_id}
+                assert told == self.lost(done), "told: %s, lost: %s" % (
+                    told, self.lost(done))
+
+    def lost(self, done):
+        """Return the partitions where a commit is not any more."""
+        state = {part.partition: self.servers.state(
+            part.partition.outcome_key(done.txn_id)) for part in done.parts}
+        primary = done.parts[0].partition
+        return {partition for partition, _ in done.fields
+                if state[partition] != "applied" and not (
+                    state[partition] == "staged"
+                    and state[primary] == "applied")}
 
     def raw(self, partition):
         pairs = scenarios.send(
@@ -455,20 +639,35 @@ class Simulation:
 
 
 def simulate(random, faults, writers, readers, housekeepers, check_every=1,
-             is_filled=False):
+             is_filled=False, replicas=None):
     """Return a Simulation that has run and in which all is settled."""
     world = Simulation(
-        registry.get_store(STORE), random, faults, check_every)
+        registry.get_store(STORE), random, faults, check_every, replicas)
+
+    def tell(teller, found):
+        assert not found.unknown
+        world.told.update(
+            (done.txn_id, partition) for done, partitions in found.lost
+            for partition in partitions)
+
     # Transaction ids decide who gives way: the same ones each time.
     ids = stdlib_random.Random(random.getrandbits(64))
     now = time.time
+
+    def pause(number, sleep=None):
+        # Whoever would sleep gives its turn away instead.
+        world.pause(number)
+
     with mock.patch.object(os, "urandom", ids.randbytes), mock.patch.object(
             time, "time", lambda: now() + world.ahead_s), mock.patch.object(
-            # Whoever would sleep gives its turn away instead.
-            retry, "pause", lambda number, sleep=None: world.pause(number)):
+            retry, "pause", pause), mock.patch.object(
+            lost_commits.LostCommits, "_tell", tell), mock.patch.object(
+            lost_commits, "AGAIN_S", 0):
         if is_filled:
             world.fill()
         world.run(writers, readers, housekeepers)
+        if replicas is not None:
+            world.ask()
         world.settle()
     return world
 
@@ -477,13 +676,20 @@ def replay(seed):
     """Run what a seed stands for, and check it."""
     random = stdlib_random.Random(seed)
     faults = random.random() < 0.8
+    # The choices of a seed stay what they were before servers failed.
+    replicas = (None, None, 0, 1)[seed % 4] if faults else None
     world = simulate(
         random, faults, random.randint(2, 4), random.randint(0, 1),
         random.randint(0, 1) if faults else 0, check_every=20,
-        is_filled=True)
-    world.check_history()
-    world.check_serializable()
-    assert scenarios.leftovers(world.store, world.database) == []
+        is_filled=True, replicas=replicas)
+    if replicas == 0:
+        world.check_told()
+    else:
+        world.check_history()
+    if replicas is None:
+        world.check_serializable()
+    assert [left for left in scenarios.leftovers(world.store, world.database)
+            if replicas is None or type(left) is tuple] == []
     # The embedded store keeps all databases.
     for key in list(world.store.scan(
             keyspace.database_pattern(world.database))):
@@ -495,6 +701,7 @@ def main(first, count=1):
     """Run some seeds; print those that fail."""
     failed = 0
     committed = collections.Counter()
+    failovers = lost = 0
     for seed in range(first, first + count):
         try:
             world = replay(seed)
@@ -505,8 +712,11 @@ def main(first, count=1):
                 raise
         else:
             committed.update(one.state for one in world.transactions)
-    print("%d seeds, %d failed; transactions: %s" % (
-        count, failed, dict(committed)))
+            failovers += world.failovers
+            lost += len(world.told)
+    print("%d seeds, %d failed; transactions: %s; %d failovers, %d parts of "
+          "commits lost and told" % (
+              count, failed, dict(committed), failovers, lost))
     return failed
 
 
