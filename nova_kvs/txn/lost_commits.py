@@ -252,17 +252,16 @@ class LostCommits:
 
     def _ask(self, chunk, found):
         """Add to ``found`` what servers say of some commits."""
-        asked = [(done, part) for done in chunk
-                 for part in self._suspicious(done)]
-        answers, _ = self._settler.decide([
-            part.partition.outcome_key(done.txn_id) for done, part in asked])
-        now = time.monotonic()
         missing = {}
-        for (done, part), answer in zip(asked, answers):
-            if answer.verdict is Verdict.COMMITTED:
-                found.kept.add(part.incarnation)
-            else:
-                missing.setdefault(done, []).append(part.partition)
+        self._ask_parts([(done, part) for done in chunk
+                         for part in self._suspicious(done)], missing, found)
+        # Without the primary, intents that were not applied yet are lost.
+        self._ask_parts([
+            (done, part) for done, partitions in list(missing.items())
+            if done.parts[0].partition in partitions
+            for part in done.parts[1:] if part.partition not in partitions
+            and part.partition not in done.told], missing, found)
+        now = time.monotonic()
         self._apply_intents(missing)
         for done, partitions in missing.items():
             changed = {partition for partition, _ in done.fields}
@@ -278,6 +277,22 @@ class LostCommits:
                 found.lost.append((done, lost))
             else:
                 self._note_unknown(done, found)
+
+    def _ask_parts(self, asked, missing, found):
+        """Ask for the outcomes of parts of commits.
+
+        :param asked: list of (Done, Part).
+        :param missing: gets Done -> partitions that lack its outcome.
+        """
+        if not asked:
+            return
+        answers, _ = self._settler.decide([
+            part.partition.outcome_key(done.txn_id) for done, part in asked])
+        for (done, part), answer in zip(asked, answers):
+            if answer.verdict is Verdict.COMMITTED:
+                found.kept.add(part.incarnation)
+            else:
+                missing.setdefault(done, []).append(part.partition)
 
     def _apply_intents(self, missing):
         """Apply intents that are back: then those parts are not lost.

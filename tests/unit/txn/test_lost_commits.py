@@ -190,6 +190,24 @@ def test_intents_that_are_back_are_applied(
     assert snapshot.cell(FIELD).payload == b"value"
 
 
+def test_what_is_not_applied_is_lost_with_the_outcome(
+        replicated, database, partitions, caplog):
+    """Its server has not failed, but nobody can apply it any more."""
+    faulty = stores.Faulty(replicated, "resolve", "refused")
+    for name in ("CHARACTERISTICS", "incarnation", "is_replaced"):
+        setattr(faulty, name, getattr(replicated, name))
+    faulty.successions = 0
+    coordinator = txn.Coordinator(faulty, database)
+    put(coordinator, *partitions[:2])
+    replicated.fail_over(partitions[0])
+    faulty.successions = 1
+    with caplog.at_level(logging.ERROR):
+        coordinator.tell_losses()
+    assert partitions[0].key.decode() in caplog.messages[-1]
+    assert partitions[1].key.decode() in caplog.messages[-1]
+    assert counted(coordinator) == (1, 0, 0)
+
+
 def test_a_part_that_is_lost_before_it_is_applied(
         coordinator, replicated, partitions):
     """Whoever applies intents that are not there leaves no outcome."""

@@ -6,8 +6,9 @@
 -- the partition's index.
 -- ARGV[1] transaction id, ARGV[2] outcome, ARGV[3] life of KEYS[2] in ms:
 -- a prewrite that comes late again must not stage anything; then fields
--- (none: whatever the transaction has staged here). KEYS[2] says "c" only if
--- intents were applied here: a failover may have lost them.
+-- (none: whatever the transaction has staged here). Who names fields is the
+-- first to resolve them: if none is there a failover has lost them, and KEYS[2]
+-- says "a".
 -- Returns the number of intents resolved. Idempotent; touches nothing of
 -- other transactions. O(fields), without fields O(partition).
 
@@ -94,8 +95,11 @@ end
 -- What frees memory first, and something in any case: Redis lets a script
 -- that has written go on when there is no more memory.
 local outcome = ARGV[2]
-if #intents == 0 and redis.call('GET', KEYS[2]) ~= 'c' then
-  outcome = 'a'
+if #intents == 0 then
+  local before = redis.call('GET', KEYS[2])
+  if before == 'a' or not before and ARGV[4] then
+    outcome = 'a'
+  end
 end
 redis.call('DEL', KEYS[2])
 write('HDEL', KEYS[1], deletes)
