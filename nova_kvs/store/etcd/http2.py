@@ -44,6 +44,8 @@ _MOST_BLOCKS = 64
 IDLE_S = 1.0
 
 _LENGTH = struct.Struct(">I")
+#: Of a frame: size in two parts, kind, flags, stream.
+_HEAD = struct.Struct(">BHBBI")
 
 #: What a socket raises when it is of no more use.
 _FAILURES = (OSError, EOFError)
@@ -71,9 +73,8 @@ class Reply(typing.NamedTuple):
 
 
 def _frame(kind, flags, stream, payload):
-    return b"%b%b%b%b" % (
-        _LENGTH.pack(len(payload))[1:], bytes((kind, flags)),
-        _LENGTH.pack(stream), payload)
+    size = len(payload)
+    return _HEAD.pack(size >> 16, size & 0xFFFF, kind, flags, stream) + payload
 
 
 def _literal(name, value):
@@ -117,12 +118,16 @@ class Connection:
             _literal(b":method", b"POST") + _literal(b":scheme", scheme)
             + _literal(b":authority", authority.encode("ascii", "replace")))
         self._paths = {}
+        #: What has arrived, and where in it the next frame begins.
         self._buffer = bytearray()
+        self._at = 0
         self._next_stream = 1
         self._window = self._first_window = _WINDOW
         self._windows = {}
         self._largest_frame = 16384
         self._owed = 0
+        #: What goes along with whatever is sent next.
+        self._owed_frames = []
         self._decoder = hpack.Decoder()
         self._decoder.max_allowed_table_size = 0
         self._blocks = {}
@@ -249,6 +254,9 @@ class Connection:
         :raises Lost: if the connection, or the open stream, has ended.
         """
         self._sock_timeout(0)
+        # What has come behind the last answer.
+        while self._take_frame():
+            pass
         try:
             while True:
                 self._receive()
@@ -286,6 +294,9 @@ class Connection:
             raise Lost(str(exc)) from exc
 
     def _send(self, data):
+        if self._owed_frames:
+            data = b"".join([*self._owed_frames, data])
+            self._owed_frames.clear()
         try:
             self._sock.sendall(data)
         except _FAILURES as exc:
@@ -350,15 +361,18 @@ class Connection:
     def _take_frame(self):
         """Handle one frame of the buffer; return whether there was one."""
         buffer = self._buffer
-        if len(buffer) < 9:
+        at = self._at
+        end = at + 9
+        if end <= len(buffer):
+            high, low, kind, flags, stream = _HEAD.unpack_from(buffer, at)
+            end += high << 16 | low
+        if end > len(buffer):
+            del buffer[:at]
+            self._at = 0
             return False
-        size = int.from_bytes(buffer[:3], "big")
-        if len(buffer) < 9 + size:
-            return False
-        kind, flags = buffer[3], buffer[4]
-        stream = int.from_bytes(buffer[5:9], "big") & 0x7FFFFFFF
-        payload = bytes(buffer[9:9 + size])
-        del buffer[:9 + size]
+        self._at = end
+        stream &= 0x7FFFFFFF
+        payload = bytes(buffer[at + 9:end])
         if kind == _DATA:
             self._take_data(stream, flags, payload)
         elif kind == _HEADERS or kind == _CONTINUATION:
@@ -376,7 +390,9 @@ class Connection:
                 self._take_settings(payload)
         elif kind == _PING:
             if not flags & _ACK:
-                self._send(_frame(_PING, _ACK, 0, payload))
+                # etcd sends one with most answers, to measure the network. A
+                # packet of its own for it would double what a call costs.
+                self._owed_frames.append(_frame(_PING, _ACK, 0, payload))
         elif kind == _RST_STREAM:
             self._finish(stream, Reply(
                 14, "the server ended the call with HTTP/2's error %d"

@@ -245,45 +245,58 @@ def _read_varint(data, at):
         shift += 7
 
 
-def _parse_key(data):
+def _parse_key(data, at, end):
+    """Return KeyValue of the message from ``at`` to before ``end``."""
     # Fields come in the order of their numbers, and a key has the first four
     # always: key 1, create_revision 2, mod_revision 3, version 4, value 5.
-    length = data[1]
-    at = 2
+    length = data[at + 1]
+    at += 2
     if length > 0x7F:
-        length, at = _read_varint(data, 1)
+        length, at = _read_varint(data, at - 1)
     key = data[at:at + length]
     at += length + 1
     while data[at] > 0x7F:
         at += 1
-    revision, at = _read_varint(data, at + 2)
+    at += 2
+    revision = data[at]
+    at += 1
+    if revision > 0x7F:
+        revision, at = _read_varint(data, at - 1)
     at += 1
     while data[at] > 0x7F:
         at += 1
     at += 1
-    size = len(data)
     value = b""
-    if at < size and data[at] == 0x2A:
-        length, at = _read_varint(data, at + 1)
+    if at < end and data[at] == 0x2A:
+        length = data[at + 1]
+        at += 2
+        if length > 0x7F:
+            length, at = _read_varint(data, at - 1)
         value = data[at:at + length]
         at += length
-    if at < size:
+    if at < end:
         return KeyValue(key, value, revision, _read_varint(data, at + 1)[0])
     return KeyValue(key, value, revision)
 
 
-def parse_range(data):
-    """Return Found of a RangeResponse."""
+def parse_range(data, at=0, end=None):
+    """Return Found of a RangeResponse.
+
+    :param at: where it begins in ``data``, and ``end`` where it ends.
+    """
     items = []
     more = False
     count = 0
-    at = 0
-    size = len(data)
-    while at < size:
+    if end is None:
+        end = len(data)
+    while at < end:
         tag = data[at]
-        value, at = _read_varint(data, at + 1)
+        value = data[at + 1]
+        at += 2
+        if value > 0x7F:
+            value, at = _read_varint(data, at - 1)
         if tag == 0x12:
-            items.append(_parse_key(data[at:at + value]))
+            items.append(_parse_key(data, at, at + value))
             at += value
         elif tag == 0x0A:
             at += value
@@ -296,12 +309,21 @@ def parse_range(data):
 
 def revision_of(data):
     """Return the revision in the header of a reply: its first field."""
-    for tag, value in fields(data):
-        if tag == 1:
-            for name, number in fields(value):
-                if name == 3:
-                    return number
-            break
+    if data[:1] != b"\x0a":
+        return 0
+    size, at = _read_varint(data, 1)
+    return _header_revision(data, at, at + size)
+
+
+def _header_revision(data, at, end):
+    # Numbers all: cluster_id 1, member_id 2, revision 3, raft_term 4.
+    while at < end:
+        if data[at] == 0x18:
+            return _read_varint(data, at + 1)[0]
+        at += 1
+        while data[at] > 0x7F:
+            at += 1
+        at += 1
     return 0
 
 
@@ -332,26 +354,46 @@ def parse_news(data):
     return News(number, revision, is_change, is_cancelled)
 
 
-def _parse_put(data):
-    return next(
-        (_parse_key(value) for tag, value in fields(data) if tag == 2), None)
-
-
-def _parse_delete(data):
-    return next((value for tag, value in fields(data) if tag == 2), 0)
-
-
-def parse_txn(data):
-    """Return TxnReply of a TxnResponse."""
-    succeeded = False
-    replies = []
-    for tag, value in fields(data):
+def _parse_put(data, at, end):
+    for tag, value in fields(data[at:end]):
         if tag == 2:
+            return _parse_key(value, 0, len(value))
+    return None
+
+
+def _parse_delete(data, at, end):
+    for tag, value in fields(data[at:end]):
+        if tag == 2:
+            return value
+    return 0
+
+
+def parse_txn(data, at=0, end=None):
+    """Return TxnReply of a TxnResponse.
+
+    :param at: where it begins in ``data``, and ``end`` where it ends.
+    """
+    succeeded = False
+    revision = 0
+    replies = []
+    if end is None:
+        end = len(data)
+    while at < end:
+        tag = data[at]
+        value, at = _read_varint(data, at + 1)
+        if tag == 0x1A:
+            # A reply is one field; its number says of which kind it is.
+            behind = at + value
+            kind = data[at] >> 3
+            _, at = _read_varint(data, at + 1)
+            replies.append(_REPLIES[kind](data, at, behind))
+            at = behind
+        elif tag == 0x10:
             succeeded = bool(value)
-        elif tag == 3:
-            kind, reply = next(fields(value))
-            replies.append(_REPLIES[kind](reply))
-    return TxnReply(succeeded, replies, revision_of(data))
+        elif tag == 0x0A:
+            revision = _header_revision(data, at, at + value)
+            at += value
+    return TxnReply(succeeded, replies, revision)
 
 
 _REPLIES = {1: parse_range, 2: _parse_put, 3: _parse_delete, 4: parse_txn}
