@@ -14,11 +14,16 @@ import sys
 from experiments import profiles
 from experiments import report
 from experiments import run as runs
+from experiments import simulate
 from experiments import stores
 
 
 def _numbers(text):
     return [float(number) for number in text.split(",")]
+
+
+def _counts(text):
+    return [int(number) for number in text.split(",")]
 
 
 def _option(text):
@@ -82,9 +87,25 @@ def _parse(words):
         "--output", metavar="DIR", default="profile",
         help="for tables and pictures (default: %(default)s)")
     profile.set_defaults(building=None, cut=None)
+    played = commands.add_parser("simulate", help=(
+        "play the database calls of many controllers and computes"))
+    played.add_argument(
+        "--controllers", type=_counts, default=[10], metavar="N[,N...]")
+    played.add_argument("--computes-each", type=float, default=3,
+                        help="for each controller")
+    played.add_argument(
+        "--boots-each", type=float, default=125 / 300, metavar="BOOTS",
+        help="a second, for each controller (default: 125 in 300 s)")
+    played.add_argument("--servers", type=int, default=1000,
+                        help="that are there")
+    played.add_argument("--masters", type=int, default=3)
+    played.add_argument("--clients", type=int, default=2,
+                        help="processes that call")
+    played.add_argument("--seconds", type=float, default=20)
+    played.add_argument("--json", metavar="FILE")
     commands.add_parser("report", help="make the documentation's tables")
     arguments = parser.parse_args(words)
-    if arguments.action != "report":
+    if arguments.action in ("profile", "run"):
         _complete(parser, arguments)
     return arguments
 
@@ -132,6 +153,9 @@ def main(words):
         return
     # So that everything that was started is stopped.
     signal.signal(signal.SIGTERM, _terminate)
+    if arguments.action == "simulate":
+        simulate.run(arguments)
+        return
     if arguments.action == "profile":
         profiles.run(arguments, shlex.join(words))
         return
