@@ -248,7 +248,8 @@ class Committer:
         deadline = min(
             time.monotonic() + self._options.lifetime_ms / 1000,
             started + self._options.side_write_life_ms / 1000)
-        begun = self._lost and self._lost.begin((next(iter(groups)),))
+        begun = self._lost and self._lost.begin(
+            (next(iter(groups)),), self.clock.now())
         answer, replicated, along = self._decide(
             mutations, txn_id, commit, deadline, holds=False,
             along=() if early else _items((), reads))
@@ -303,7 +304,8 @@ class Committer:
         extras.append(
             self._queue.add(task, 2 * self._options.lifetime_ms))
         extras += self._take_leftovers()
-        begun = self._lost and self._lost.begin((primary, *others))
+        begun = self._lost and self._lost.begin(
+            (primary, *others), self.clock.now())
         self._reach("before_prewrite")
         try:
             now_ms, *replies = self._stage(

@@ -39,10 +39,15 @@ REMEMBERED_S = 120
 CERTAIN_S = recovery.OUTCOME_LIFE_MS / 1000 - 10
 #: Commits asked for in one round trip.
 CHUNK = 256
-#: Seconds until a look is tried again that a silent store has ended.
+#: Seconds between two looks, and until one is tried again that a silent store
+#: has ended, while nothing else is heard of the servers: somebody's call waits
+#: for it.
 AGAIN_S = 1
-#: Bytes of the values that are remembered to be applied again.
-VALUE_BYTES = 4 << 20
+SILENT_AGAIN_S = 10
+#: Bytes that are remembered: the names of changed fields, at what they take in
+#: memory, and the values, if these are to be applied again.
+REMEMBERED_BYTES = 4 << 20
+FIELD_BYTES = 200
 #: Reports that are kept in a database, keys that one of them names, and how
 #: long all are kept after the last.
 REPORTS = 50
@@ -68,20 +73,23 @@ class Done:
     :ivar told: partitions that were told to lack it, or that it is unknown.
     """
 
-    __slots__ = ("sent_at", "txn_id", "parts", "fields", "mutations",
-                 "entries", "size", "told")
+    __slots__ = ("sent_at", "sent_ms", "txn_id", "parts", "fields",
+                 "mutations", "entries", "size", "told")
 
-    def __init__(self, sent_at, txn_id, parts, mutations, entries, keeps):
+    def __init__(self, sent_at, sent_ms, txn_id, parts, mutations, entries,
+                 keeps):
         self.sent_at = sent_at
+        #: The same by the servers' clock, if that was known.
+        self.sent_ms = sent_ms
         self.txn_id = txn_id
         self.parts = parts
         self.fields = [(change.partition, change.field)
                        for change in mutations]
         self.mutations = mutations if keeps else None
         self.entries = entries if keeps else None
-        self.size = sum(
+        self.size = FIELD_BYTES * len(mutations) + sum(
             len(change.value) for change in mutations
-            if type(change.value) is bytes) if keeps else 0
+            if keeps and type(change.value) is bytes)
         self.told = set()
 
     def keys(self, partitions):
@@ -133,18 +141,19 @@ class LostCommits:
         #: When the newest commit was sent that was dropped for want of room.
         self._dropped_at = None
         self._looking = threading.Lock()
-        self._seen = self._store.successions
-        self._look_at = 0.0
+        self._seen = self._tried = self._store.successions
+        self._look_at = self._again_at = 0.0
 
     # Commits ----------------------------------------------------------------
 
-    def begin(self, partitions):
+    def begin(self, partitions, now_ms):
         """Return what ``note`` needs to know, before a commit is sent.
 
         :param partitions: those with an outcome, the primary first.
+        :param now_ms: the time by the servers' clock; None if not known.
         """
         store = self._store
-        return time.monotonic(), store.successions, [
+        return time.monotonic(), now_ms, store.successions, [
             Part(partition, store.incarnation(partition.key))
             for partition in partitions]
 
@@ -156,10 +165,10 @@ class LostCommits:
         if self._pid != os.getpid():
             # Forked: the parent tells of what it has committed.
             self._forget()
-        sent_at, successions, parts = begun
+        sent_at, sent_ms, successions, parts = begun
         done = self._done
         while done and (
-                len(done) >= REMEMBERED or self._size > VALUE_BYTES
+                len(done) >= REMEMBERED or self._size > REMEMBERED_BYTES
                 or done[0].sent_at < sent_at - REMEMBERED_S):
             try:
                 dropped = done.popleft()
@@ -168,7 +177,7 @@ class LostCommits:
             self._size -= dropped.size
             if dropped.sent_at > sent_at - CERTAIN_S:
                 self._dropped_at = dropped.sent_at
-        added = Done(sent_at, txn_id, parts, mutations, entries,
+        added = Done(sent_at, sent_ms, txn_id, parts, mutations, entries,
                      self._commit is not None)
         self._size += added.size
         done.append(added)
@@ -184,20 +193,24 @@ class LostCommits:
         Raises nothing; without news it costs nothing.
         """
         successions = self._store.successions
-        if successions == self._seen or self._pid != os.getpid() or (
-                time.monotonic() < self._look_at):
+        if successions == self._seen or self._pid != os.getpid():
+            return
+        now = time.monotonic()
+        if now < self._look_at or (
+                successions == self._tried and now < self._again_at):
             return
         if not self._looking.acquire(blocking=False):
             return
         found = Found()
         try:
             # What comes meanwhile is looked at again.
-            self._seen = successions
-            self._look_at = time.monotonic() + AGAIN_S
+            self._seen = self._tried = successions
+            self._look_at = now + AGAIN_S
             try:
                 self._find(found)
             except exceptions.KVSError as exc:
                 self._seen = None
+                self._again_at = time.monotonic() + SILENT_AGAIN_S
                 LOG.warning("Which commits a failover has lost will be asked "
                             "again: %s", exc)
             if found.lost or found.unknown:
@@ -261,8 +274,10 @@ class LostCommits:
             if done.parts[0].partition in partitions
             for part in done.parts[1:] if part.partition not in partitions
             and part.partition not in done.told], missing, found)
-        now = time.monotonic()
         self._apply_intents(missing)
+        missing = {done: partitions for done, partitions in missing.items()
+                   if partitions}
+        is_old = self._old(missing)
         for done, partitions in missing.items():
             changed = {partition for partition, _ in done.fields}
             lost = changed.intersection(partitions)
@@ -271,12 +286,33 @@ class LostCommits:
                 lost = changed
             if not lost:
                 continue
-            if now - done.sent_at < CERTAIN_S:
+            if not is_old[done]:
                 found.again += bool(done.told)
                 done.told |= lost
                 found.lost.append((done, lost))
             else:
                 self._note_unknown(done, found)
+
+    def _old(self, missing):
+        """Return if outcomes may have been forgotten before they were asked.
+
+        By the servers' clocks, too: while a machine is suspended its own
+        stands still.
+
+        :param missing: dict of Done -> partitions.
+        :returns: dict of Done -> bool.
+        """
+        if not missing:
+            return {}
+        clocks = self._store.batch([
+            operations.ReadClock(done.parts[0].partition.key)
+            for done in missing])
+        now = time.monotonic()
+        return {
+            done: now - done.sent_at >= CERTAIN_S
+            or done.sent_ms is not None
+            and now_ms - done.sent_ms >= 1000 * CERTAIN_S
+            for done, now_ms in zip(missing, clocks)}
 
     def _ask_parts(self, asked, missing, found):
         """Ask for the outcomes of parts of commits.

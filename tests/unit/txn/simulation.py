@@ -671,7 +671,8 @@ def simulate(random, faults, writers, readers, housekeepers, check_every=1,
             time, "time", lambda: now() + world.ahead_s), mock.patch.object(
             retry, "pause", pause), mock.patch.object(
             lost_commits.LostCommits, "_tell", tell), mock.patch.object(
-            lost_commits, "AGAIN_S", 0):
+            lost_commits, "AGAIN_S", 0), mock.patch.object(
+            lost_commits, "SILENT_AGAIN_S", 0):
         if is_filled:
             world.fill()
         world.run(writers, readers, housekeepers)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import logging
 import os
+import time
 
 import pytest
 
@@ -254,6 +255,49 @@ def test_old_commits_of_a_server_that_is_back_are_kept(
     assert counted(coordinator) == (0, 0, 0)
 
 
+def test_a_machine_that_was_suspended_does_not_know(
+        coordinator, replicated, partitions, monkeypatch, caplog):
+    """Its clock stood still, and the outcome was forgotten meanwhile."""
+    coordinator.learn_clock(1000 * time.time())
+    put(coordinator, partitions[0])
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 100)
+    replicated.fail_over(partitions[0], lost=False)
+    coordinator.tell_losses()
+    assert counted(coordinator) == (0, 1, 0)
+    assert "is unknown" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("size", [1, 10])
+def test_what_is_remembered_is_bounded_in_bytes(
+        replicated, database, partitions, monkeypatch, size):
+    monkeypatch.setattr(
+        lost_commits, "REMEMBERED_BYTES", 2 * lost_commits.FIELD_BYTES + 2)
+    coordinator = txn.Coordinator(replicated, database, reapplies=True)
+    for partition in partitions:
+        put(coordinator, partition, value=b"v" * size)
+    assert len(coordinator._lost._done) == (3 if size == 1 else 2)
+
+
+def test_nobody_waits_again_and_again_for_a_silent_store(
+        coordinator, replicated, partitions, monkeypatch, caplog):
+    monkeypatch.setattr(lost_commits, "AGAIN_S", 0)
+    put(coordinator, partitions[0])
+    replicated.fail_over(partitions[0])
+
+    def refuse(keys):
+        raise exceptions.StoreUnavailableError()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(coordinator.recovery, "decide", refuse)
+        coordinator.tell_losses()
+        coordinator.tell_losses()
+    assert len(caplog.messages) == 1
+    replicated.successions += 1
+    coordinator.tell_losses()
+    assert counted(coordinator) == (1, 0, 0)
+
+
 def test_more_than_is_remembered(
         coordinator, replicated, partitions, monkeypatch, caplog):
     monkeypatch.setattr(lost_commits, "REMEMBERED", 2)
@@ -269,6 +313,7 @@ def test_more_than_is_remembered(
 def test_a_store_that_does_not_answer_is_asked_again(
         replicated, database, partitions, monkeypatch, caplog):
     monkeypatch.setattr(lost_commits, "AGAIN_S", 0)
+    monkeypatch.setattr(lost_commits, "SILENT_AGAIN_S", 0)
     coordinator = txn.Coordinator(replicated, database)
     put(coordinator, partitions[0])
     replicated.fail_over(partitions[0])
