@@ -419,7 +419,11 @@ def _describe(step):
         return "%s: %s" % (step.source, step.explain())
     path = step.path
     if isinstance(step, DeletedStep):
-        return "%s: rows marked as deleted" % step.source
+        source = step.source
+        if planner.must_be_deleted(source.ranges, source.unequal):
+            return "%s: rows marked as deleted" % source
+        return "%s: rows marked as deleted if %s is 0, else full scan" % (
+            source, source.unequal[planner.BROAD_COLUMN])
     if path.kind == planner.SCAN:
         return "%s: full scan" % step.source
     parts = []

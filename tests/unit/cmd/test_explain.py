@@ -28,17 +28,17 @@ def run(capsys, *arguments):
     ("WHERE id = 1", "key (id = "),
     ("WHERE host = 'a' AND deleted = 0", "index (host = :host_1, deleted = "),
     ("WHERE instances.host IN ('a', 'b')", "index (host = "),
-    ("WHERE \"host\" = 'it''s' LIMIT 10", "index (host = "),
+    ("WHERE \"host\" = 'it''s' LIMIT 10", "first of any of host"),
     ("", "full scan"),
     ("WHERE deleted <> -12 AND host LIKE 'x%' AND uuid IS NOT NULL",
-     "full scan"),
+     "else full scan"),
     ("WHERE id BETWEEN 1 AND 20 AND deleted IS NULL", "instances")])
 def test_plans(where, plan, url, capsys):
     status, out, error = run(
         capsys, url, "SELECT count(uuid, max(id)) FROM instances " + where)
     assert (status, error) == (0, "")
     assert plan in out
-    assert ("full scan" in out) == (plan == "full scan") or (
+    assert ("full scan" in out) == plan.endswith("full scan") or (
         "BETWEEN" in where)
 
 
