@@ -7,7 +7,6 @@ who make calls see to that. So a call is repeated until ``request_timeout``
 is over, also one whose answer was lost.
 """
 
-import collections
 import itertools
 import os
 import random
@@ -20,6 +19,7 @@ from nova_kvs import exceptions
 from nova_kvs.store.etcd import faults
 from nova_kvs.store.etcd import http2
 from nova_kvs.store.etcd import messages
+from nova_kvs.store import pool
 
 RANGE = b"/etcdserverpb.KV/Range"
 TXN = b"/etcdserverpb.KV/Txn"
@@ -44,7 +44,7 @@ class Repeated(bytes):
     """An answer to a call that may have been done before, unanswered."""
 
 
-class Member:
+class Member(pool.Pool):
     """One member: its address and its idle connections."""
 
     def __init__(self, address, settings, context):
@@ -53,12 +53,11 @@ class Member:
         :param address: ``(host, port)``.
         :param context: ssl.SSLContext, or None.
         """
+        super().__init__(settings.pool_size)
         self.address = address
         self.name = ("[%s]:%d" if ":" in address[0] else "%s:%d") % address
         self._settings = settings
         self._context = context
-        self._idle = collections.deque()
-        self._pid = os.getpid()
         #: When it may be asked before others again.
         self.avoid_until = 0.0
 
@@ -67,34 +66,18 @@ class Member:
 
         :raises nova_kvs.store.etcd.http2.Lost: if there is none.
         """
-        if self._pid != os.getpid():
-            # The parent goes on using the sockets that a fork copied.
-            self._idle = collections.deque()
-            self._pid = os.getpid()
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                return self._connect(deadline)
+        while (connection := self.take()) is not None:
             if connection.is_usable():
                 return connection
             connection.close()
+        return self._connect(deadline)
 
     def release(self, connection):
         """Take back a connection that no answer is outstanding on."""
-        if (not connection.is_closing
-                and len(self._idle) < self._settings.pool_size):
-            self._idle.append(connection)
-        else:
+        if connection.is_closing:
             connection.close()
-
-    def drop(self):
-        """Close the idle connections."""
-        while self._idle:
-            try:
-                self._idle.pop().close()
-            except IndexError:  # another thread was faster
-                return
+        else:
+            self.put_back(connection)
 
     def _connect(self, deadline):
         timeout_s = min(self._settings.connect_timeout,

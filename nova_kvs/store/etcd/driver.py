@@ -182,6 +182,10 @@ class EtcdStore(base.Store):
     def address_of(self, key):
         return self._client.members[0].name
 
+    def idle_connections(self):
+        return {member.name: member.count_idle()
+                for member in self._client.members}
+
     def close(self):
         if self._memory is not None:
             self._memory.close()

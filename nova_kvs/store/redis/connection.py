@@ -6,7 +6,6 @@ pipelines and retries are nova-kvs's own, see
 :class:`nova_kvs.store.redis.remote.RemoteStore`.
 """
 
-import collections
 import os
 import ssl
 import time
@@ -19,6 +18,7 @@ from redis import exceptions as redis_exceptions
 from redis.retry import Retry
 
 from nova_kvs import exceptions
+from nova_kvs.store import pool
 from nova_kvs.store.redis import raw
 
 #: What a connection raises when it is of no more use.
@@ -160,14 +160,14 @@ class Connection:
         self._wire.disconnect()
 
 
-class Node:
+class Node(pool.Pool):
     """One server: its address and its idle connections.
 
     :ivar master: Node of its master, if only reads are sent to it.
     """
 
     __slots__ = ("address", "master", "_class", "_kwargs", "_settings",
-                 "_idle", "_pid", "_on_connect")
+                 "_on_connect")
 
     _connection = Connection
 
@@ -179,13 +179,12 @@ class Node:
         :param connection_options: what ``options`` returned.
         :param on_connect: commands (tuples) that each new connection sends.
         """
+        super().__init__(settings.pool_size)
         self.address = address
         self.master = None
         self._class, self._kwargs = connection_options
         self._settings = settings
         self._on_connect = on_connect
-        self._idle = collections.deque()
-        self._pid = os.getpid()
 
     def __repr__(self):
         return "Node(%s:%d)" % self.address
@@ -198,35 +197,12 @@ class Node:
         :raises nova_kvs.exceptions.ConfigurationError: if the server
             refuses the user, password or TLS.
         """
-        if self._pid != os.getpid():
-            # The parent goes on using the sockets that a fork copied.
-            self._idle = collections.deque()
-            self._pid = os.getpid()
-        try:
-            return self._idle.pop()
-        except IndexError:
-            pass
-        return self._connect(deadline)
+        return self.take() or self._connect(deadline)
 
     def release(self, connection):
         """Take back a connection that has no reply outstanding."""
         connection.unlimit()
-        if len(self._idle) < self._settings.pool_size:
-            self._idle.append(connection)
-        else:
-            connection.close()
-
-    def count_idle(self):
-        """Return the number of connections that wait for use."""
-        return len(self._idle)
-
-    def drop(self):
-        """Close the idle connections."""
-        while self._idle:
-            try:
-                self._idle.pop().close()
-            except IndexError:  # another thread was faster
-                return
+        self.put_back(connection)
 
     def _connect(self, deadline):
         left_s = max(deadline - time.monotonic(), 0.01)
