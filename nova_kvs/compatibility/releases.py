@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which functions of the installed Nova and Placement are known.
+"""Tells which functions of the installed Nova and Placement are known.
 
 ``releases.json`` has, of each supported release, a digest of every source
 file concerned and a fingerprint of every function that has a native one.

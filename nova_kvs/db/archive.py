@@ -123,7 +123,7 @@ _reached = {}
 
 
 class _Survey:
-    """Where the rows are that an archive may take, at most so many a table.
+    """The rows that an archive may take, at most so many a table.
 
     The partitions with deleted rows are read once for all tables, page by
     page, until there are as many as the archive takes. Of what was read the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which KVS databases the engines of a transaction factory of oslo.db have.
+"""Finds the KVS databases of a transaction factory of oslo.db.
 
 Nothing here knows Nova or Placement.
 """

@@ -8,7 +8,7 @@ from oslo_db import exception as db_exc
 from nova_kvs import exceptions
 from nova_kvs import translation
 
-#: What ``translate`` is for.
+#: The errors that ``translate`` takes.
 INTERNAL = (exceptions.KVSError, OverflowError, UnicodeEncodeError)
 
 

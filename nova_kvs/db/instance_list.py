@@ -28,7 +28,7 @@ from nova_kvs.db import session
 INSTANCES = joins.INSTANCES
 _OBJECTS = "nova.objects.instance:InstanceList."
 _UUID = frozenset(["uuid"])
-#: What quotas look at.
+#: The columns that quotas look at.
 _USAGE = frozenset(["hidden", "memory_mb", "user_id", "vcpus",
                     ("vm_state", vm_states.SOFT_DELETED)])
 _DEFAULT_JOINS = ["info_cache", "security_groups"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which calls are native: decorators, and how a context finds its database.
+"""Decorators of native functions, and the database of a context.
 
 A decorated function takes the call's Session first and is registered under
 the Nova function that it replaces. What the decorator returns has the name

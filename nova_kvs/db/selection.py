@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which native functions may stand for those of what is installed.
+"""Selects the native functions that fit what is installed.
 
 A function that is not one of a supported release, by its fingerprint, stays
 with the dialect, and so do those of a native module that does not load with

@@ -47,7 +47,7 @@ class Databases(typing.NamedTuple):
 
 @dataclasses.dataclass
 class Endpoints:
-    """Where the services of a cloud answer."""
+    """The addresses of the services of a cloud."""
 
     transport_url: str
     placement_url: str

@@ -10,7 +10,7 @@ from nova_kvs.store import operations
 
 #: Keys removed in one round trip.
 CHUNK = 500
-#: How often the servers are looked through for keys that came or moved.
+#: Passes over the servers, for keys that came or moved meanwhile.
 PASSES = 10
 
 

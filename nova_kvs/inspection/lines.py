@@ -18,5 +18,5 @@ class Line(typing.NamedTuple):
 
     name: str
     status: Status
-    #: What was found, and what to do about it.
+    #: The finding, and advice.
     text: str

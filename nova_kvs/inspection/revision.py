@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of Nova's and Placement's schemas a database has, and the newest."""
+"""Tells which revision of Nova's or Placement's schema a database has."""
 
 import ast
 import importlib.util

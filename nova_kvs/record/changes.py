@@ -51,7 +51,7 @@ def _part_of(table, row):
 class Changes:
     """All that one commit sends.
 
-    :param tx: nova_kvs.record.record_store.RecordTransaction.
+    :param tx: nova_kvs.record.transaction.RecordTransaction.
     :param floors: partition -> floor that a refused commit reported.
     :param unique_versions: field of a unique key -> its version, for those
         that are not what they are expected to be.

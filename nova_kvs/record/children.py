@@ -14,7 +14,7 @@ from nova_kvs.record import changes
 def settle(tx, writes, locks):
     """Set the partition of every written row, and move children along.
 
-    :param tx: nova_kvs.record.record_store.RecordTransaction.
+    :param tx: nova_kvs.record.transaction.RecordTransaction.
     :param writes: its dict of (table's name, key) -> Write; gets the
         children that have to move.
     :param locks: dict of (table's name, key) -> Record; gets the parents of

@@ -20,9 +20,9 @@ from nova_kvs.record import format as stored_format
 from nova_kvs.record import housekeeping
 from nova_kvs.record import importing
 from nova_kvs.record import partition_cache
-from nova_kvs.record import record_store
 from nova_kvs.record import runner
 from nova_kvs.record import schema as record_schema
+from nova_kvs.record import transaction
 from nova_kvs.store import base
 from nova_kvs.store import freeing
 from nova_kvs.store import operations
@@ -32,7 +32,7 @@ from nova_kvs.txn import reading
 
 LOG = logging.getLogger(__name__)
 
-#: How long a process may not notice another one's change of the schema.
+#: Seconds for which a process may miss another one's change of the schema.
 SCHEMA_CHECK_S = 3
 #: No commit is made by a schema that was looked at longer ago.
 SCHEMA_AGE_S = 60
@@ -225,7 +225,7 @@ class Database:
         :param after: RecordTransaction whose speculation was wrong: the new
             one takes over its ids, and what its commit has learned.
         """
-        return record_store.RecordTransaction(
+        return transaction.RecordTransaction(
             self, speculates, may_lag and self.may_lag
             and not _masters_only.get(), serializable, after)
 

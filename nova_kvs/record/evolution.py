@@ -14,7 +14,7 @@ from nova_kvs.record import schema as record_schema
 def carry(tx, before, after, renames):
     """Carry the rows that a transaction wrote over to a new schema.
 
-    :param tx: nova_kvs.record.record_store.RecordTransaction.
+    :param tx: nova_kvs.record.transaction.RecordTransaction.
     :param before: Schema that they were written by. :param after: from now
         on.
     :param renames: pairs of old and new table name.

@@ -41,7 +41,7 @@ CURRENT = FormatVersion.PARTS
 
 
 class State(typing.NamedTuple):
-    """Which indexes a database has.
+    """The indexes that a database has.
 
     :ivar version: of the format: writers write the indexes up to it.
     :ivar built: every row is in the indexes of formats up to it: only these

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which column partitions a table, and its indexes across partitions.
+"""Rules: the column that partitions a table, and its global indexes.
 
 The one declarative table of the layer. A table that it does not name is one
 partition and needs no global indexes: its SQL indexes are kept inside it.

@@ -33,7 +33,7 @@ _NOT_OF_PARTITIONS = frozenset([
 
 
 class Reader:
-    """The reading half of ``nova_kvs.record.record_store``'s transaction.
+    """The reading half of ``nova_kvs.record.transaction``'s transaction.
 
     :param database: nova_kvs.record.database.Database.
     :param speculates: whether it may rest on what the process remembers of
@@ -89,7 +89,7 @@ class Reader:
         self.scanned = set()
         #: Read -> its result, of what the commit is to compare.
         self.to_verify = {}
-        #: Whether it met two states of one thing.
+        #: True once two reads of one thing had different results.
         self.is_torn = False
         #: Partitions that the directory is known to list.
         self.listed = set()

@@ -16,7 +16,7 @@ class Mode(enum.Enum):
 
     #: It only reads: what it reads may lag, where ``read_from`` allows it.
     READ = enum.auto()
-    #: What it writes rests on what masters hold.
+    #: It reads masters, and then writes.
     WRITE = enum.auto()
     #: As WRITE, but first on what the process remembers of a partition, if
     #: that spares a round trip: the commit proves it.

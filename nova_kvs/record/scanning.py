@@ -77,7 +77,7 @@ class Scan:
     def _rows_of_one_partition(self, tx, table):
         """Yield pages of a table, in the order of one of its indexes.
 
-        :param tx: nova_kvs.record.record_store.RecordTransaction, used up.
+        :param tx: nova_kvs.record.transaction.RecordTransaction, used up.
         """
         if not table.local_indexes:
             yield tx.load([access.FullScan(table.name)])[0]

@@ -16,9 +16,9 @@ import bisect
 AGES_S = (0.1, 1, 10)
 #: Speculate if at least this share of what was known was current.
 WORTH_IT = 0.5
-#: What is assumed at first.
+#: The share that is assumed at first.
 FIRST = 0.75
-#: How much what is heard next counts.
+#: The weight of the newest observation in the share.
 WEIGHT = 1 / 16
 
 

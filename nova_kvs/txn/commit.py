@@ -32,14 +32,14 @@ from nova_kvs.txn import recovery
 from nova_kvs.txn import retry
 from nova_kvs.txn import validation
 
-#: How often a writer looks again after an intent of a transaction that is
-#: at work; about 100 ms altogether.
+#: A writer looks so many times for the end of a transaction whose intent is
+#: in its way; about 100 ms altogether.
 POLLS = 7
 #: The same for one that holds intents itself and met an older claim: of two
 #: that block each other one must give way soon.
 YIELDING_POLLS = 1
 SETTLE = b"settle"
-#: How often a commit is tried whose server's clock is only assumed.
+#: Tries of a commit whose server's clock is only assumed.
 CLOCK_TRIES = 2
 
 LOG = logging.getLogger(__name__)

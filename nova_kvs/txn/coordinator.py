@@ -21,7 +21,7 @@ from nova_kvs.txn import validation
 FAILPOINTS = ("before_prewrite", "after_prewrite", "before_commit",
               "after_commit", "before_apply", "after_apply")
 
-#: How long it holds that a master has not what a read names.
+#: Seconds for which a master's "not found" is remembered.
 MISSED_S = 1
 
 

@@ -26,7 +26,7 @@ class Task(typing.NamedTuple):
     """A task in the queue."""
 
     kind: bytes
-    #: What was queued, as msgpack gives it back.
+    #: The value that was queued, as msgpack gives it back.
     value: object
     #: Key of its bucket and its bytes there.
     key: bytes

@@ -230,7 +230,7 @@ class Speculation(typing.NamedTuple):
     read: PartitionRead
     #: Every field of the partition, the floor included, and no intent.
     fields: list
-    #: What they hold.
+    #: The bytes in each of the fields.
     values: list
 
     @classmethod

@@ -10,8 +10,8 @@ from nova_kvs.db import archive
 from nova_kvs import exceptions
 from nova_kvs.record import access
 from nova_kvs.record import reader
-from nova_kvs.record import record_store
 from nova_kvs.record import scanning
+from nova_kvs.record import transaction
 from nova_kvs.txn import reading
 from nova_kvs.txn import retry
 from tests.differential import clouds
@@ -202,7 +202,7 @@ def test_purge_goes_on_after_conflicts(pair, monkeypatch):
     pair.call("archive_deleted_rows", clouds.context(), max_rows=1000)
     monkeypatch.setattr(archive, "_PURGE_ROWS", 1)
     monkeypatch.setattr(retry, "pause", lambda *_args: None)
-    commit = record_store.RecordTransaction.commit
+    commit = transaction.RecordTransaction.commit
     calls = []
 
     def every_third(self, *args):
@@ -211,7 +211,7 @@ def test_purge_goes_on_after_conflicts(pair, monkeypatch):
             raise exceptions.ConflictError()
         return commit(self, *args)
 
-    monkeypatch.setattr(record_store.RecordTransaction, "commit", every_third)
+    monkeypatch.setattr(transaction.RecordTransaction, "commit", every_third)
     pair.call("purge_shadow_tables", clouds.context(), None)
     assert len(calls) > 2 * retry.ATTEMPTS
     pair.compare_rows()

@@ -154,7 +154,7 @@ def _of_consumers(uuids):
 
 
 class _Claim:
-    """What some consumers shall have instead of what they have.
+    """The allocations that some consumers get instead of theirs.
 
     :param bodies: consumer's UUID -> what is asked for it, valid by the
         schema.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of Placement's functions are native, and when they run.
+"""Decorators of Placement's native functions.
 
 A decorated function takes the call's Session first and is registered under
 the function of Placement's that it replaces. It runs when the database is a

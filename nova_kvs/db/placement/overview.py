@@ -12,7 +12,7 @@ import collections
 from nova_kvs.db.placement import tables
 from nova_kvs.record import access
 
-#: What is read whole.
+#: The tables that are read whole.
 _WHOLE = (tables.PROVIDERS, tables.INVENTORIES, tables.PROVIDER_TRAITS)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which providers have what is asked for.
+"""Searches for providers that have what is asked for.
 
 The sources are the functions of the same names in
 placement.objects.research_context; each joins a few tables.

@@ -149,7 +149,7 @@ class IncludedColumns:
 
 
 class Place(typing.NamedTuple):
-    """Where a row's minimum version and included columns are."""
+    """The place of a row's minimum version and included columns."""
 
     #: Key of the index's bucket.
     bucket: bytes

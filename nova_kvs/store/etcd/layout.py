@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where things are in etcd's one ordered key space.
+"""The layout of a database in etcd's one ordered key space.
 
 All that is under one key of the store is a range of etcd's keys::
 

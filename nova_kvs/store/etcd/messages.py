@@ -328,7 +328,7 @@ def _header_revision(data, at, end):
 
 
 class News(typing.NamedTuple):
-    """What a watch tells."""
+    """The message of a watch."""
 
     #: Of the watch.
     number: int

@@ -36,7 +36,7 @@ _UNNAMED = "?"
 
 
 class Topology:
-    """Which nodes have which slot, as last learned."""
+    """The nodes of each slot, as last learned."""
 
     def __init__(self):
         self.masters = [None] * _SLOTS

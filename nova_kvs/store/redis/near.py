@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which server near by answers a read, and whether it was new enough.
+"""Chooses a server near by for a read; tells if its answer is new enough.
 
 Every exchange with a master ends with ROLE, whose answer has the master's
 replication offset: what this process wrote or read there is not above it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a replica of a cluster is not believed when it says "nothing".
+"""Asks masters where a replica of a cluster says "nothing".
 
 While a hash slot moves, its keys are taken to the new master one by one. The
 old master answers ASK for those that have gone. Its replicas have seen the

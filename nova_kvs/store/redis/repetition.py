@@ -11,7 +11,7 @@ _IMMEDIATE = (redis_exceptions.AskError, redis_exceptions.NoScriptError)
 
 
 class NotSent(Exception):
-    """Why an item was not sent: its node could not be connected."""
+    """An item was not sent: its node could not be connected."""
 
     def __init__(self, cause):
         super().__init__(str(cause))

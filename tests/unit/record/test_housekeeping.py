@@ -10,7 +10,7 @@ from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record import database as record_database
 from nova_kvs.record.indexes import directory
-from nova_kvs.record import record_store
+from nova_kvs.record import transaction
 from nova_kvs.store import registry
 from nova_kvs.txn import commit
 from nova_kvs.txn import reading
@@ -337,7 +337,7 @@ def test_a_partition_is_listed_again_after_a_long_pause(db, monkeypatch):
     databases.tidy(db)
     assert not listed(db)
     now_s = time.monotonic()
-    monkeypatch.setattr(record_store.time, "monotonic", lambda: now_s + 120)
+    monkeypatch.setattr(transaction.time, "monotonic", lambda: now_s + 120)
     slow.insert("instance_metadata", {"instance_uuid": "u", "key": "b"})
     slow.commit()
     databases.tidy(db)
