@@ -182,8 +182,15 @@ def _named_cells(options):
     """Yield name, UUID and stored connection of each cell."""
     api = find(options, API)
     for uuid, name, template in cells(api.url):
-        yield (CELL0 if uuid == _CELL0_UUID else CELL + (name or uuid),
-               uuid, template)
+        yield cell_label(uuid, name), uuid, template
+
+
+def cell_label(uuid, name):
+    """Return what operators call the database of a cell.
+
+    :param name: of the cell, or None.
+    """
+    return CELL0 if uuid == _CELL0_UUID else CELL + (name or uuid)
 
 
 def _is_known_elsewhere(options, template):

@@ -2,10 +2,13 @@
 """The files of contrib/: run what can be run, and read the rest."""
 
 import configparser
+import contextlib
 import json
 import pathlib
 import re
 import shlex
+from urllib import parse
+from urllib import request
 
 from nova.db.main import models as main_models
 from oslo_config import cfg
@@ -18,6 +21,7 @@ from nova_kvs import metrics
 from nova_kvs.record import database as record_database
 from nova_kvs.store import url as store_url
 from tests import base
+from tests.cloud import processes
 from tests.differential import clouds
 from tests import fixtures
 
@@ -198,6 +202,51 @@ def test_expressions_ask_for_what_there_is(names):
     assert count > 15
 
 
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory):
+    """The address of a Prometheus with the alert rules."""
+    home = tmp_path_factory.mktemp("prometheus")
+    config = home / "prometheus.yml"
+    config.write_text(yaml.safe_dump(
+        {"rule_files": [str(CONTRIB / "prometheus/alerts.yml")]}))
+    address = "127.0.0.1:%d" % processes.free_ports(1)[0]
+    with processes.Group() as group:
+        server = group.start(processes.Process("prometheus", [
+            "prometheus", "--config.file=%s" % config,
+            "--storage.tsdb.path=%s" % (home / "data"),
+            "--web.listen-address=" + address], str(home)))
+
+        def is_ready():
+            with contextlib.suppress(OSError):
+                return request.urlopen("http://%s/-/ready" % address)
+
+        processes.wait_for(is_ready, "Prometheus is ready", 60, [server])
+        yield address
+
+
+def ask(address, path):
+    with request.urlopen("http://%s/api/v1/%s" % (address, path)) as answer:
+        return json.load(answer)["data"]
+
+
+def test_prometheus_takes_the_rules(prometheus):
+    processes.run(["promtool", "check", "rules",
+                   str(CONTRIB / "prometheus/alerts.yml")], 60)
+    rules = yaml.safe_load((CONTRIB / "prometheus/alerts.yml").read_text())
+    assert [rule["name"] for group in ask(prometheus, "rules")["groups"]
+            for rule in group["rules"]] == [
+        rule["alert"] for group in rules["groups"]
+        for rule in group["rules"]]
+
+
+def test_prometheus_takes_every_expression(prometheus):
+    for expression in expressions():
+        # Grafana's own variable.
+        text = expression.replace("$__rate_interval", "1m")
+        # An expression that is wrong is HTTP status 400.
+        ask(prometheus, "query?" + parse.urlencode({"query": text}))
+
+
 def test_alert_rules_are_complete():
     rules = yaml.safe_load((CONTRIB / "prometheus/alerts.yml").read_text())
     alerts = [rule for group in rules["groups"] for rule in group["rules"]]
@@ -266,6 +315,27 @@ def test_jobs_of_zuul():
 
 def test_the_containerfile_names_what_there_is():
     text = (CONTRIB / "container/Containerfile").read_text()
+    stages, names = 0, set()
+    for line in text.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        word, _, rest = line.partition(" ")
+        assert word in ("FROM", "RUN", "COPY", "USER", "ENTRYPOINT", "CMD")
+        if word == "FROM":
+            stages += 1
+            # Short names and moving tags are other images some day.
+            assert re.fullmatch(
+                r"docker\.io/library/[\w-]+:\d[\w.-]+( AS \w+)?", rest)
+            names.update(rest.split(" AS ")[1:])
+        elif word == "RUN":
+            processes.run(["bash", "-n", "-c", rest], 60)
+        elif word == "COPY" and rest.startswith("--from="):
+            assert rest.split()[0].removeprefix("--from=") in names
+        elif word in ("ENTRYPOINT", "CMD"):
+            assert all(isinstance(one, str) for one in json.loads(rest))
+    # What it takes to build is not in the image, and root does not run it.
+    assert stages == 2
+    assert text.index("\nUSER nova\n") < text.index("\nENTRYPOINT")
     words = re.findall(r"/src\[([\w,]+)\]", text)[0].split(",")
     project = (CONTRIB.parent / "pyproject.toml").read_text()
     for extra in words:

@@ -26,6 +26,7 @@ BLOCKS = {
         "[database]": "configuration",
     },
     "doc/source/admin/migration.rst": {
+        "export STORE=": "moving_all",
         "nova-manage --config-file nova-kvs.conf": "moving",
         "nova-kvs import": "moving",
         "nova-manage cell_v2 update_cell": "moving",

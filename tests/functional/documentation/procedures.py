@@ -74,6 +74,34 @@ def check_moving(lab, literals):
     assert clouds.dump(sources["nova_cell1"]) == before
 
 
+def check_moving_all(lab, literals):
+    """The databases of a cloud go from MariaDB to the store, at once."""
+    block, = literals
+    home = lab.home("moving-all")
+    sources = {name: lab.mariadb.create("whole_" + name)
+               for name in ("api", "cell1")}
+    with futures.ThreadPoolExecutor() as pool:
+        list(pool.map(clouds.sync, ("api", "cell"), sources.values(),
+                      2 * [str(home)]))
+    clouds.fill(sources["cell1"], _SERVERS)
+    engine = sqlalchemy.create_engine(sources["api"])
+    mappings = sqlalchemy.Table(
+        "cell_mappings", sqlalchemy.MetaData(), autoload_with=engine)
+    with engine.begin() as connection:
+        connection.execute(mappings.insert().values(
+            uuid=_CELL_UUID, transport_url="rabbit://old/",
+            database_connection=sources["cell1"]))
+    engine.dispose()
+    (home / ".nova/nova.conf").write_text(
+        "[database]\nconnection = %(cell1)s\n"
+        "[api_database]\nconnection = %(api)s\n" % sources)
+    output = lab.run(
+        "set -e\n" + lab.fill_in(block.text), home="moving-all")
+    assert output.count("copied and verified") == 2
+    assert _mapped_cells(lab.cluster.url("whole_api")) == {
+        _CELL_UUID: "rabbit://old/"}
+
+
 def _map_cells(url):
     engine = sqlalchemy.create_engine(url)
     mappings = sqlalchemy.Table(

@@ -45,7 +45,7 @@ def test_the_file_is_made_of_the_parser_that_there_is():
     (["check", "--j"], ["--json"]),
     (["import", "--dry-run", "--"], [
         "--help", "--from", "--to", "--database", "--yes", "--pre-copy",
-        "--replace", "--dry-run", "--config-file", "--json"]),
+        "--all", "--replace", "--dry-run", "--config-file", "--json"]),
     # A value that nobody knows.
     (["drop", "--name", ""], []),
     (["import", "--from", "="], []),
