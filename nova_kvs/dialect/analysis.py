@@ -320,6 +320,7 @@ class Analysis:
             return {}
         found = {}
         for one, other, bounds in sides:
+            one, bounds = _unless_null(one, bounds)
             source, column = self._column(scope, one, sources)
             value = self._value(other)
             if source is not None and value is not None:
@@ -586,6 +587,30 @@ def bases(origin):
 _SIDES = {operators.eq: (True, False),
           operators.gt: (True,), operators.ge: (True,),
           operators.lt: (False,), operators.le: (False,)}
+
+
+def _unless_null(element, bounds):
+    """Return the column that a CASE is unless that is NULL.
+
+    oslo.db's markers compare ``CASE WHEN a IS NOT NULL THEN a ELSE x END``.
+
+    :param bounds: sides on which the element is bounded.
+    :returns: column and the sides on which that is bounded, rows included
+        in which it is NULL: NULL is before every bound from above.
+    """
+    if not isinstance(element, elements.Case) or (
+            element.value is not None or len(element.whens) != 1):
+        return element, bounds
+    condition, result = element.whens[0]
+    column = _plain(result)
+    condition = _plain(condition)
+    if not isinstance(condition, elements.BinaryExpression) or (
+            condition.operator is not operators.is_not
+            or not _plain(condition.left).compare(column)
+            or not isinstance(condition.right, elements.Null)):
+        return element, bounds
+    return column, bounds if element.else_ is None else tuple(
+        [is_low for is_low in bounds if not is_low])
 
 
 def _is_numeric(affinity):

@@ -196,7 +196,7 @@ def _is_own(criterion, source_of):
 _PURE = (elements.BinaryExpression, elements.BooleanClauseList,
          elements.ClauseList, elements.Grouping, elements.UnaryExpression,
          elements.ExpressionClauseList, elements.Label, elements.Null,
-         elements.True_, elements.False_)
+         elements.True_, elements.False_, elements.Case)
 
 
 class Probe:

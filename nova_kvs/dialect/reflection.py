@@ -8,6 +8,7 @@ the one that MySQL gives it, until an ALTER TABLE writes it into the text.
 from sqlalchemy.engine import reflection
 
 from nova_kvs.dialect import tabletext
+from nova_kvs import rules
 
 
 def _named(text, indexes):
@@ -30,6 +31,13 @@ class Reflection:
         return _named(
             self._get_table_sql(connection, table_name, schema=schema),
             [index["name"] for index in indexes])
+
+    @reflection.cache
+    def get_indexes(self, connection, table_name, schema=None, **kw):
+        # Those that rules add are ours, not the service's.
+        return [index for index in super().get_indexes(
+            connection, table_name, schema=schema, **kw)
+            if not index["name"].startswith(rules.PREFIX)]
 
     @reflection.cache
     def get_columns(self, connection, table_name, schema=None, **kw):

@@ -24,6 +24,7 @@ from nova_kvs.dialect import template as templates
 from nova_kvs import exceptions
 from nova_kvs.record import database as databases
 from nova_kvs.record import planner
+from nova_kvs import rules
 
 
 class Workspace:
@@ -168,6 +169,7 @@ class Workspace:
             transaction.rollback()
             raise self._lost
         if self._infos is not None:
+            self._apply_rules()
             ddl = self._schema_text()
             if ddl != self._template.schema.ddl:
                 transaction.set_schema(ddl)
@@ -544,6 +546,30 @@ class Workspace:
                     found.update(self.names_of(
                         sqltext.parse(text).names - {name.lower()}))
         return sorted(found)
+
+    def _apply_rules(self):
+        """Give tables that are made the indexes that rules add.
+
+        So are those that are made again. Tables of which there are rows
+        without such an index keep being so.
+        """
+        before = {name for text in self._template.schema.ddl
+                  for name in sqltext.parse(text).names
+                  if name.startswith(rules.PREFIX)}
+        there = dict(self.sqlite.execute(
+            "SELECT name, type FROM sqlite_master").fetchall())
+        for table, kind in there.items():
+            if kind != "table" or table.startswith("_alembic_tmp_"):
+                continue
+            info = self.info(table)
+            if info is None:
+                continue
+            for name, columns in rules.indexes_for(table, info.columns):
+                if name not in there and (
+                        name in before or table not in self._template.infos):
+                    self.sqlite.execute("CREATE INDEX %s ON %s (%s)" % (
+                        templates.quote(name), templates.quote(table),
+                        ", ".join(map(templates.quote, columns))))
 
     def _schema_text(self):
         """Return the workspace's schema as it is stored."""

@@ -18,10 +18,11 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "nova_kvs"
 #: Layer -> the layers it stands on, as the design page draws them.
 BELOW = {
     "compatibility": set(),
+    "rules": set(),
     "store": set(),
     "txn": {"store"},
     "record": {"store", "txn"},
-    "dialect": {"store", "txn", "record", "compatibility"},
+    "dialect": {"store", "txn", "record", "compatibility", "rules"},
     "db": {"store", "txn", "record", "compatibility"},
     "demo": {"store", "txn", "record", "dialect", "db"},
     "inspection": {"store", "txn", "record", "compatibility"},

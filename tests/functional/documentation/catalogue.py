@@ -79,6 +79,7 @@ BLOCKS = {
         "nova-kvs-status --config-file": "cloud",
     },
     "doc/source/admin/services.rst": {
+        "# parcels_kvs.py": "explanation",
         "[database]": "configuration",
     },
     "doc/source/configuration/index.rst": {

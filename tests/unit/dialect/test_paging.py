@@ -231,6 +231,35 @@ def filled():
     engine.dispose()
 
 
+def _unless_null(column, otherwise=-1):
+    return sa.case((column.is_not(None), column), else_=otherwise)
+
+
+@pytest.mark.parametrize("otherwise", (None, -100, 100))
+@pytest.mark.parametrize("descends", (True, False))
+def test_null_is_on_a_page_as_in_sqlite(otherwise, descends):
+    column = _unless_null(images.c.size, otherwise)
+    order = [images.c.size, images.c.id]
+    beyond = column > 3
+    if descends:
+        order = [one.desc() for one in order]
+        beyond = column < 3
+    query = sa.select(images.c.id, images.c.size).where(
+        images.c.status == "x", sa.or_(beyond, sa.and_(
+            column == 3, images.c.id < 9))).order_by(*order).limit(40)
+    answers = []
+    for url in ("sqlite://", base.memory_url()):
+        engine = sa.create_engine(url)
+        metadata.create_all(engine)
+        _fill(engine, images, [
+            {"size": number % 7 or None, "status": "x"}
+            for number in range(60)])
+        with engine.connect() as connection:
+            answers.append(connection.execute(query).fetchall())
+    assert answers[0] == answers[1]
+    assert answers[0]
+
+
 _created = instances.c.created_at
 CHEAP = {
     "first of a global index": (
@@ -244,6 +273,11 @@ CHEAP = {
         sa.select(instances).where(instances.c.deleted == 0, sa.or_(
             _created > 50, sa.and_(_created == 50, instances.c.id > 3))
         ).order_by(_created, instances.c.id).limit(5), 5),
+    "oslo.db's marker": (
+        sa.select(images).where(images.c.status == "x", sa.or_(
+            _unless_null(images.c.size) < 50,
+            sa.and_(_unless_null(images.c.size) == 50, images.c.id < 103))
+        ).order_by(images.c.size.desc(), images.c.id.desc()).limit(5), 6),
     "other tie-breaker": (
         sa.select(instances).where(instances.c.deleted == 0).order_by(
             _created.desc(), instances.c.uuid).limit(5), 6),
