@@ -80,7 +80,7 @@ def _with_ids(tx, table, ids):
         return (yield from paths.locate(
             tx, table, [(number,) for number in ids]))
     reads = table.id_index.reads(
-        tx.database, [(number,) for number in ids])
+        tx.database_name, [(number,) for number in ids])
     results = yield reads
     partitions = global_index.partitions_named(reads, results)
     yield from paths.read_whole(tx, partitions, table)

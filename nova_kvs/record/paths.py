@@ -393,7 +393,7 @@ def some_rows(tx, table, wanted):
         return (yield from scan(tx, table))
     partitions = {tx.table_partition(table): None}
     lows = dict.fromkeys(
-        directory.bucket_keys(tx.database, table.kind), b"-")
+        directory.bucket_keys(tx.database_name, table.kind), b"-")
     count = 1 + limit // len(lows)
     while True:
         results = yield [reading.MembersRead(key, low, b"+", count)
