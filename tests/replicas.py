@@ -7,7 +7,7 @@ from nova_kvs.store.redis import memory
 
 
 class Replica:
-    """Has the reads near by of a store answered from a copy of its data.
+    """Has reads that may lag answered from a copy of its data.
 
     Behind it is what the store got since ``catch_up``, as if another process
     had written it: the replica does not care what this one has seen.

@@ -111,11 +111,11 @@ class IncludedHeld(_Check):
                 checks.CellsRead(self._partition, (self._field,))]
 
     def verdict(self, context, results):
-        score, cover, snapshot = results
-        if cover is None:
+        score, stored, snapshot = results
+        if stored is None:
             return None
         if score is None:
-            return checks.Fault("included-dangling", cover)
+            return checks.Fault("included-dangling", stored)
         cell = snapshot.cell(self._field)
         table, row = _needed(context, self._place, self._partition,
                              self._field, cell)
@@ -124,15 +124,15 @@ class IncludedHeld(_Check):
             return None
         try:
             version, checksum = covering_index.head_of(
-                cover, self._place.member)
+                stored, self._place.member)
             included = table.included
             if version < score or checksum != included.checksum or (
-                    included.decode(cover, self._place.member)
+                    included.decode(stored, self._place.member)
                     == included.of(row)):
                 return None
         except exceptions.CorruptRecordError:
-            return checks.Fault("included-undecodable", cover)
-        return checks.Fault("included-stale", cover)
+            return checks.Fault("included-undecodable", stored)
+        return checks.Fault("included-stale", stored)
 
     def promise(self, fault):
         """Return the Place of columns whose minimum version had gone before.

@@ -125,7 +125,7 @@ def test_repair_under_load(cluster, tmp_path):
     store = registry.get_store(url)
     indexes = [key for key in store.scan(keyspace.database_pattern(name))
                if b":h:" in key]
-    # An intent without its entry in the queue has nobody to settle it.
+    # An intent without its task in the queue has nobody to settle it.
     queues = [keyspace.gc_key(name, n) for n in range(keyspace.GC_BUCKETS)]
     store.batch([base.command(b"UNLINK", key) for key in indexes + queues])
     bad = keyspace.partition(name, "s", "7")

@@ -85,7 +85,7 @@ class Damage:
             bucket, self.server.key + table.field((instance,)))
 
     def cover(self, host, version, **values):
-        """Write a cover of a row with other values."""
+        """Write included columns with other values than the row's."""
         included = self.table("instances").included
         row = {"id": 1, "host": "a", "deleted": 0, **values}
         self.db.store.batch([covering_index.including(

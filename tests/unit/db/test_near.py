@@ -67,7 +67,7 @@ def test_readers_read_near_by(cloud, context, replica):
     assert _stored(context).queued_for_delete
 
 
-def test_a_writer_that_may_reads_near_by(cloud, context, replica):
+def test_a_writer_that_may_lag_does(cloud, context, replica):
     mapping = _mapping(context)
     replica.catch_up()
     replica.reads.clear()

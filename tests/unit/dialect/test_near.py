@@ -65,7 +65,7 @@ def _outdated(engine, *statements):
         caught.value.orig.kvs_error, exceptions.ReplicaLaggedError)
 
 
-def test_reads_may_be_behind(engine, replica):
+def test_reads_may_lag(engine, replica):
     _run(engine, _set_host("new"))
     assert _run(engine, _host()) == [("h1",)]
     replica.catch_up()

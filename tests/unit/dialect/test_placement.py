@@ -168,7 +168,7 @@ def test_body_can_be_read_again():
 # Where replicas are read.
 
 class Refusing:
-    """Refuses what rests on reads near by."""
+    """Refuses what rests on reads that lag."""
 
     def __init__(self, raises=False):
         self.raises = raises
@@ -195,20 +195,20 @@ def _ask(handler, method):
 
 
 @pytest.fixture
-def reads_near(monkeypatch):
+def may_lag(monkeypatch):
     monkeypatch.setattr(databases, "_databases", {
         "x": types.SimpleNamespace(may_lag=True)})
 
 
 @pytest.mark.parametrize("raises", [False, True])
-def test_a_refusal_is_not_believed(reads_near, raises):
+def test_a_refusal_is_not_believed(may_lag, raises):
     handler = Refusing(raises)
     assert _ask(handler, "PUT") == ([b""], ["204 No Content"])
     assert handler.calls == 2
     assert databases.may_lag()
 
 
-def test_who_reads_is_told_what_is_near(reads_near):
+def test_who_reads_is_told_what_is_near(may_lag):
     handler = Refusing()
     assert _ask(handler, "GET") == (
         [b"a generation differs"], ["409 Conflict"])
@@ -216,7 +216,7 @@ def test_who_reads_is_told_what_is_near(reads_near):
 
 
 @pytest.mark.parametrize("method", ["DELETE", "POST"])
-def test_what_may_not_be_repeated_reads_masters(reads_near, method):
+def test_what_may_not_be_repeated_reads_masters(may_lag, method):
     handler = Refusing()
     assert _ask(handler, method) == ([b""], ["204 No Content"])
     assert handler.calls == 1
@@ -235,7 +235,7 @@ def test_what_masters_refuse_is_refused_at_once(monkeypatch):
     assert len(calls) == 1
 
 
-def test_a_real_refusal_is_answered_by_masters(reads_near):
+def test_a_real_refusal_is_answered_by_masters(may_lag):
     def dispatch(environ, start_response, mapper):
         behind = databases.may_lag()
         start_response("409 Conflict", [])

@@ -24,7 +24,7 @@ def db():
 
 
 def entries(db, table, name, value):
-    """Return the members of all slots of one value of an index."""
+    """Return the members of all buckets of one value of an index."""
     table = db.schema.tables[table]
     reads = [reading.MembersRead(key, b"-", b"+")
              for key in table.index(name).bucket_keys(db.name, value)]
@@ -120,8 +120,8 @@ def test_hints_that_are_checked_after_their_floor_went_go(db):
     queued = _queued(db)
     # What the insert itself checks is of no help to others' entries.
     db._housekeeper.check_indexes([
-        [(*where, [[slot, prefix, b""] for slot, prefix, _ in slots])
-         for *where, slots in checks] for checks in queued])
+        [(*where, [[bucket, prefix, b""] for bucket, prefix, _ in buckets])
+         for *where, buckets in checks] for checks in queued])
     assert entries(db, "instances", HOST, "a")
     db._housekeeper.check_indexes(
         [checks for checks in _queued(db) if checks not in queued])
@@ -238,10 +238,10 @@ def test_hints_of_one_version_go_when_the_row_leaves(db):
     databases.insert(db, "instances", {"uuid": "u", "host": "a"})
     member, = entries(db, "instances", HOST, "a")
     table = db.schema.tables["instances"]
-    slot, = [key for key in table.index(HOST).bucket_keys(db.name, "a")
-             if db.store.batch([base.command(b"ZSCORE", key, member)])[0]
-             is not None]
-    db.store.batch([base.command(b"ZADD", slot, 0, member[:-4] + b"same")])
+    bucket, = [key for key in table.index(HOST).bucket_keys(db.name, "a")
+               if db.store.batch([base.command(b"ZSCORE", key, member)])[0]
+               is not None]
+    db.store.batch([base.command(b"ZADD", bucket, 0, member[:-4] + b"same")])
     databases.tidy(db)
     assert len(entries(db, "instances", HOST, "a")) == 2
     databases.update(db, "instances", (1,), host="b")

@@ -38,7 +38,7 @@ def _change(coordinator, partition, payload=b"new", version=1):
     coordinator.commit([txn.Mutation(partition, FIELD, version, payload)])
 
 
-def test_a_read_near_by_may_be_behind(coordinator, partition, replica):
+def test_a_read_may_lag(coordinator, partition, replica):
     _change(coordinator, partition)
     read = txn.FieldsRead(partition, (FIELD,))
     assert _payload(coordinator, read) == b"old"

@@ -90,7 +90,7 @@ def raise_floor(coordinator, partition):
 DIFFERENCES = (change, put_back, add, remove, exchange, empty, raise_floor)
 
 
-def test_right_guess_needs_one_round_trip(coordinator, partition):
+def test_right_speculation_needs_one_round_trip(coordinator, partition):
     known = speculate(coordinator, partition)
     before = coordinator.store.stats.round_trips
     versions, _ = write(coordinator, known)
@@ -104,7 +104,7 @@ def test_right_guess_needs_one_round_trip(coordinator, partition):
 
 
 @pytest.mark.parametrize("differ", DIFFERENCES)
-def test_wrong_guess_changes_nothing_and_tells(
+def test_wrong_speculation_changes_nothing_and_tells(
         coordinator, partition, differ):
     known = speculate(coordinator, partition)
     differ(coordinator, partition)
@@ -123,7 +123,7 @@ def test_wrong_guess_changes_nothing_and_tells(
     assert stats.conflicts == 0
 
 
-def test_the_intent_of_another_makes_a_guess_wrong(
+def test_the_intent_of_another_makes_a_speculation_wrong(
         store, database, coordinator, partition, partitions):
     known = speculate(coordinator, partition)
     dying = txn.Coordinator(store, database, failpoint=scenarios.kill_at(
@@ -140,7 +140,7 @@ def test_the_intent_of_another_makes_a_guess_wrong(
     assert snapshot.pairs is None
 
 
-def test_guess_of_a_partition_that_is_not_all_that_is_written(
+def test_speculation_of_a_partition_that_is_not_all_that_is_written(
         coordinator, partition, partitions):
     known = speculate(coordinator, partition)
     changes = [txn.Mutation(partition, FIELD, 1, b"new"),
@@ -154,7 +154,7 @@ def test_guess_of_a_partition_that_is_not_all_that_is_written(
     assert coordinator.stats.speculations == 0
 
 
-def test_duplicate_is_told_by_a_right_guess_only(coordinator, partition):
+def test_duplicate_is_told_by_a_right_speculation_only(coordinator, partition):
     known = speculate(coordinator, partition)
     insert = txn.Mutation(partition, FIELD, 0, b"x",
                           duplicate=exceptions.DuplicateKeyError)
@@ -167,7 +167,7 @@ def test_duplicate_is_told_by_a_right_guess_only(coordinator, partition):
 
 @pytest.mark.parametrize("atomic", [True, False])
 @pytest.mark.parametrize("entries", [0, 1])
-def test_guess_with_entries_and_reads(
+def test_speculation_with_entries_and_reads(
         store, database, coordinator, partition, partitions, atomic,
         entries):
     other = txn.Coordinator(store, database, atomic=atomic)
@@ -185,7 +185,7 @@ def test_guess_with_entries_and_reads(
 
 
 @pytest.mark.parametrize("fault", ["lost", "twice"])
-def test_right_guess_whose_reply_is_lost(
+def test_right_speculation_whose_reply_is_lost(
         store, database, coordinator, partition, fault):
     known = speculate(coordinator, partition)
     faulty = txn.Coordinator(stores.Faulty(store, "commit", fault), database)
@@ -195,7 +195,7 @@ def test_right_guess_whose_reply_is_lost(
 
 
 @pytest.mark.parametrize("fault", ["lost", "twice"])
-def test_wrong_guess_whose_reply_is_lost(
+def test_wrong_speculation_whose_reply_is_lost(
         store, database, coordinator, partition, fault):
     """What was refused stays so, but what there is was told only once."""
     known = speculate(coordinator, partition)

@@ -31,7 +31,7 @@ def db():
 
 
 def patient(db):
-    """Let covers wait for a commit."""
+    """Let included columns wait for a commit."""
     db.grace_ms = 60000
     return db
 
@@ -65,7 +65,7 @@ def found(db, column="project_id", value="p"):
 
 
 def read_records(db):
-    """Return how many records an answer takes: 0 if covers are enough."""
+    """Return how many records are read for an answer."""
     rows, = db.begin().load([wanted("project_id", "p")])
     return sum(type(row) is access.Record for row in rows)
 
@@ -83,13 +83,13 @@ def minimums_of(db, index, value):
     table = db.schema.tables["instances"]
     bucket, = table.index(
         index + "+deleted+created_at+id").bucket_keys(db.name, value)
-    found, covers = db.coordinator.read([
+    found, included = db.coordinator.read([
         reading.MinimumsRead(keyspace.minimums_key(bucket)),
         reading.IncludedRead(keyspace.included_key(bucket))])
-    return found, set(covers)
+    return found, set(included)
 
 
-def test_covers_answer_in_one_trip(db):
+def test_included_columns_answer_in_one_trip(db):
     databases.insert(db, "instances", *map(server, range(30)))
     reader = patient(databases.another(db))
     assert len(found(reader)) == 30
@@ -110,9 +110,9 @@ def test_covers_stay_decoded(db, monkeypatch):
     read = covered.decode
     decoded = []
 
-    def counting(cover, member):
-        decoded.append(cover)
-        return read(cover, member)
+    def counting(columns, member):
+        decoded.append(columns)
+        return read(columns, member)
 
     monkeypatch.setattr(covered, "decode", counting)
     # Databases with the same schema share them.
@@ -290,10 +290,10 @@ def test_housekeeping_removes_what_has_left(db):
         for index, value, left in (("host", "h", members[2:]),
                                    ("project_id", "p", members[::2]),
                                    ("host", "elsewhere", members[:1])):
-            raised, covers = minimums_of(db, index, value)
+            raised, included = minimums_of(db, index, value)
             assert (set(raised) == set(left)) == (
                 moment == 1 or value == "elsewhere")
-            assert covers <= set(raised)
+            assert included <= set(raised)
         databases.tidy(other)
     assert found(db) == {"u1": (1, False), "u3": (1, False)}
     databases.delete(other, "instances", (1,), (3,))
@@ -349,9 +349,9 @@ def test_damage_is_told(db):
     (member, _), = minimums_of(db, "host", "h")[0].items()
     good, = db.coordinator.read([
         reading.IncludedRead(keyspace.included_key(bucket))])
-    for cover in (b"short", good[member][:-1], good[member] + b"x"):
+    for columns in (b"short", good[member][:-1], good[member] + b"x"):
         send(db, [covering_index.including(
-            covering_index.Place(bucket, member), cover)])
+            covering_index.Place(bucket, member), columns)])
         with pytest.raises(exceptions.CorruptRecordError):
             found(db, "host", "h")
 
