@@ -370,13 +370,14 @@ class Enforcement:
             self._expect_no_children(transaction, wanted)
 
     def _rely_on_parents(self, transaction, key, values):
-        if not self._space.state(key.parent).written:
-            for value in list(values):
-                record = self._assumed.get(
-                    (key.parent, key.parent_columns, value))
-                if record is not None:
-                    transaction.rely_on(record)
-                    values.discard(value)
+        loaded = self._space.state(key.parent).rows
+        for value in list(values):
+            record = self._assumed.get(
+                (key.parent, key.parent_columns, value))
+            # One that is loaded may have been changed or removed here.
+            if record is not None and record.key not in loaded:
+                transaction.rely_on(record)
+                values.discard(value)
         if not values:
             return
         now = _rows(self._space.sqlite, key.parent, key.parent_columns)

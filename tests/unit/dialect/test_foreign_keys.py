@@ -207,6 +207,19 @@ def test_a_parent_that_another_process_changes_is_there(
     assert [row.parent_id for row in rows(connection, owned)].count(3) == 2
 
 
+def test_an_assumed_parent_may_be_in_a_table_that_is_written(connection):
+    _insert_child(connection, 3)
+    connection.execute(owned.insert().values(id=50))
+    connection.commit()
+    for _turn in range(2):
+        _insert_child(connection, 3)
+        connection.execute(parents.insert())
+        connection.execute(owned.insert().values(owned_id=50))
+        connection.commit()
+    connection.execute(owned.insert().values(owned_id=50))
+    connection.commit()
+
+
 def test_a_parent_that_this_transaction_removes_is_missed(connection):
     _insert_child(connection, 3)
     connection.commit()
