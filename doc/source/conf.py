@@ -10,6 +10,8 @@ project = "nova-kvs"
 copyright = "OpenStack contributors"
 author = "OpenStack contributors"
 
+# Most blocks are what is typed, or files.
+highlight_language = "console"
 extensions = [
     "commands",
     "openstackdocstheme",
