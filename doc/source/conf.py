@@ -10,8 +10,8 @@ project = "nova-kvs"
 copyright = "OpenStack contributors"
 author = "OpenStack contributors"
 
-# Most blocks are what is typed, or files.
-highlight_language = "console"
+# Most blocks are what is typed, or files, and not Python.
+highlight_language = "none"
 extensions = [
     "commands",
     "openstackdocstheme",
