@@ -112,12 +112,20 @@ def _quote(name):
 
 def _rows(sqlite, table, columns):
     """Return the different values without NULL that columns have."""
+    return set(_select(sqlite, table, columns, "DISTINCT "))
+
+
+def _numbered_rows(sqlite, table, columns):
+    """Return pairs of a rowid and its row's values, without NULL."""
+    return {(number, tuple(values)) for number, *values in _select(
+        sqlite, table, columns, "rowid, ")}
+
+
+def _select(sqlite, table, columns, what):
     names = [_quote(column) for column in columns]
-    return set(sqlite.execute(
-        "SELECT DISTINCT %s FROM main.%s WHERE %s" % (
-            ", ".join(names), _quote(table),
-            " AND ".join(name + " IS NOT NULL" for name in names)
-        )).fetchall())
+    return sqlite.execute("SELECT %s%s FROM main.%s WHERE %s" % (
+        what, ", ".join(names), _quote(table),
+        " AND ".join(name + " IS NOT NULL" for name in names))).fetchall()
 
 
 def _changes(columns, rows, side):
@@ -137,11 +145,15 @@ class Values:
     """The values of keys in a workspace at one moment.
 
     :param tables: those that may differ at another one.
+    :ivar children: ForeignKey -> set of pairs of a child's rowid and its
+        values. By rows, since SQLite asks for the parent of each row that is
+        written, and not of one that was loaded with the same values.
+    :ivar parents: ForeignKey -> set of values.
     """
 
     def __init__(self, sqlite, keys, tables):
         self.children = {
-            key: _rows(sqlite, key.table, key.columns)
+            key: _numbered_rows(sqlite, key.table, key.columns)
             for table in tables for key in keys.of.get(table, ())}
         self.parents = {
             key: _rows(sqlite, key.parent, key.parent_columns)
@@ -149,8 +161,8 @@ class Values:
 
     def missing(self):
         """Return the values of each ForeignKey that have no parent."""
-        return {key: values - self.parents[key]
-                for key, values in self.children.items()
+        return {key: {values for _, values in rows} - self.parents[key]
+                for key, rows in self.children.items()
                 if key in self.parents}
 
 
@@ -298,9 +310,9 @@ class Enforcement:
             sqlite.execute("RELEASE " + TRIAL)
 
     def _load_parents(self, loads, before, after):
-        for key, values in after.children.items():
-            self._load(loads, key.parent, key.parent_columns,
-                       values - before.children[key])
+        for key, rows in after.children.items():
+            self._load(loads, key.parent, key.parent_columns, {
+                values for _, values in rows - before.children[key]})
 
     def _load_children(self, loads, before, after):
         for key, values in before.parents.items():

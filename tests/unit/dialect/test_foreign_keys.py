@@ -146,6 +146,16 @@ def _insert_child(connection, parent):
     connection.execute(owned.insert().values(parent_id=parent))
 
 
+def test_a_child_gets_the_parent_of_another_that_was_read(connection):
+    # Reading children loads no parent.
+    connection.execute(sa.select(owned)).all()
+    connection.execute(owned.update().where(owned.c.id == 1).values(
+        parent_id=2))
+    connection.commit()
+    assert connection.execute(sa.select(owned.c.parent_id).order_by(
+        owned.c.id)).scalars().all() == [2, 2, None]
+
+
 def test_a_parent_that_was_there_a_moment_ago_is_not_loaded(
         connection, trips):
     _insert_child(connection, 1)
