@@ -284,10 +284,13 @@ class Enforcement:
         tables = self.keys.below(target)
         if len(tables) == 1 and target not in self.keys.of:
             return
+        first = None
         while True:
             before = Values(self._space.sqlite, self.keys, tables)
             after = self.try_out(run, tables)
+            first = first or before
             loads = self._space.loads(statement)
+            self._load_own_parents(loads, first)
             self._load_parents(loads, before, after)
             self._load_children(loads, before, after)
             if not loads.run():
@@ -308,6 +311,17 @@ class Enforcement:
         finally:
             sqlite.execute("ROLLBACK TO " + TRIAL)
             sqlite.execute("RELEASE " + TRIAL)
+
+    def _load_own_parents(self, loads, before):
+        """Load the parents of rows that refer to rows of their own table.
+
+        SQLite asks for them at each UPDATE of a row, whatever it sets. Rows
+        that are only loaded as parents are not written.
+        """
+        for key, rows in before.children.items():
+            if key.table == key.parent:
+                self._load(loads, key.parent, key.parent_columns,
+                           {values for _, values in rows})
 
     def _load_parents(self, loads, before, after):
         for key, rows in after.children.items():

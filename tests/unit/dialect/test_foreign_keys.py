@@ -156,6 +156,16 @@ def test_a_child_gets_the_parent_of_another_that_was_read(connection):
         owned.c.id)).scalars().all() == [2, 2, None]
 
 
+def test_a_row_below_one_of_its_own_table_is_changed(engine, connection):
+    with engine.begin() as other:
+        other.execute(owned.insert(), {"parent_id": 1, "owned_id": 3})
+    connection.execute(owned.update().where(owned.c.owned_id == 3).values(
+        parent_id=2))
+    connection.commit()
+    assert connection.execute(sa.select(owned.c.parent_id).where(
+        owned.c.owned_id == 3)).scalars().all() == [2]
+
+
 def test_a_parent_that_was_there_a_moment_ago_is_not_loaded(
         connection, trips):
     _insert_child(connection, 1)
