@@ -194,7 +194,8 @@ def test_any_page_is_sqlites(engines, data):
     query = _joined(sa.select(images).where(*criteria).order_by(
         *order).limit(data.draw(st.integers(0, 12))).offset(
             data.draw(st.integers(0, 9))))
-    if data.draw(st.booleans()):
+    if images.c.id.desc() in order and data.draw(st.booleans()):
+        # Else how many are left depends on which of equals came.
         query = query.where(properties.c.size < 3)
     expected, found = [engine.connect().execute(query).fetchall()
                        for engine in engines]

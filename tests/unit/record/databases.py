@@ -138,14 +138,16 @@ def keys(database):
 
     Without outcomes of transactions, id counters and the housekeeping
     queue: what they hold is not of the rows that are stored now. Nor with
-    covers, which may get lost.
+    covers, which may get lost, and with the partial directories of whole
+    tables, which keep what they have listed.
     """
     name = database.name.encode()
     found = set()
     for key in database.store.scan(b"*{" + name + b":*"):
         head, rest = key.split(b":", 1)[1].split(b"}", 1)
         part = head[len(name) + 2:]
-        if rest.startswith(b"t") or part.startswith((b"id:", b"gc:")) or (
+        if rest.startswith(b"t") or part.startswith(
+                (b"id:", b"gc:", b"h:.t.")) or (
                 rest == b"c"):
             continue
         found.add((part, rest))

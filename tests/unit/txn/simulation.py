@@ -708,15 +708,15 @@ def replay(seed):
 
 
 def main(first, count=1):
-    """Run some seeds; print those that fail."""
-    failed = 0
+    """Run some seeds; print and return those that fail."""
+    failed = set()
     committed = collections.Counter()
     failovers = lost = 0
     for seed in range(first, first + count):
         try:
             world = replay(seed)
         except Exception as error:
-            failed += 1
+            failed.add(seed)
             print("seed %d: %s: %s" % (seed, type(error).__name__, error))
             if count == 1:
                 raise
@@ -726,7 +726,7 @@ def main(first, count=1):
             lost += len(world.told)
     print("%d seeds, %d failed; transactions: %s; %d failovers, %d parts of "
           "commits lost and told" % (
-              count, failed, dict(committed), failovers, lost))
+              count, len(failed), dict(committed), failovers, lost))
     return failed
 
 
