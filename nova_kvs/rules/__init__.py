@@ -44,7 +44,7 @@ def installed():
         try:
             for table, rule in point.load().items():
                 found.setdefault(table, []).append(Rule(*rule))
-        except Exception as error:
+        except Exception as error:  # of a package that is not ours
             LOG.warning("The rules %s of the group %s do not load: %s",
                         point.name, GROUP, error)
     return found

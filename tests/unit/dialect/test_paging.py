@@ -377,3 +377,18 @@ def test_a_page_of_the_orm_loads_the_page_and_what_is_joined():
             ("u49", "u49"), ("u48", "u48"), ("u47", "u47")]
         assert max(_loaded(connection).values()) < 20
     engine.dispose()
+
+
+def test_ids_far_below_one_are_found_by_conditions_on_them():
+    engine = sa.create_engine(base.memory_url())
+    metadata.create_all(engine, [images])
+    with engine.begin() as connection:
+        connection.execute(images.insert(), [
+            {"id": number} for number in (-100, -7, 1, 2)])
+    for criterion, expected in (
+            (images.c.id < -50, [-100]), (images.c.id <= 1, [-100, -7, 1]),
+            (images.c.id > -101, [-100, -7, 1, 2])):
+        with engine.connect() as connection:
+            assert sorted(connection.execute(
+                sa.select(images.c.id).where(criterion)).scalars()) == (
+                    expected), criterion
