@@ -58,6 +58,9 @@ _ALLOCATIONS = "/allocations/"
 
 def _is_lost_race(error):
     """Return whether an oslo.db error is one of ours that may not recur."""
+    if isinstance(error.__cause__, exceptions.ConflictError):
+        # Of a native function.
+        return True
     original = getattr(error.inner_exception, "orig", None)
     return isinstance(
         getattr(original, "kvs_error", None),

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import exc
 import webob
 
+from nova_kvs.db import errors as db_errors
 from nova_kvs.dialect import dbapi
 from nova_kvs.dialect import errors
 from nova_kvs.dialect import placement
@@ -58,9 +59,18 @@ def wrap(handler, **kwargs):
     return placement.replayed(dispatch, sleep=lambda seconds: None, **kwargs)
 
 
-@pytest.mark.parametrize("cause", [CONFLICT, DUPLICATE])
-def test_lost_race_is_answered_again(cause):
-    handler = Handler(oslo_error(cause), oslo_error(cause))
+def native_error(cause):
+    """Return what a native function raises for an internal error."""
+    try:
+        raise db_errors.translate(cause) from cause
+    except db_exception.DBError as error:
+        return error
+
+
+@pytest.mark.parametrize("error", [
+    oslo_error(CONFLICT), oslo_error(DUPLICATE), native_error(CONFLICT)])
+def test_lost_race_is_answered_again(error):
+    handler = Handler(error, error)
     assert wrap(handler)(ENVIRON, None, None) == [b"done"]
     assert handler.calls == 3
 
