@@ -218,8 +218,9 @@ def _aggregate_update_to_db(s, context, aggregate_id, values):
             replace = False
         metadata = {**(metadata or {}), "availability_zone": zone}
     if metadata is not None:
-        aggregate.__dict__["_metadata"] = _set_metadata(
-            s, aggregate_id, aggregate._metadata, metadata, replace)
+        # As in Nova, the row that is returned keeps the list as it was read:
+        # new values are in it, new keys are not, and removed ones still are.
+        _set_metadata(s, aggregate_id, aggregate._metadata, metadata, replace)
     s.update(aggregate, values)
     try:
         s.commit_what_was_missing(but="name")

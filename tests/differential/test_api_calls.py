@@ -3,6 +3,7 @@
 
 from hypothesis import stateful
 from hypothesis import strategies as st
+import pytest
 
 from tests.differential import clouds
 
@@ -308,3 +309,23 @@ class Machine(stateful.RuleBasedStateMachine):
 
 
 TestOnSQLite, TestOnDialect = clouds.cases_of(Machine)
+
+
+@pytest.mark.parametrize("reference", [
+    clouds.SQLiteCloud, clouds.DialectCloud])
+def test_what_an_update_of_an_aggregate_returns(reference):
+    pair = clouds.Pair(reference)
+
+    def call(target, *args):
+        pair.call("nova.objects.aggregate:" + target, clouds.context(), *args)
+
+    call("_aggregate_create_in_db", {"name": "a", "uuid": _UUIDS[0]},
+         {"x": "1", "y": "2"})
+    for values in (
+            {"availability_zone": "a"}, {"availability_zone": "b"},
+            {"metadata": {"x": "3", "z": "4"}}, {"metadata": {}},
+            {"metadata": {"q": "1"}, "availability_zone": "c", "name": "b"}):
+        call("_aggregate_update_to_db", 1, values)
+        call("_aggregate_get_from_db", 1)
+    pair.compare_rows(("aggregate_metadata.id",))
+    pair.close()
