@@ -36,10 +36,9 @@ def by_id_range(tx, table, wanted):
         # And ids below the lowest that is looked at may be asked for.
         found = yield from paths.scan(tx, table)
     else:
-        low = LOWEST if low is None else max(low, LOWEST)
-        top = tx.highest_id(table)
-        found = yield from _counted(
-            tx, table, low, top if high is None else min(high, top),
+        found = yield from _up_to_counter(
+            tx, table, LOWEST if low is None else max(low, LOWEST),
+            math.inf if high is None else high,
             math.inf if wanted.limit is None
             else wanted.limit + tx.written_rows(table), wanted.reverse)
         if found is None:
@@ -52,6 +51,26 @@ def by_id_range(tx, table, wanted):
 def _is_between(number, low, high):
     return (low is None or number >= low) and (
         high is None or number <= high)
+
+
+def _up_to_counter(tx, table, low, high, limit, reverse):
+    """Return at least the first rows, or None if too few ids have one."""
+    top = tx.highest_id(table)
+    found = yield from _counted(
+        tx, table, low, min(high, top), limit, reverse)
+    while found is not None and top < high and (
+            reverse or len(found) < limit):
+        # Rows may have got higher ids, in place of some of these perhaps,
+        # between the reads of the counter and of the rows.
+        now = tx.highest_id(table)
+        if now == top:
+            break
+        if now - top > MOST:
+            return None
+        found += yield from _with_ids(
+            tx, table, range(top + 1, min(now, high) + 1))
+        top = now
+    return found
 
 
 def _counted(tx, table, low, high, limit, reverse):

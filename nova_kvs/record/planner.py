@@ -372,12 +372,17 @@ class Any(typing.NamedTuple):
 def in_any_order(table, known):
     """Return the best path that reads some rows, in no order.
 
+    Without an index it reads the first ids, as SQL databases do: who reads
+    the same rows again, until none is left to be changed, relies on that.
+
     :param table: nova_kvs.record.schema.Table.
     :param known: columns that have one known value each.
     """
     found = [Any(_rank_of_prefix(prefix), index, prefix)
              for index, prefix, _rest in _after_prefix(table, known)
              if prefix]
+    if not found and table.auto_id in table.columns:
+        return ById(Rank.BROAD, table.key, False)
     return min(found, key=lambda path: (path.rank, -len(path.prefix)),
                default=Any(Rank.SCAN))
 

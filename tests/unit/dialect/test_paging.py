@@ -9,6 +9,7 @@ from sqlalchemy import orm
 
 from nova_kvs.dialect import base as dialect
 from nova_kvs.dialect import paging
+from nova_kvs.record import database as databases
 from tests import base
 from tests.unit.dialect import tables
 
@@ -392,3 +393,38 @@ def test_ids_far_below_one_are_found_by_conditions_on_them():
             assert sorted(connection.execute(
                 sa.select(images.c.id).where(criterion)).scalars()) == (
                     expected), criterion
+
+
+def test_a_limit_without_an_order_takes_the_first_ids():
+    # Who changes the rows, and asks for the next ones, gets on.
+    engine = sa.create_engine(base.memory_url())
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(instances.insert(), [
+            {"uuid": "%d-" % number, "display_name": "ab"[number % 2]}
+            for number in range(40)])
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(instances.c.id).where(
+            instances.c.display_name != "a").limit(3)).scalars().all() == [
+                2, 4, 6]
+
+
+def test_the_newest_row_may_be_replaced_while_it_is_looked_for(monkeypatch):
+    engine = sa.create_engine(base.memory_url())
+    metadata.create_all(engine, [images])
+    with engine.begin() as connection:
+        connection.execute(images.insert(), [{"id": 1}, {"id": 2}])
+    read = databases.Database.highest_id
+
+    def replace(database, name):
+        number = read(database, name)
+        monkeypatch.setattr(databases.Database, "highest_id", read)
+        with engine.begin() as connection:
+            connection.execute(images.delete().where(images.c.id == 2))
+            connection.execute(images.insert(), {"id": number + 1})
+        return number
+
+    monkeypatch.setattr(databases.Database, "highest_id", replace)
+    with engine.connect() as connection:
+        assert connection.execute(
+            sa.select(sa.func.max(images.c.id))).scalar() > 2
