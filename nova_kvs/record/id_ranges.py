@@ -54,45 +54,57 @@ def _is_between(number, low, high):
 
 
 def _up_to_counter(tx, table, low, high, limit, reverse):
-    """Return at least the first rows, or None if too few ids have one."""
+    """Return at least the first rows, or None if too few ids have one.
+
+    Between two reads a row may take the place of another one, with an id that
+    was looked for before, or one beyond the counter. So what took several
+    reads is read once more, all at once: of one partition that is a snapshot.
+    """
     top = tx.highest_id(table)
-    found = yield from _counted(
+    found, ids, reads = yield from _counted(
         tx, table, low, min(high, top), limit, reverse)
-    while found is not None and top < high and (
-            reverse or len(found) < limit):
-        # Rows may have got higher ids, in place of some of these perhaps,
-        # between the reads of the counter and of the rows.
+    again = reads > 1 and table.kind == partition_rules.TABLE
+    while found is not None:
+        if again:
+            found = yield from _with_ids(tx, table, ids)
+        if top >= high or not reverse and len(found) >= limit:
+            break
         now = tx.highest_id(table)
         if now == top:
             break
         if now - top > MOST:
             return None
-        found += yield from _with_ids(
-            tx, table, range(top + 1, min(now, high) + 1))
+        ids = range(ids.start, min(now, high) + 1)
         top = now
+        again = True
     return found
 
 
 def _counted(tx, table, low, high, limit, reverse):
-    """Return at least the first rows, or None if too few ids have one."""
+    """Look for rows in larger and larger chunks of ids.
+
+    :returns: a tuple: at least the first rows, or None if too few ids have
+        one; the range of the ids that were tried; how many reads that took.
+    """
     found = []
     size = min(limit + SLACK, LARGEST)
-    tried = 0
+    start = stop = high + 1 if reverse else low
+    reads = 0
     while low <= high:
-        if tried >= MOST:
-            return None
+        if stop - start >= MOST:
+            return None, None, reads
         if reverse:
             ids = range(max(low, high - size + 1), high + 1)
-            high = ids[0] - 1
+            start, high = ids.start, ids.start - 1
         else:
             ids = range(low, min(high, low + size - 1) + 1)
-            low = ids[-1] + 1
-        tried += len(ids)
+            stop = low = ids.stop
         found += yield from _with_ids(tx, table, ids)
+        reads += 1
         if len(found) >= limit:
             break
         size = min(2 * size, LARGEST)
-    return found
+    return found, range(start, stop), reads
 
 
 def _with_ids(tx, table, ids):

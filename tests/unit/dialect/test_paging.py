@@ -10,6 +10,7 @@ from sqlalchemy import orm
 from nova_kvs.dialect import base as dialect
 from nova_kvs.dialect import paging
 from nova_kvs.record import database as databases
+from nova_kvs.record import id_ranges
 from tests import base
 from tests.unit.dialect import tables
 
@@ -428,3 +429,29 @@ def test_the_newest_row_may_be_replaced_while_it_is_looked_for(monkeypatch):
     with engine.connect() as connection:
         assert connection.execute(
             sa.select(sa.func.max(images.c.id))).scalar() > 2
+
+
+def test_a_row_may_be_replaced_by_one_of_another_block(monkeypatch):
+    # Ids of several processes are mixed: a new row may have one that was
+    # looked for before.
+    engine = sa.create_engine(base.memory_url())
+    metadata.create_all(engine, [images])
+    with engine.begin() as connection:
+        connection.execute(images.insert(), [{"id": 900}, {"id": 5}])
+    with engine.begin() as connection:
+        connection.execute(images.delete().where(images.c.id == 900))
+    read = id_ranges._with_ids
+
+    def replace(tx, table, ids):
+        found = yield from read(tx, table, ids)
+        if 899 in ids:
+            monkeypatch.setattr(id_ranges, "_with_ids", read)
+            with engine.begin() as connection:
+                connection.execute(images.delete().where(images.c.id == 5))
+                connection.execute(images.insert(), {"id": 899})
+        return found
+
+    monkeypatch.setattr(id_ranges, "_with_ids", replace)
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(images.c.id).order_by(
+            images.c.id.desc()).limit(1)).scalar() == 899
