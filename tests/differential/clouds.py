@@ -35,7 +35,8 @@ from nova_kvs.record import database
 
 CONF = conf.CONF
 _numbers = itertools.count()
-_UNIQUE = 10 ** 6
+#: Ids between those of one call and those of the next.
+STEP = 100
 
 
 def context(project="p1", user="u1", is_admin=True, read_deleted="no"):
@@ -116,9 +117,11 @@ class KVSCloud:
     def set_next_id(self, base, number):
         """Make every table's next id this number."""
         made = self.main if base is main_models.BASE else self.api
+        # As if this process had reserved the ids.
+        made.raise_counters(
+            dict.fromkeys(made.schema.tables, number + STEP - 1))
         for name in made.schema.tables:
-            made._ids[name] = [number, number + _UNIQUE]
-            made._tops[name] = number + _UNIQUE
+            made._ids[name] = [number, number + STEP]
 
     def call(self, target, context, *args, **kwargs):
         """Call a native function."""
@@ -338,7 +341,7 @@ class Pair:
                 outcomes.append(Outcome(
                     cloud.call, target, _copy(context),
                     *copy.deepcopy(args), **copy.deepcopy(kwargs)))
-        self._next_id += 100
+        self._next_id += STEP
         compare_outcomes(target, *outcomes)
         return outcomes[0].result
 
