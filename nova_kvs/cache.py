@@ -28,6 +28,8 @@ INCLUDED = 20000
 PREFETCHED = 50000
 #: Reads of replicas of which masters have just said that nothing is there.
 MISSING = 1000
+#: Reads of local indexes in etcd, with the fields that they found.
+INDEX_READS = 1000
 #: Ids that were given out, to rows that others may belong to.
 NEW_IDS = 10000
 #: Rows that others refer to, and that were there a moment ago.

@@ -100,6 +100,14 @@ def fields(key, prefix=b""):
     return start, after_prefix(start)
 
 
+def head_and_fields(key):
+    """Return the range of the head and the fields of a partition.
+
+    There is nothing in between: only sets of tasks have due times.
+    """
+    return head(key), fields(key)[1]
+
+
 def fields_from(key, first):
     """Return the range of the fields behind one; None: of all."""
     start = _base(key) + _FIELD

@@ -3,6 +3,7 @@
 
 import time
 
+from nova_kvs import cache
 from nova_kvs.store.etcd import faults
 from nova_kvs.store.etcd import layout
 from nova_kvs.store.etcd import messages
@@ -13,6 +14,9 @@ from nova_kvs.store import operations
 _FLOOR = b"f"
 #: Fields that are asked for one by one; more are picked out of all.
 _MOST_FIELDS = 40
+
+#: Fields that a read of an index asks for that found no record.
+_NO_RECORDS = (_FLOOR,)
 
 _range = messages.range_request
 
@@ -25,6 +29,9 @@ class Reads:
 
     def __init__(self, heads):
         self._heads = heads
+        #: ReadIndex -> the fields that it found when it was last run, or
+        #: None: more than can be asked for one by one.
+        self._last_fields = cache.Cache(cache.INDEX_READS)
 
     def of(self, operation, serializable):
         """Return the generator that runs an operation, or None.
@@ -48,11 +55,15 @@ class Reads:
             for each in found:
                 fields.update(_named(key, each))
             return [item for pair in fields.items() for item in pair]
-        (head, found), _ = yield _ranges(
-            [_one(layout.head(key)), layout.fields(key)], serializable)
-        reply = _flat(key, found)
-        self._heads.learn(
-            key, head.items[0].mod_revision if head.items else 0, reply)
+        (found,), _ = yield _ranges(
+            [layout.head_and_fields(key)], serializable)
+        items = found.items
+        revision = 0
+        if items and items[0].key == layout.head(key):
+            revision = items[0].mod_revision
+            items = items[1:]
+        reply = _flat(key, items)
+        self._heads.learn(key, revision, reply)
         return reply
 
     def _read_fields(self, operation, serializable):
@@ -79,12 +90,25 @@ class Reads:
                     raise
 
     def _read_index_at(self, operation, serializable):
+        """Read an index and its rows, in one trip if it is as it was.
+
+        The rows that the same read found last time are asked for along with
+        the index; what is missing then, in a second trip.
+        """
         key, index_key, ranges, limit, reverse = operation
-        found, revision = yield rounds.Ranges([
-            _members(index_key, low, high, limit, reverse, serializable)
-            for low, high in ranges])
+        most = rounds.MOST_OPERATIONS - len(ranges)
+        revision = 0
+        if most < len(_NO_RECORDS):
+            _, revision = yield _ranges([_one(layout.head(key))], serializable)
+            most = rounds.MOST_OPERATIONS
+        expected = self._last_fields.get(operation, _NO_RECORDS)
+        found, latest = yield rounds.Ranges([
+            _members(index_key, low, high, limit, reverse, serializable,
+                     revision) for low, high in ranges]
+            + _fields(key, expected, serializable, revision))
+        revision = revision or latest
         members = []
-        for each in found:
+        for each in found[:len(ranges)]:
             members += _names(index_key, each, reverse)
         if limit is not None:
             del members[limit:]
@@ -92,19 +116,25 @@ class Reads:
         for member in members:
             size = int.from_bytes(member[-2:], "big")
             fields[member[-2 - size:-2]] = None
-        if len(fields) > rounds.MOST_OPERATIONS:
-            requests = [layout.fields(key)]
-        else:
-            requests = [_one(layout.field(key, field)) for field in fields]
-        found, _ = yield rounds.Ranges([
-            _range(start, end, revision=revision, serializable=serializable)
-            for start, end in requests])
-        pairs = []
+        found = found[len(ranges):]
+        missing = None
+        if expected is not None:
+            missing = [field for field in fields if field not in expected]
+        if missing:
+            if len(missing) > rounds.MOST_OPERATIONS:
+                missing = None
+            more, _ = yield rounds.Ranges(
+                _fields(key, missing, serializable, revision))
+            found += more
+        self._last_fields.pop(operation, None)
+        self._last_fields[operation] = fields if len(fields) <= most else None
+        self._last_fields.trim()
+        pairs = {}
         for each in found:
             for field, value in _named(key, each):
                 if field in fields:
-                    pairs += (field, value)
-        return members, pairs
+                    pairs[field] = value
+        return members, [item for pair in pairs.items() for item in pair]
 
     def _read_members(self, operation, serializable):
         key, low, high, limit, reverse = operation
@@ -241,10 +271,20 @@ def _ranges(bounds, serializable):
         for start, end in bounds])
 
 
-def _members(key, low, high, limit, reverse, serializable):
+def _fields(key, names, serializable, revision):
+    """Return the requests for fields, or for all that there are."""
+    places = [layout.fields(key)]
+    if names is not None:
+        places = [_one(layout.field(key, name)) for name in names]
+    return [_range(start, end, revision=revision, serializable=serializable)
+            for start, end in places]
+
+
+def _members(key, low, high, limit, reverse, serializable, revision=0):
     turned = reverse and layout.has_turned(key)
     start, end = layout.members(key, low, high, turned)
-    return _range(start, end, limit or 0, descending=reverse and not turned,
+    return _range(start, end, limit or 0, revision,
+                  descending=reverse and not turned,
                   serializable=serializable)
 
 
@@ -261,10 +301,10 @@ def _named(key, found):
     return [(item.key[start:], item.value) for item in found.items]
 
 
-def _flat(key, found):
+def _flat(key, items):
     start = len(layout.field(key, b""))
     reply = []
-    for item in found.items:
+    for item in items:
         reply.append(item.key[start:])
         reply.append(item.value)
     return reply
