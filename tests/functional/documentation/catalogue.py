@@ -53,6 +53,7 @@ BLOCKS = {
     },
     "doc/source/admin/security.rst": {
         "ACL SETUSER placement": "own_user",
+        "[placement_database]": "configuration",
         "port 0": "tls",
         "[nova_kvs]": "tls",
         "nova-kvs-status upgrade check": "explanation",
