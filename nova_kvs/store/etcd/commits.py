@@ -9,6 +9,7 @@ nothing: see nova_kvs.store.etcd.leases.
 
 import struct
 
+from nova_kvs import keyspace
 from nova_kvs.store.etcd import faults
 from nova_kvs.store.etcd import layout
 from nova_kvs.store.etcd import messages
@@ -20,7 +21,7 @@ from nova_kvs.store import operations
 from nova_kvs.store.operations import Answer
 from nova_kvs.store.operations import Verdict
 
-_FLOOR = b"f"
+_FLOOR = keyspace.FLOOR_FIELD
 _VERSION = struct.Struct(">Q")
 _NO_FLOOR = bytes(8)
 #: A partition of which more fields change is read whole when a commit was

@@ -7,18 +7,30 @@ each of its changes, so its revision proves the same, if it is known which
 revision the content is of.
 """
 
-import collections
+import typing
 
-#: Partitions that are remembered.
-_MOST = 4096
+from nova_kvs import cache
+from nova_kvs import keyspace
+
+
+class _Known(typing.NamedTuple):
+    """A partition as it was when it was last seen."""
+
+    #: Of its head, 0: it has none; None: the content is not all of it.
+    revision: int | None
+    content: dict
+    size_bytes: int
 
 
 class Heads:
-    """The revisions of partitions whose content is known. Thread-safe."""
+    """The revisions of partitions whose content is known. Thread-safe.
+
+    No more of them than the record layer remembers: only what it recalls is
+    asked for here.
+    """
 
     def __init__(self):
-        #: Key -> (revision of the head, dict of all fields).
-        self._known = collections.OrderedDict()
+        self._known = _Partitions(cache.PARTITION_BYTES)
 
     def learn(self, key, revision, pairs):
         """Take in what a partition holds.
@@ -27,7 +39,7 @@ class Heads:
         :param pairs: flat list of fields and values.
         """
         values = iter(pairs)
-        self._put(key, revision, dict(zip(values, values)))
+        self._known.put(key, revision, dict(zip(values, values)))
 
     def revision(self, key, fields, values):
         """Return the revision at which a partition held just these fields.
@@ -35,16 +47,19 @@ class Heads:
         :returns: None if that is not known.
         """
         known = self._known.get(key)
-        if known is None or len(known[1]) != len(fields):
+        if known is None or len(known.content) != len(fields):
             return None
-        if known[1] == dict(zip(fields, values)):
-            return known[0]
+        if known.content == dict(zip(fields, values)):
+            return known.revision
         return None
 
     def content(self, key):
-        """Return what a partition held when it was last seen, or None."""
+        """Return what a partition held when it was last seen, or None.
+
+        Of a large one, only its floor.
+        """
         known = self._known.get(key)
-        return None if known is None else known[1]
+        return None if known is None else known.content
 
     def written(self, key, before, after, puts, removed):
         """Take in that this process has changed a partition.
@@ -54,25 +69,58 @@ class Heads:
         :param puts: dict of field -> value.
         :param removed: fields.
         """
-        known = self._known.pop(key, None)
-        if known is None or known[0] != before:
+        known = self._known.get(key)
+        if known is None or known.revision is None:
             return
-        content = dict(known[1])
+        self._known.take(key)
+        if known.revision != before:
+            return
+        content = dict(known.content)
         content.update(puts)
         for field in removed:
             content.pop(field, None)
-        self._put(key, after, content)
+        self._known.put(key, after, content)
 
     def forget(self, key):
         """Forget a partition."""
-        self._known.pop(key, None)
+        self._known.take(key)
 
-    def _put(self, key, revision, content):
-        known = self._known
-        known.pop(key, None)
-        known[key] = (revision, content)
-        while len(known) > _MOST:
-            try:
-                known.popitem(last=False)
-            except KeyError:  # another thread was faster
-                return
+
+class _Partitions(cache.Cache):
+    """Key -> _Known; those that were seen last stay longest."""
+
+    __slots__ = ("_size_bytes",)
+
+    def __init__(self, limit):
+        super().__init__(limit)
+        self._size_bytes = 0
+
+    def weigh(self, value):
+        return value.size_bytes
+
+    def size(self):
+        # Counted anew: threads may have got in each other's way.
+        return sum([known.size_bytes for known in list(self.values())])
+
+    def take(self, key):
+        """Remove and return what is remembered of a partition, or None."""
+        known = self.pop(key, None)
+        if known is not None:
+            self._size_bytes -= known.size_bytes
+        return known
+
+    def put(self, key, revision, content):
+        """Remember a partition; of a large one, only its floor."""
+        self.take(key)
+        # An empty partition takes something, too.
+        size_bytes = len(key) + sum(map(len, content.values()))
+        if size_bytes > cache.LARGEST_PARTITION_BYTES:
+            revision = None
+            content = {name: content[name] for name in (keyspace.FLOOR_FIELD,)
+                       if name in content}
+            size_bytes = len(key)
+        self[key] = _Known(revision, content, size_bytes)
+        self._size_bytes += size_bytes
+        if self._size_bytes > self.limit:
+            self.trim()
+            self._size_bytes = self.size()

@@ -4,6 +4,7 @@
 import time
 
 from nova_kvs import cache
+from nova_kvs import keyspace
 from nova_kvs.store.etcd import faults
 from nova_kvs.store.etcd import layout
 from nova_kvs.store.etcd import messages
@@ -11,7 +12,7 @@ from nova_kvs.store.etcd import outcomes
 from nova_kvs.store.etcd import rounds
 from nova_kvs.store import operations
 
-_FLOOR = b"f"
+_FLOOR = keyspace.FLOOR_FIELD
 #: Fields that are asked for one by one; more are picked out of all.
 _MOST_FIELDS = 40
 

@@ -4,6 +4,7 @@
 import struct
 import time
 
+from nova_kvs import keyspace
 from nova_kvs.store.etcd import faults
 from nova_kvs.store.etcd import layout
 from nova_kvs.store.etcd import messages
@@ -14,8 +15,7 @@ from nova_kvs.store import operations
 _TASKS = 30
 #: Of scores that are compared: etcd compares bytes.
 _DIGITS = 20
-_FLOOR = b"f"
-_INTENT = b"i"
+_FLOOR = keyspace.FLOOR_FIELD
 _VERSION = struct.Struct(">Q")
 #: No value of a field begins with so many of these behind its version.
 _HIGHEST = b"\xff" * 32
@@ -286,8 +286,7 @@ class Writes:
         self._heads.forget(key)
         place = layout.field(key, field)
         reply = yield from _change(messages.txn_request(
-            [messages.value_is(place, messages.EQUAL, seen),
-             _is_absent(layout.field(key, _INTENT + field))],
+            [messages.value_is(place, messages.EQUAL, seen)],
             [_delete(place), removal_of_head(
                 key, [field], b"", self._leases.lease_for(60000))]))
         return reply.succeeded
@@ -298,8 +297,7 @@ class Writes:
         change = _add((index_key, entry, None)) if wanted else _remove(
             (index_key, entry))
         reply = yield from _change(messages.txn_request(
-            [*has_version(place, version),
-             _is_absent(layout.field(key, _INTENT + field))],
+            has_version(place, version),
             [write for _, write in change.writes]))
         return reply.succeeded
 
