@@ -27,7 +27,7 @@ class Scope:
         self.criteria = ()
         #: The Select that was rendered, or None.
         self.select = None
-        #: FROM element -> analysis.Source, filled by analysis.
+        #: FROM element -> sources.Source, filled by analysis.
         self.sources = {}
         #: FROM elements that are subqueries, filled by analysis.
         self.derived = set()

@@ -24,9 +24,9 @@ from sqlite3 import Warning  # noqa: A004
 
 from nova_kvs.compatibility import private
 from nova_kvs.dialect import alteration
-from nova_kvs.dialect import analysis
 from nova_kvs.dialect import foreign_keys
 from nova_kvs.dialect import plan as plans
+from nova_kvs.dialect import sources
 from nova_kvs.dialect import sqltext
 from nova_kvs.dialect import workspace as workspaces
 from nova_kvs import exceptions
@@ -388,7 +388,7 @@ class Connection:
         self.run_text(cursor, sql, parameters, many)
         if compiled.kvs_locks:
             for name in self._names(sqltext.parse(sql)):
-                self.workspace.lock(analysis.Source(name, name, False, 0),
+                self.workspace.lock(sources.Source(name, name, False, 0),
                                     None)
 
     def _run(self, cursor, target, sql, parameters, many):

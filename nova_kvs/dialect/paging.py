@@ -45,7 +45,7 @@ class Page(typing.NamedTuple):
 
     :ivar order: pairs of column and whether it descends; other tables'
         columns may follow. Empty: any rows will do.
-    :ivar limit: analysis.Value; None: one row.
+    :ivar limit: sources.Value; None: one row.
     :ivar offset: likewise; None: none.
     :ivar criteria: of the SELECT. :ivar clauses: that say the order.
     :ivar sample: a column of the source.

@@ -10,8 +10,8 @@ are, never on how many rows they have.
 import itertools
 import typing
 
-from nova_kvs.dialect import analysis
 from nova_kvs.dialect import paging
+from nova_kvs.dialect import sources
 from nova_kvs.record import access
 from nova_kvs.record import planner
 
@@ -42,7 +42,7 @@ class Parameters:
         return len(self.sets)
 
     def values(self, wanted, table, column):
-        """Return what a tuple of analysis.Value is, as the column stores it.
+        """Return what a tuple of sources.Value is, as the column stores it.
 
         :returns: list without duplicates and without None.
         """
@@ -98,7 +98,7 @@ class Parameters:
     def tuples(self, values, table, columns):
         """Return the tuples of an IN on several columns, as stored.
 
-        :param values: analysis.Value of each column, all of one parameter.
+        :param values: sources.Value of each column, all of one parameter.
         """
         name, width = values[0].name, values[0].width
         processors = self._processors.get(name) or (None,) * width
@@ -432,8 +432,8 @@ def _describe(step):
             at = path.linked.index(column)
             text = " | ".join(
                 "%s.%s" % (source.label, name) for source, name in
-                analysis.bases((other, columns[at])
-                               for other, columns in path.origin))
+                sources.bases((other, columns[at])
+                              for other, columns in path.origin))
         else:
             text = " | ".join(
                 str(value) for value in step.source.values[column])

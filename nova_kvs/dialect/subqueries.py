@@ -33,7 +33,7 @@ _PARAMETER = re.compile(
 class Subquery:
     """A limited subquery in a FROM list, whose rows are joined to others.
 
-    It stands where a link has an ``analysis.Source``.
+    It stands where a link has a ``sources.Source``.
 
     :ivar sources: the Sources that it chooses its rows from.
     :ivar order: place among Sources.

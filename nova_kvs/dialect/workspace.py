@@ -13,11 +13,11 @@ savepoints, REPLACE, upserts and DDL need no book-keeping of their own.
 
 import sqlite3
 
-from nova_kvs.dialect import analysis
 from nova_kvs.dialect import foreign_keys
 from nova_kvs.dialect import ids
 from nova_kvs.dialect import loading
 from nova_kvs.dialect import plan
+from nova_kvs.dialect import sources
 from nova_kvs.dialect import sqltext
 from nova_kvs.dialect import subqueries
 from nova_kvs.dialect import template as templates
@@ -375,7 +375,7 @@ class Workspace:
     def values_of(self, source, columns, parameters):
         """Return the different values that a source's columns have.
 
-        :param source: analysis.Source whose rows are loaded, or a
+        :param source: sources.Source whose rows are loaded, or a
             subqueries.Subquery of such.
         :returns: list of tuples.
         """
@@ -450,7 +450,7 @@ class Workspace:
         clauses = [where[len(" WHERE "):]] if where else []
         seen = seen | {source}
         for column, origins in source.links.items():
-            for origin in map(analysis.bases, origins):
+            for origin in map(sources.bases, origins):
                 if len(origin) != 1 or origin[0][0] in seen:
                     continue
                 other, name = origin[0]
