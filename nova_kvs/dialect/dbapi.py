@@ -346,7 +346,7 @@ class Connection:
                     self._run(cursor, written, sql, parameters, many)
             if plan.locked:
                 for source in plan.locked:
-                    space.lock(source, values)
+                    space.writing.hold(source, values)
             if target is not None:
                 self._end_statement()
         except exceptions.KVSError as error:
@@ -388,8 +388,8 @@ class Connection:
         self.run_text(cursor, sql, parameters, many)
         if compiled.kvs_locks:
             for name in self._names(sqltext.parse(sql)):
-                self.workspace.lock(sources.Source(name, name, False, 0),
-                                    None)
+                self.workspace.writing.hold(
+                    sources.Source(name, name, False, 0), None)
 
     def _run(self, cursor, target, sql, parameters, many):
         """Run a statement whose rows are loaded.
@@ -398,11 +398,11 @@ class Connection:
         """
         keys = ()
         if target is not None:
-            keys = self.workspace.rows_to_update(
+            keys = self.workspace.writing.rows_to_update(
                 target, sql, parameters if many else (parameters,))
         cursor.run(sql, parameters, many)
         if keys:
-            self.workspace.note_updated(target, keys)
+            self.workspace.writing.note_updated(target, keys)
 
     def _begin(self):
         space = self.workspace
@@ -426,7 +426,7 @@ class Connection:
         """
         space = self.workspace
         sqlite = space.sqlite
-        before = space.unique_values(plan.target)
+        before = space.writing.unique_values(plan.target)
         sqlite.execute("SAVEPOINT " + _VERIFY)
         try:
             try:
@@ -435,7 +435,7 @@ class Connection:
                 # It will be raised again. What an executemany() did before
                 # remains, so that is looked at too.
                 pass
-            loads = space.collisions(plan.target, before, sql)
+            loads = space.writing.collisions(plan.target, before, sql)
         finally:
             sqlite.execute("ROLLBACK TO " + _VERIFY)
             sqlite.execute("RELEASE " + _VERIFY)

@@ -6,9 +6,7 @@ that were loaded with this transaction's changes applied, and nothing else;
 between transactions it holds no rows. All of it happens inside one SQLite
 transaction that is always rolled back.
 
-Changes are found at the commit by comparing the rows of the tables that
-were written with the records that were loaded, by primary key. So
-savepoints, REPLACE, upserts and DDL need no book-keeping of their own.
+:mod:`nova_kvs.dialect.writing` finds the changes at the commit.
 """
 
 import sqlite3
@@ -17,13 +15,12 @@ from nova_kvs.dialect import foreign_keys
 from nova_kvs.dialect import ids
 from nova_kvs.dialect import loading
 from nova_kvs.dialect import plan
-from nova_kvs.dialect import sources
 from nova_kvs.dialect import sqltext
 from nova_kvs.dialect import subqueries
 from nova_kvs.dialect import template as templates
+from nova_kvs.dialect import writing
 from nova_kvs import exceptions
 from nova_kvs.record import database as databases
-from nova_kvs.record import planner
 from nova_kvs import rules
 
 
@@ -32,7 +29,7 @@ class Workspace:
 
     def __init__(self, database):
         self.database = database
-        #: Whether transactions are, from the next one on.
+        #: True: transactions are serializable, from the next one on.
         self.serializable = False
         self.sqlite = sqlite3.connect(
             ":memory:", isolation_level=None, check_same_thread=False,
@@ -42,7 +39,7 @@ class Workspace:
         self.sqlite.create_function("kvs_next_id", 1, self.ids.next)
         #: The error behind "user-defined function raised exception".
         self.function_error = None
-        #: Whether foreign keys are enforced, from the next transaction on.
+        #: True: foreign keys are enforced, from the next transaction on.
         self.checks_foreign_keys = database.checks_foreign_keys
         #: Of the transaction: foreign_keys.Enforcement, or None.
         self.enforcement = None
@@ -56,9 +53,8 @@ class Workspace:
     def _forget(self):
         self._states = {}
         self._infos = None
-        self._locks = {}
-        #: Table's name -> keys of rows that an UPDATE was about.
-        self._updated = {}
+        #: Of the transaction: writing.Writing.
+        self.writing = writing.Writing(self)
         #: Name in the text of a table -> its name now.
         self.renamed = {}
         self._savepoints = []
@@ -177,7 +173,7 @@ class Workspace:
         changed = {}
         for state in self._states.values():
             if state.written:
-                has_changes |= self._write_changes(
+                has_changes |= self.writing.write(
                     transaction, state, changed.setdefault(state.name, []))
         if self.enforcement is not None and has_changes:
             try:
@@ -185,15 +181,14 @@ class Workspace:
             except exceptions.KVSError:
                 transaction.rollback()
                 raise
-        if not has_changes and not self._locks and (
+        if not has_changes and not self.writing.holds_rows and (
                 not transaction.serializable):
             if any(state.written for state in self._states.values()):
                 # Perhaps there was nothing to change on a replica only.
                 self.verify()
             transaction.rollback()
             return
-        for record in self._locks.values():
-            transaction.lock(record)
+        self.writing.hold_in(transaction)
         try:
             transaction.commit()
         except exceptions.ConflictError as error:
@@ -210,53 +205,6 @@ class Workspace:
         :raises nova_kvs.exceptions.ReplicaLaggedError: if one was.
         """
         self._transaction.verify()
-
-    def _write_changes(self, transaction, state, changed):
-        """Give the changes of one table to the transaction.
-
-        :param changed: takes pairs of what a row was and what it is; None
-            where it is not there.
-        """
-        info = self.info(state.name)
-        rows = state.rows
-        if info is None:
-            for _row, record in rows.values():
-                transaction.delete(record)
-            return bool(rows)
-        updated = self._updated.get(state.name, ())
-        same_columns = info.columns == state.columns
-        columns = info.columns
-        key_of = info.key_of
-        left = dict(rows)
-        added = []
-        has_changes = False
-        for row in self.sqlite.execute(info.select).fetchall():
-            key = key_of(row)
-            loaded = left.pop(key, None)
-            if loaded is None:
-                added.append(row)
-                continue
-            if not (same_columns and row == loaded[0]):
-                values = _values(columns, row)
-                if values != loaded[1].values:
-                    changed.append((loaded[1].values, values))
-                    transaction.update(loaded[1], values)
-                    has_changes = True
-                    continue
-            if key in updated:
-                # It was to be what it was: the commit sees to that.
-                self._locks[state.name, key] = loaded[1]
-        for _row, record in left.values():
-            changed.append((record.values, None))
-            transaction.delete(record)
-        for row in added:
-            values = _values(columns, row)
-            changed.append((None, values))
-            if not info.has_key:
-                # A number that only this workspace knows.
-                del values[templates.ROWID]
-            transaction.insert(info.name, values)
-        return has_changes or bool(left) or bool(added)
 
     # Rows -------------------------------------------------------------------
 
@@ -384,11 +332,11 @@ class Workspace:
         info = self.info(source.table)
         if info is None:
             return []
-        where, values = self._narrow(source, parameters)
+        where, values = self.narrow(source, parameters)
         return self.sqlite.execute(
             info.distinct(columns) + where, values).fetchall()
 
-    def _narrow(self, source, parameters):
+    def narrow(self, source, parameters):
         """Return the WHERE clause that a source's known values make."""
         table = self._template.schema.tables.get(source.table)
         clauses = []
@@ -401,102 +349,6 @@ class Workspace:
                         templates.quote(column), ", ".join("?" * len(found))))
                     values.extend(found)
         return (" WHERE " + " AND ".join(clauses) if clauses else ""), values
-
-    def lock(self, source, parameters):
-        """Let the commit fail if rows of a source change until then."""
-        info = self.info(source.table)
-        if info is None:
-            return
-        where, values = self._narrow_deep(source, parameters, set())
-        rows = self.state(source.table).rows
-        for key in self.sqlite.execute(
-                info.distinct(info.key_columns) + where, values).fetchall():
-            loaded = rows.get(key)
-            if loaded is not None:
-                self._locks[source.table, key] = loaded[1]
-
-    def rows_to_update(self, name, sql, sets):
-        """Return the keys of the rows that an UPDATE is about to change.
-
-        :param name: of the table. :param sets: parameters: one, or several.
-        :returns: a set; if the text does not simply tell, all that are loaded.
-        """
-        found = sqltext.updated_by(sql)
-        info = self.info(name)
-        if found is None or info is None:
-            return set()
-        if found.source is None:
-            return set(self.state(name).rows)
-        statement = "SELECT %s FROM %s" % (
-            ", ".join(map(templates.quote, info.key_columns)), found.source)
-        keys = set()
-        for values in sets:
-            if isinstance(values, (tuple, list)):
-                values = values[found.skipped:found.skipped + found.count]
-            try:
-                keys.update(self.sqlite.execute(statement, values).fetchall())
-            except sqlite3.Error:
-                # The UPDATE itself will tell.
-                return set()
-        return keys
-
-    def note_updated(self, name, keys):
-        """Let the commit check rows that an UPDATE has left as they were."""
-        self._updated.setdefault(name, set()).update(keys)
-
-    def _narrow_deep(self, source, parameters, seen):
-        """Return as ``_narrow`` does, links to other sources included."""
-        where, values = self._narrow(source, parameters)
-        clauses = [where[len(" WHERE "):]] if where else []
-        seen = seen | {source}
-        for column, origins in source.links.items():
-            for origin in map(sources.bases, origins):
-                if len(origin) != 1 or origin[0][0] in seen:
-                    continue
-                other, name = origin[0]
-                info = self.info(other.table)
-                if info is None or (other.nullable and not source.nullable):
-                    continue
-                inner, more = self._narrow_deep(other, parameters, seen)
-                clauses.append("%s IN (%s)" % (
-                    templates.quote(column), info.distinct((name,)) + inner))
-                values = [*values, *more]
-        return (" WHERE " + " AND ".join(clauses) if clauses else ""), values
-
-    # Unique keys ------------------------------------------------------------
-
-    def unique_values(self, name):
-        """Return the values of a table's unique keys as they are now.
-
-        :returns: for each unique key the set of its rows' values, those of
-            the columns that it is looked for by included.
-        """
-        return [
-            set(self.sqlite.execute(self.info(name).distinct(
-                (*columns, *path.columns))).fetchall())
-            for _table, columns, path
-            in self.planner.unique_paths(name)]
-
-    def collisions(self, name, before, statement):
-        """Return Loads of what the rows just written could collide with.
-
-        :param before: what ``unique_values`` returned before.
-        """
-        loads = self.loads(statement)
-        state = self.state(name)
-        for (table, columns, path), old, new in zip(
-                self.planner.unique_paths(name), before,
-                self.unique_values(name)):
-            if path.kind == planner.SCAN:
-                loads.scan(state)
-                continue
-            width = len(columns)
-            is_key = columns == table.key
-            loads.add(state, path, path.columns, {
-                row[width:]: None for row in new - old
-                if None not in row[:width]
-                and not (is_key and row[:width] in state.rows)})
-        return loads
 
     # Schema -----------------------------------------------------------------
 
@@ -620,9 +472,3 @@ class Workspace:
         """Give the memory back."""
         self.rollback()
         self.sqlite.close()
-
-
-def _values(columns, row):
-    """Return a row as a dict without Nones."""
-    return {column: value for column, value in zip(columns, row)
-            if value is not None}
