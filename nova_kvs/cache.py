@@ -16,6 +16,10 @@ PARTITION_BYTES = 4 << 20
 #: Larger ones are not remembered. What is allocated of one of Placement's
 #: providers takes 150 bytes for each server and class.
 LARGEST_PARTITION_BYTES = 256 << 10
+#: Of one whose history is longer than this the rest is read without it.
+LONG_HISTORY_BYTES = 64 << 10
+#: Partitions of which this is known.
+LONG = 10000
 #: Decoded records, of the tables that are kept.
 RECORDS = 50000
 #: Records whose partition is remembered.

@@ -12,6 +12,7 @@ from nova import exception
 
 from nova_kvs.db import matching
 from nova_kvs.db import native
+from nova_kvs.db import pages
 from nova_kvs.db import rows
 from nova_kvs.db import session
 
@@ -29,10 +30,18 @@ def _newest(found):
 
 
 def _by_request(s, context, instance_uuid, request_id):
-    """Return (a request's action, all of the server's that are visible)."""
-    found = s.all(ACTIONS, instance_uuid=instance_uuid, **_scope(context))
-    return _newest([row for row in found
-                    if row.request_id == request_id]), found
+    """Return a request's action, or None."""
+    return _newest(s.all(ACTIONS, instance_uuid=instance_uuid,
+                         request_id=request_id, **_scope(context)))
+
+
+def _records(s, find, limit, after=None):
+    """Return records of a find, the newest first."""
+    records = pages.page(s, find, limit, after, *_NEWEST)
+    if records is None:
+        records = s.records(find)[0]
+    matching.sort(records, *_NEWEST)
+    return matching.limited(records, limit)
 
 
 def _for_event(s, context, values):
@@ -40,12 +49,14 @@ def _for_event(s, context, values):
 
     :raises nova.exception.InstanceActionNotFound:
     """
-    action, found = _by_request(s, context, values["instance_uuid"],
-                                values["request_id"])
+    action = _by_request(s, context, values["instance_uuid"],
+                         values["request_id"])
     update = True
     if action is None and not context.project_id:
         # nova-compute started again and acts under a request of its own.
-        action = _newest(found)
+        action, = s.rows(ACTIONS, _records(s, session.find(
+            ACTIONS, instance_uuid=values["instance_uuid"],
+            **_scope(context)), 1)) or (None,)
         update = False
     if action is None:
         raise exception.InstanceActionNotFound(
@@ -85,28 +96,25 @@ def actions_get(s, context, instance_uuid, limit=None, marker=None,
     """Get all instance actions for the provided instance and filters."""
     if limit == 0:
         return []
-    records = s.records(session.find(
-        ACTIONS, instance_uuid=instance_uuid, **_scope(context)))[0]
+    tests = list(matching.changes_tests(ACTIONS, filters))
     after = None
     if marker is not None:
-        marked = _newest([ACTIONS.row(record) for record in records
-                          if record.values.get("request_id") == marker])
-        if marked is None:
+        marked = _records(s, session.find(
+            ACTIONS, instance_uuid=instance_uuid, request_id=marker,
+            **_scope(context)), None)
+        if not marked:
             raise exception.MarkerNotFound(marker=None)
-        after = matching.after_marker(marked._record.values, *_NEWEST)
-    tests = matching.changes_tests(ACTIONS, filters)
-    records = [record for record in records
-               if all(test(record.values) for test in tests)
-               and (after is None or after(record.values))]
-    matching.sort(records, *_NEWEST)
-    return [ACTIONS.row(record)
-            for record in matching.limited(records, limit)]
+        after = marked[0].values
+        tests.append(matching.after_marker(after, *_NEWEST))
+    return [ACTIONS.row(record) for record in _records(s, session.find(
+        ACTIONS, lambda values: all([test(values) for test in tests]),
+        instance_uuid=instance_uuid, **_scope(context)), limit, after)]
 
 
 @native.main_reader()
 def action_get_by_request_id(s, context, instance_uuid, request_id):
     """Get the action by request_id and given instance."""
-    return _by_request(s, context, instance_uuid, request_id)[0]
+    return _by_request(s, context, instance_uuid, request_id)
 
 
 @native.main_writer()

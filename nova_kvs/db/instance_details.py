@@ -247,13 +247,14 @@ def instance_fault_get_by_instance_uuids(s, context, instance_uuids,
     """Get all instance faults for the provided instance_uuids."""
     if not instance_uuids:
         return {}
+    if latest:
+        found = joins.latest_faults(s, instance_uuids)
+        return {uuid: [found[uuid]] if uuid in found else []
+                for uuid in instance_uuids}
     by_uuid = collections.defaultdict(list)
     for row in s.all(FAULTS, deleted=0,
                      instance_uuid=session.In(tuple(instance_uuids))):
         by_uuid[row.instance_uuid].append(row)
-    output = {}
-    for uuid in instance_uuids:
-        faults = [joins.as_fault(row)
-                  for row in joins.newest(by_uuid.get(uuid, ()))]
-        output[uuid] = faults[:1] if latest else faults
-    return output
+    return {uuid: [joins.as_fault(row)
+                   for row in joins.newest(by_uuid.get(uuid, ()))]
+            for uuid in instance_uuids}

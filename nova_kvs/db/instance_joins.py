@@ -20,6 +20,7 @@ from nova_kvs import cache
 from nova_kvs.db import native
 from nova_kvs.db import rows
 from nova_kvs.db import session
+from nova_kvs.record import planner
 
 CONF = conf.CONF
 INSTANCES = rows.table(models.Instance)
@@ -229,7 +230,7 @@ def fill(s, context, instances, joins, manual_joins):
         names = names - {"services"}
     if uuids:
         attach(s, instances, names, loaded)
-    return _add_manual(_as_dicts(instances), manual_joins, joined)
+    return _add_manual(s, _as_dicts(instances), manual_joins, joined)
 
 
 def fill_dicts(s, context, instances, manual_joins):
@@ -244,7 +245,7 @@ def fill_dicts(s, context, instances, manual_joins):
     joined = {}
     if manual and instances:
         joined = dict(zip(manual, s.load(*manual.values())))
-    return _add_manual(instances, manual_joins, joined)
+    return _add_manual(s, instances, manual_joins, joined)
 
 
 def _manual_finds(context, manual_joins, uuids):
@@ -260,9 +261,6 @@ def _manual_finds(context, manual_joins, uuids):
         result["pci_devices"] = session.find(
             PCI_DEVICES, instance_uuid=wanted, status="allocated",
             **session.scope(context))
-    if "fault" in manual_joins:
-        result["fault"] = session.find(
-            FAULTS, instance_uuid=wanted, deleted=0)
     return result
 
 
@@ -277,8 +275,12 @@ def _as_dicts(instances):
     return filled
 
 
-def _add_manual(instances, manual_joins, joined):
+def _add_manual(s, instances, manual_joins, joined):
     by_name = {}
+    faults = {}
+    if "fault" in manual_joins:
+        # Of most servers they have come along.
+        faults = latest_faults(s, [instance["uuid"] for instance in instances])
     for name, found in joined.items():
         by_uuid = by_name[name] = collections.defaultdict(list)
         for row in found:
@@ -291,9 +293,29 @@ def _add_manual(instances, manual_joins, joined):
             instance["pci_devices"] = (
                 by_name["pci_devices"][uuid] if "pci_devices" in by_name
                 else [])
-        faults = by_name["fault"][uuid] if "fault" in by_name else ()
-        instance["fault"] = as_fault(newest(faults)[0]) if faults else None
+        instance["fault"] = faults.get(uuid)
     return instances
+
+
+def latest_faults(s, uuids):
+    """Return the newest fault of each server that has one, by UUID."""
+    found = session.Find(FAULTS, s.bind_equal(session.find(
+        FAULTS, instance_uuid=session.In(tuple(uuids)), deleted=0)))
+    if not uuids:
+        return {}
+    path = planner.in_order(s.schema_table(FAULTS), found.equal, (
+        ("created_at", True), ("id", True)))
+    if path is None or path.rank != planner.Rank.PARTITION:
+        records = s.records(found)[0]
+    else:
+        records = [record for listed in s.transaction.load([
+            path.access(FAULTS.name, (uuid, 0), limit=1)
+            for uuid in found.equal["instance_uuid"].values])
+            for record in listed]
+    faults = {}
+    for row in reversed(newest(s.rows(FAULTS, records))):
+        faults[row.instance_uuid] = as_fault(row)
+    return faults
 
 
 def newest(faults):

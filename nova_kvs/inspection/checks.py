@@ -132,9 +132,15 @@ class Context:
 
     def local_entries(self, table, row, partition, field):
         """Return the entries of a row in the index of its partition."""
-        if not table.local_indexes or partition != self.home(table):
-            return set()
-        return set(local_index.entries(table, row, field))
+        return set(local_index.entries(
+            table, row, field, partition == self.home(table)))
+
+    def needed_local_entries(self, table, row, partition, field):
+        """Return those that must be there: of indexes that are built."""
+        return local_index.entries(
+            table, row, field, partition == self.home(table),
+            indexes=[index for index in table.indexes
+                     if not index.is_global])
 
     def uniques(self, table, row, partition, field):
         """Return the unique keys of a row: (partition, field) -> payload."""

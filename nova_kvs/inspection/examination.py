@@ -126,7 +126,8 @@ class Examiner:
                 context.name, table, row, partition, field):
             made.append(covering_checks.MinimumNeeded(
                 place, partition, field))
-        for entry in context.local_entries(table, row, partition, field):
+        for entry in context.needed_local_entries(
+                table, row, partition, field):
             made.append(record_checks.EntryNeeded(partition, entry, field))
         for unique in context.uniques(table, row, partition, field):
             made.append(record_checks.UniqueNeeded(unique, partition, field))

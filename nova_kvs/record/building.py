@@ -26,6 +26,7 @@ from nova_kvs.record import housekeeping
 from nova_kvs.record.indexes import base
 from nova_kvs.record.indexes import directory
 from nova_kvs.record.indexes import global_index
+from nova_kvs.record.indexes import local_index
 from nova_kvs.record import partition_rules
 from nova_kvs.store import operations
 from nova_kvs.txn import mutation
@@ -36,6 +37,8 @@ LOG = logging.getLogger(__name__)
 FIELD = keyspace.record_field("schema", ("build",))
 #: Partitions whose rows get their entries in one step.
 PARTITIONS = 100
+#: Until a row that is being changed is tried again.
+_RETRY_S = 0.1
 #: Of all entries that are made here: to do a step again adds nothing.
 _NONCE = bytes(base.NONCE_BYTES)
 
@@ -111,7 +114,8 @@ class Builder:
         version, progress = self._progress()
         self._wait(progress["since"])
         tables = [table for table in schema.tables.values()
-                  if table.unbuilt or _lacks_parts(table)]
+                  if table.unbuilt or _lacks_parts(table)
+                  or _lacks_present(table)]
         steps = list(_steps(self._database, tables))
         for number in range(progress["step"], len(steps)):
             names, keys = steps[number]
@@ -169,6 +173,7 @@ class Builder:
         home = database.begin().table_partition
         added = {}
         parts = {}
+        inside = []
         for records in database.begin().load([
                 access.InPartitions(name, tuple(partitions))
                 for name in names]):
@@ -178,7 +183,7 @@ class Builder:
                 entries = [
                     (*entry, global_index.member(
                         entry, record.version, _NONCE))
-                    for index in table.unbuilt
+                    for index in table.unbuilt if index.is_global
                     if (entry := index.entry(
                         database.name, record.values, record.partition,
                         field)) is not None]
@@ -189,7 +194,11 @@ class Builder:
                     parts[record.partition, directory.partial(
                         partition_rules.TABLE if record.partition == home(
                             table) else table.kind, part)] = None
+                inside += _local_entries(
+                    table, record, field, record.partition == home(table))
                 self.rows += 1
+        if inside:
+            self._add_inside(schema, inside)
         if parts:
             self._list(parts)
         if added:
@@ -199,6 +208,40 @@ class Builder:
                 for key, _prefix, stored in entries])
             self._check(added)
         self._report(self.rows)
+
+    def _add_inside(self, schema, missing):
+        """Give rows entries in the indexes of their partitions.
+
+        One whose row is being changed, or has been, is tried again with what
+        the row is by then.
+
+        :param missing: list of (Record, field, entry).
+        """
+        database = self._database
+        while missing:
+            done = database.store.batch([
+                operations.CorrectIndex(
+                    record.partition.key, record.partition.index_key, field,
+                    record.version, entry, True)
+                for record, field, entry in missing])
+            if not all(done):
+                self._sleep(_RETRY_S)
+            again = {(record.partition, field): schema.tables[record.table]
+                     for (record, field, _), was_done in zip(missing, done)
+                     if not was_done}
+            missing = []
+            for (partition, field), snapshot in zip(
+                    again, database.coordinator.read([
+                        reading.FieldsRead(*where) for where in (
+                            (partition, (field,))
+                            for partition, field in again)])):
+                cell = snapshot.cell(field)
+                if cell is not None:
+                    table = again[partition, field]
+                    row = codec.decode(cell.payload, field)
+                    missing += _local_entries(table, access.Record(
+                        table.name, table.record_key(row), partition,
+                        cell.version, row), field, False)
 
     def _list(self, parts):
         """List partitions in partial directories.
@@ -234,6 +277,22 @@ class Builder:
 def _lacks_parts(table):
     """Tell whether partitions with rows of a part may be unlisted."""
     return table.lists_parts and not table.finds_parts
+
+
+def _lacks_present(table):
+    """Tell whether rows may lack the entry of those beside a history."""
+    return table.lists_present and not table.finds_present
+
+
+def _local_entries(table, record, field, at_home):
+    """Return (record, field, entry) for each that a row may lack."""
+    if at_home:
+        return []
+    found = [index.entry(record.values, field) for index in table.unbuilt
+             if not index.is_global]
+    if _lacks_present(table):
+        found.append(local_index.present_entry(field))
+    return [(record, field, entry) for entry in found]
 
 
 def _steps(database, tables):

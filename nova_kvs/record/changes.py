@@ -161,8 +161,7 @@ class Changes:
             self._raise_minimums(table, row, partition, field, version, row)
         self.mutations.append(mutation.Mutation(
             partition, field, 0, codec.encode(row),
-            index_add=(local_index.entries(table, row, field)
-                       if at_home else ()),
+            index_add=local_index.entries(table, row, field, at_home),
             uses_floor=bool(table.global_indexes), version=version,
             duplicate=functools.partial(
                 exceptions.DuplicateKeyError,
@@ -222,8 +221,7 @@ class Changes:
         at_home = partition == self._home(table)
         self.mutations.append(mutation.Mutation(
             partition, field, original.version, mutation.DELETE,
-            index_remove=(local_index.entries(table, row, field)
-                          if at_home else ()),
+            index_remove=local_index.entries(table, row, field, at_home),
             uses_floor=bool(table.global_indexes)))
         for unique in table.uniques:
             values = unique.values(row)
@@ -289,8 +287,8 @@ class Changes:
                 self._raise_minimums(
                     write.new_table, new, partition, field, version, new)
         removed, added = (
-            set(local_index.entries(table, row, field, changed))
-            if partition == self._home(table) else set()
+            set(local_index.entries(
+                table, row, field, partition == self._home(table), changed))
             for table, row in ((write.table, old), (write.new_table, new)))
         self.mutations.append(mutation.Mutation(
             partition, field, original.version, codec.encode(new),

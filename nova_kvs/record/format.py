@@ -36,8 +36,14 @@ class FormatVersion(enum.IntEnum):
     purge find them.
     """
 
+    HISTORY = 4
+    """Indexes within a server's partition: of its history, and of the rows
+    beside it. An earlier writer would leave rows without entries there, and
+    nobody find them where the history is long.
+    """
 
-CURRENT = FormatVersion.PARTS
+
+CURRENT = FormatVersion.HISTORY
 
 
 class State(typing.NamedTuple):

@@ -74,6 +74,16 @@ class CachedPartition:
         self.size_bytes = sum(map(len, stored.values()))
         self.seen_at = time.monotonic()
 
+    def has_long_history(self):
+        """Tell whether most readers need only a small part of it."""
+        if self.size_bytes <= cache.LONG_HISTORY_BYTES:
+            return False
+        stored = self.snapshot.stored
+        return sum([
+            len(stored[field]) for prefix in self.schema.history_prefixes
+            for field in self.groups.get(prefix, ())
+        ]) > cache.LONG_HISTORY_BYTES
+
     def keep(self):
         """Note that the same was read again."""
         if self.record_class is not access.CachedRecord:
@@ -89,12 +99,16 @@ class PartitionCache(cache.Cache):
     """The partitions that a process read last: Partition -> CachedPartition.
 
     Those that are used stay longest.
+
+    :ivar long: Cache of the partitions that were seen to have a long history:
+        they are not read whole, nor remembered.
     """
 
-    __slots__ = ("_size_bytes", "_estimate")
+    __slots__ = ("long", "_size_bytes", "_estimate")
 
     def __init__(self):
         super().__init__(cache.PARTITION_BYTES)
+        self.long = cache.Cache(cache.LONG)
         self._size_bytes = 0
         self._estimate = speculation.Estimate()
 
@@ -140,7 +154,7 @@ class PartitionCache(cache.Cache):
         else:
             self.misses += 1
         found = CachedPartition(schema, snapshot, known)
-        if snapshot.pairs is not None:
+        if snapshot.pairs is not None or found.has_long_history():
             self._put(partition, found)
         return found
 
@@ -183,7 +197,10 @@ class PartitionCache(cache.Cache):
 
     def _put(self, partition, known):
         """Remember a partition, as the newest, unless it is too large."""
-        if known.size_bytes <= cache.LARGEST_PARTITION_BYTES:
+        if known.has_long_history():
+            self.long.trim()
+            self.long[partition] = True
+        elif known.size_bytes <= cache.LARGEST_PARTITION_BYTES:
             self[partition] = known
             self._size_bytes += known.size_bytes
             if self._size_bytes > self.limit:

@@ -61,6 +61,18 @@ class Global(typing.NamedTuple):
     since: int = 1
 
 
+class Local(typing.NamedTuple):
+    """An index of a table's rows in each partition that has some.
+
+    It has the rows of a partition that its first column, or the row's parent,
+    names. Writing an entry costs no command of its own.
+    """
+
+    columns: tuple
+    #: The format that brought it: databases of earlier ones lack it.
+    since: int = 4
+
+
 class Covered(typing.NamedTuple):
     """The columns that covering indexes include, see ``record.indexes``.
 
@@ -86,6 +98,11 @@ class Rule(typing.NamedTuple):
     #: Table whose record with the id ``column`` shares its partition.
     parent: str | None = None
     covered: Covered | None = None
+    #: Its rows only get more as long as a server is there, and few of them
+    #: are asked for along with it.
+    is_history: bool = False
+    #: Of Local: for tables that are history.
+    local: tuple = ()
 
 
 _ID = Global(("id",))
@@ -122,11 +139,17 @@ RULES = {
     "instance_info_caches": Rule(SERVER, "instance_uuid"),
     "instance_metadata": Rule(SERVER, "instance_uuid"),
     "instance_system_metadata": Rule(SERVER, "instance_uuid"),
-    "instance_faults": Rule(SERVER, "instance_uuid"),
+    "instance_faults": Rule(
+        SERVER, "instance_uuid", is_history=True, local=(
+            Local(("instance_uuid", "deleted", "created_at", "id")),)),
     "instance_id_mappings": Rule(SERVER, "uuid", (_ID,)),
-    "instance_actions": Rule(SERVER, "instance_uuid", (_ID,)),
+    "instance_actions": Rule(
+        SERVER, "instance_uuid", (_ID,), is_history=True, local=(
+            Local(("instance_uuid", "request_id")),
+            Local(("instance_uuid", "created_at", "id")))),
     "instance_actions_events": Rule(
-        SERVER, "action_id", parent="instance_actions"),
+        SERVER, "action_id", parent="instance_actions", is_history=True,
+        local=(Local(("action_id",)),)),
     "block_device_mapping": Rule(SERVER, "instance_uuid", (
         _ID, Global(("volume_id",)))),
     "virtual_interfaces": Rule(SERVER, "instance_uuid", (
@@ -195,6 +218,11 @@ WITHOUT = {
     "consumers": {"consumer_type_id": "asked with the project"},
 }
 
+#: Tables whose partitions have no history beside them: the API database's.
+_NO_HISTORY = ("instance_mappings", "build_requests", "request_specs")
+_WITH_HISTORY = frozenset(
+    rule.kind for rule in RULES.values() if rule.is_history)
+
 #: Kinds whose partitions hold rows of one table: whoever looks for a row
 #: of it has no use for the rest of its partition.
 SINGLE = frozenset(
@@ -235,7 +263,22 @@ def rule_for(table, columns):
     indexes = tuple(index for index in rule.indexes
                     if all(column in columns for column in index.columns)
                     and not (is_archive and index.since > 1))
-    return rule._replace(indexes=indexes)
+    return rule._replace(
+        indexes=indexes, local=() if is_archive else tuple(
+            index for index in rule.local
+            if all(column in columns for column in index.columns)))
+
+
+def is_beside_history(table, rule):
+    """Tell whether a table's rows share partitions with history.
+
+    Archived rows and the history itself are not.
+
+    :param rule: as of ``rule_for``.
+    """
+    return rule is not None and rule.kind in _WITH_HISTORY and not (
+        rule.is_history or is_shadow(table)
+        or base_name(table) in _NO_HISTORY)
 
 
 def parent_names(table, rule):

@@ -58,13 +58,40 @@ def _in_partitions(tx, table, values):
     else:
         partitions = dict.fromkeys(
             [tx.partition_of_value(table, value) for value in values])
-    yield from read_whole(tx, partitions, table)
-    rows = rows_in(tx, table, partitions)
-    if table.parents:
-        chosen = set(values)
-        column = table.partition_column
-        rows = [row for row in rows if row.values.get(column) in chosen]
-    return rows
+    if not table.parents:
+        return (yield from _named(tx, table, partitions))
+    column = table.partition_column
+    index = planner.partition_index(table, (column,))
+    if index is None:
+        yield from read_whole(tx, partitions, table)
+    else:
+        yield from _read_entries(tx, table, index, dict.fromkeys(
+            partitions, [(value,) for value in values]))
+    chosen = set(values)
+    return [row for row in rows_in(tx, table, partitions)
+            if row.values.get(column) in chosen]
+
+
+def _read_entries(tx, table, index, wanted):
+    """Read what a PartitionIndex has of some values: at most one batch.
+
+    Partitions that are short are read whole.
+
+    :param wanted: partition -> values of the index's first columns.
+    """
+    home = tx.table_partition(table)
+    reads = []
+    for partition, tuples in wanted.items():
+        read_set = tx.read_sets.get(partition)
+        if read_set is not None and read_set.has_all(table):
+            continue
+        if partition == home or tx.prefers_whole(partition):
+            reads.append(whole(tx, partition, table))
+        else:
+            reads.append(reading.IndexRead(partition, tuple(
+                [index.range_of(values) for values in tuples])))
+    if reads:
+        yield reads
 
 
 def read_whole(tx, partitions, table=None):
@@ -99,8 +126,17 @@ def reads_of_whole(tx, partitions, table, table_only=False):
 def whole(tx, partition, table=None):
     """Return the read of all that is in a partition.
 
+    Of one that was seen to have a long history what else is there is read
+    without it, and a table of the history alone.
+
     :param table: the table that is wanted; None: all that is there.
     """
+    if table is not None and partition in tx.cached.long:
+        if table.is_history or table.is_shadow:
+            return reading.PartitionRead(partition, (table.prefix,))
+        if table.finds_present:
+            return reading.IndexRead(partition, local_index.PRESENT)
+        return reading.PartitionRead(partition, tx.present_prefixes())
     return reading.PartitionRead(
         partition, (), tx.cached.get(partition),
         table is not None and table.kind in partition_rules.MUST_EXIST)
@@ -183,7 +219,7 @@ def _search(tx, table, keys):
     seen = _seen(tx, table)
     missing = [key for key in keys if key not in seen]
     if missing and name not in tx.scanned:
-        partitions = []
+        partitions = {}
         unknown = []
         for key in missing:
             partition = tx.locators.get((name, key))
@@ -191,14 +227,14 @@ def _search(tx, table, keys):
             if partition is None or read_set is not None and read_set.whole:
                 unknown.append(key)
             else:
-                partitions.append(partition)
+                partitions.setdefault(partition, []).append(table.field(key))
         yield from _visit(tx, table, partitions, unknown)
         seen = _seen(tx, table)
         missing = [key for key in missing if key not in seen]
         # Whoever was not where it was last seen.
         moved = [key for key in missing if key not in set(unknown)]
         if moved and table.id_index is not None:
-            yield from _visit(tx, table, (), moved)
+            yield from _visit(tx, table, {}, moved)
         elif missing and table.id_index is None:
             yield from scan(tx, table)
         if missing:
@@ -213,16 +249,45 @@ def _seen(tx, table):
 
 
 def _visit(tx, table, partitions, keys):
-    """Read partitions and those where entries of the index of ids say."""
-    reads = [whole(tx, partition, table)
-             for partition in dict.fromkeys(partitions)]
+    """Read partitions and those where entries of the index of ids say.
+
+    :param partitions: partition -> fields of the records that are wanted.
+    """
+    reads = _reads_at(tx, table, partitions)
     if table.id_index is not None:
         reads += table.id_index.reads(tx.database_name, keys)
     if not reads:
         return
     results = yield reads
-    yield from read_whole(
-        tx, global_index.partitions_named(reads, results), table)
+    named = {}
+    for read, members in zip(reads, results):
+        if type(read) is reading.MembersRead:
+            for member in members:
+                named.setdefault(global_index.partition_of(member), []).append(
+                    global_index.field_of(member))
+    reads = _reads_at(tx, table, named)
+    if reads:
+        yield reads
+
+
+def _reads_at(tx, table, partitions):
+    """Return the reads of partitions, or of their records that are wanted.
+
+    Only these where a history may be long.
+
+    :param partitions: partition -> fields.
+    """
+    reads = []
+    for partition, fields in partitions.items():
+        read_set = tx.read_sets.get(partition)
+        if read_set is not None and read_set.has_all(table):
+            continue
+        if table.is_history and not tx.prefers_whole(partition):
+            reads.append(reading.FieldsRead(
+                partition, tuple(dict.fromkeys(fields))))
+        else:
+            reads.append(whole(tx, partition, table))
+    return reads
 
 
 # By index -------------------------------------------------------------------
@@ -256,6 +321,14 @@ def _candidates(tx, table, wanted, tuples):
         return (yield from _inner(tx, table, columns, tuples))
     if column in columns:
         at = columns.index(column)
+        index = planner.partition_index(table, columns)
+        if index is not None and not table.parents:
+            partitions = {}
+            for item in tuples:
+                partitions.setdefault(tx.partition_of_value(
+                    table, item[at]), []).append(item)
+            yield from _read_entries(tx, table, index, partitions)
+            return rows_in(tx, table, partitions)
         return (yield from _in_partitions(
             tx, table, list(dict.fromkeys([item[at] for item in tuples]))))
     path = planner.index_path(table, columns, tuples)

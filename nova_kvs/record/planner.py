@@ -166,7 +166,8 @@ def paths(table):
             indexed.add(columns)
             if columns not in taken:
                 found.append(Path(
-                    _rank(columns, uniques), INDEX, columns, index))
+                    Rank.PARTITION if index.is_partitioned
+                    else _rank(columns, uniques), INDEX, columns, index))
     for unique in table.uniques:
         if not (unique.inside or unique.columns in indexed
                 or unique.columns in taken):
@@ -176,6 +177,13 @@ def paths(table):
     found.sort(key=lambda path: (path.rank, path.kind != KEY,
                                  -len(path.columns)))
     return tuple(found)
+
+
+def partition_index(table, columns):
+    """Return the index within partitions that begins with columns, or None.
+    """
+    return next((index for index in table.indexes if index.is_partitioned
+                 and index.columns[:len(columns)] == columns), None)
 
 
 def _rank(columns, uniques):
@@ -296,7 +304,7 @@ def in_order(table, known, order):
             columns += (column,)
         if columns:
             found.append(Ordered(
-                _rank_of_prefix(prefix), index, prefix, columns,
+                _rank_of_prefix(index, prefix), index, prefix, columns,
                 order[0][1]))
     if not found and order[0][0] == table.auto_id and (
             table.auto_id in table.columns):
@@ -378,7 +386,7 @@ def in_any_order(table, known):
     :param table: nova_kvs.record.schema.Table.
     :param known: columns that have one known value each.
     """
-    found = [Any(_rank_of_prefix(prefix), index, prefix)
+    found = [Any(_rank_of_prefix(index, prefix), index, prefix)
              for index, prefix, _rest in _after_prefix(table, known)
              if prefix]
     if not found and table.auto_id in table.columns:
@@ -394,7 +402,7 @@ def in_range(table, known, ranges):
     :param known: columns that have one known value each.
     :param ranges: columns that have a lower or an upper bound.
     """
-    found = [Ordered(_rank_of_prefix(prefix), index, prefix, rest[:1])
+    found = [Ordered(_rank_of_prefix(index, prefix), index, prefix, rest[:1])
              for index, prefix, rest in _after_prefix(table, known)
              if rest and rest[0] in ranges]
     if not found and table.auto_id in ranges:
@@ -417,5 +425,7 @@ def _after_prefix(table, known):
             yield index, index.columns[:length], index.columns[length:]
 
 
-def _rank_of_prefix(prefix):
+def _rank_of_prefix(index, prefix):
+    if index.is_partitioned:
+        return Rank.PARTITION
     return Rank.BROAD if prefix in ((), (BROAD_COLUMN,)) else Rank.INDEX

@@ -7,6 +7,7 @@ See :mod:`nova_kvs.record.paths` for what a path is.
 import operator
 
 from nova_kvs import keyspace
+from nova_kvs.record import access
 from nova_kvs.record.indexes import base
 from nova_kvs.record.indexes import global_index
 from nova_kvs.record import paths
@@ -15,6 +16,9 @@ from nova_kvs.txn import reading
 #: Entries read beyond a limit: stale ones, and rows that the transaction
 #: deletes, count against it.
 LIMIT_SLACK = 8
+#: Likewise within a partition, where only rows that are being changed have
+#: entries that are not right.
+LOCAL_SLACK = 2
 #: Text above this many bytes may be out of order in an index.
 _ORDERED_BYTES = keyspace.KEPT_COMPONENT_BYTES
 
@@ -92,9 +96,13 @@ def by_range(tx, table, wanted):
         limit += tx.written_rows(table)
     if bounds.loose:
         limit = None
+    if index.is_partitioned:
+        return (yield from _partition_range(
+            tx, table, index, bounds, limit, wanted))
     if not index.is_global:
         return (yield from _local_range(
-            tx, table, index, bounds, limit, wanted.reverse))
+            tx, table, index, tx.table_partition(table), bounds, limit,
+            wanted.reverse))
     first = dict(zip(index.columns, (
         table.normalise(column, value)
         for column, value in zip(index.columns, wanted.prefix))))
@@ -129,28 +137,43 @@ def _arrange(rows, bounds, limit, reverse, until=None):
     return [row for _, row in ordered[:limit]]
 
 
-def _local_range(tx, table, index, bounds, limit, reverse):
-    partition = tx.table_partition(table)
+def _partition_range(tx, table, index, bounds, limit, wanted):
+    """Read the index of the partition that the first value names."""
+    value, = [table.normalise(index.columns[0], value)
+              for value in wanted.prefix[:1]]
+    if value is not None and not table.parents:
+        partition = tx.partition_of_value(table, value)
+        if not tx.prefers_whole(partition):
+            return (yield from _local_range(
+                tx, table, index, partition, bounds, limit, wanted.reverse))
+    rows = yield from paths.by_partition(
+        tx, table, access.ByPartition(table.name, (value,)))
+    return _arrange(rows, bounds, limit, wanted.reverse)
+
+
+def _local_range(tx, table, index, partition, bounds, limit, reverse):
     read_set = tx.read_sets.get(partition)
     if read_set is not None and read_set.has_all(table):
         return _arrange(read_set.records(table), bounds, limit, reverse)
     name = index.prefix
-    read = reading.IndexRead(
-        partition, ((b"[" + name + bounds.low,
-                     b"(" + name + bounds.high + base.AFTER),),
-        limit and limit + LIMIT_SLACK, reverse)
-    (members, _), = yield [read]
-    read_set = tx.read_sets[partition]
-    rows = read_set.records(table)
-    if limit is None or len(members) < read.limit:
-        return _arrange(rows, bounds, limit, reverse)
-    last = index.columns_of(members[-1])
-    known = _arrange(rows, bounds, limit, reverse, last)
-    if len(known) < limit or not all(map(bounds.is_ordered, known)):
-        yield [read._replace(limit=None)]
+    size = limit and limit + LOCAL_SLACK
+    while True:
+        (members, _), = yield [reading.IndexRead(
+            partition, ((b"[" + name + bounds.low,
+                         b"(" + name + bounds.high + base.AFTER),),
+            size, reverse)]
+        rows = tx.read_sets[partition].records(table)
+        if size is None or len(members) < size:
+            return _arrange(rows, bounds, limit, reverse)
         known = _arrange(
-            read_set.records(table), bounds, None, reverse)
-    return known
+            rows, bounds, limit, reverse, index.columns_of(members[-1]))
+        if not all(map(bounds.is_ordered, known)):
+            limit = size = None
+        elif len(known) == limit:
+            return known
+        else:
+            # Entries of rows that are being changed: all again, at once.
+            size *= 4
 
 
 def _global_range(tx, table, index, bounds, first, limit, reverse):

@@ -8,6 +8,7 @@ from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record import id_ranges
 from nova_kvs.record.indexes import base
+from nova_kvs.record.indexes import local_index
 from nova_kvs.record import partition_rules
 from nova_kvs.record import paths
 from nova_kvs.record import ranges
@@ -154,6 +155,19 @@ class Reader:
         yet: then no row can refer to it.
         """
         return self._database.fresh_ids.pop((name, key[0]), False)
+
+    def present_prefixes(self):
+        """Return the prefixes of the tables beside history."""
+        return self._schema.present_prefixes
+
+    def prefers_whole(self, partition):
+        """Tell whether a partition is better read whole than by its index.
+
+        What a process remembers whole is short, and only of that can a
+        transaction speculate.
+        """
+        return partition not in self.cached.long and (
+            self._speculates or partition in self.cached)
 
     def note_listed(self, partitions):
         """Take for listed in the directory what the caller found there."""
@@ -353,6 +367,8 @@ class Reader:
                     partition, self.locators, database.decoded)
             if kind is reading.IndexRead:
                 seen.absorb(result[1])
+                if read.ranges == local_index.PRESENT:
+                    seen.complete.update(self._schema.present_prefixes)
             elif kind is reading.PartitionRead and not read.prefixes:
                 seen.absorb_whole(result, self.cached, self._schema)
             else:

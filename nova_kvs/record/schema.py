@@ -121,6 +121,9 @@ class Table:
     :ivar lists_parts: partitions that get deleted or archived rows of it are
         listed, see nova_kvs.record.indexes.directory.
     :ivar finds_parts: all that have such rows are.
+    :ivar lists_present: rows of it have an entry with which they are found
+        beside a long history, see nova_kvs.record.indexes.local_index.
+    :ivar finds_present: all of them have.
     """
 
     def __init__(self, name, columns, affinities, defaults, key, auto_id,
@@ -145,7 +148,7 @@ class Table:
         self.global_indexes = tuple(
             index for index in (*indexes, *unbuilt) if index.is_global)
         self.local_indexes = tuple(
-            index for index in indexes if not index.is_global)
+            index for index in (*indexes, *unbuilt) if not index.is_global)
         self.covering_indexes = tuple(
             index for index in indexes if index.is_covering)
         self.included = covering_index.IncludedColumns(
@@ -157,6 +160,11 @@ class Table:
             state.version >= stored_format.FormatVersion.PARTS)
         self.finds_parts = has_parts and (
             state.built >= stored_format.FormatVersion.PARTS)
+        is_beside_history = partition_rules.is_beside_history(name, rule)
+        self.lists_present = is_beside_history and (
+            state.version >= stored_format.FormatVersion.HISTORY)
+        self.finds_present = is_beside_history and (
+            state.built >= stored_format.FormatVersion.HISTORY)
         #: Columns that an index, a unique key or a directory depends on.
         self.indexed = frozenset(
             column for index in (*indexes, *unbuilt, *uniques)
@@ -164,6 +172,8 @@ class Table:
                 self.included.names if self.included else (),
                 directory.MARKS if self.lists_parts else ())
         self.prefix = keyspace.record_prefix(name)
+        #: Few of its rows are asked for along with others of a partition.
+        self.is_history = rule is not None and rule.is_history
         self.id_index = next(
             (index for index in indexes
              if index.is_global and index.columns == key), None)
@@ -246,6 +256,15 @@ class Schema:
         self.tables = tables
         #: parent's name -> names of the tables that follow its records.
         self.children = {}
+        #: Prefixes of the tables beside history.
+        self.present_prefixes = tuple(
+            table.prefix for table in tables.values()
+            if partition_rules.is_beside_history(
+                table.name, partition_rules.rule_for(
+                    table.name, table.columns)))
+        #: Prefixes of the tables that are history.
+        self.history_prefixes = frozenset(
+            table.prefix for table in tables.values() if table.is_history)
         for table in tables.values():
             for parent in table.parents:
                 self.children.setdefault(parent, []).append(table.name)
@@ -335,7 +354,8 @@ def _read_indexes(connection, name, stored, key, rule, state):
         wanted.append(columns)
     if rule:
         return tuple(uniques.values()), *(
-            tuple(_global(name, index) for index in rule.indexes
+            tuple(_ruled(name, rule, index)
+                  for index in (*rule.indexes, *rule.local)
                   if first <= index.since <= last)
             for first, last in ((1, state.built),
                                 (state.built + 1, state.version)))
@@ -347,8 +367,12 @@ def _read_indexes(connection, name, stored, key, rule, state):
         for columns in _without_prefixes(wanted)), ()
 
 
-def _global(table, index):
-    """Return the index across partitions that a Global describes."""
+def _ruled(table, rule, index):
+    """Return the index that a Global or a Local describes."""
+    if type(index) is partition_rules.Local:
+        return local_index.PartitionIndex(
+            table, _name(index.columns), index.columns,
+            names_partition=rule.parent is None)
     definition = (table, _name(index.columns), index.columns, index.buckets,
                   index.only)
     if index.ordered:

@@ -19,12 +19,14 @@ class Index(abc.ABC):
 
     :ivar table: the table's name. :ivar name: :ivar columns: names.
     :ivar is_global: its entries are outside of the row's partition.
+    :ivar is_partitioned: each partition of the table has one.
     :ivar is_covering: its entries include columns.
     :ivar is_ordered: all its entries have one order.
     :ivar only: ``(column, value)``: rows that have it are in it; or None.
     """
 
     is_global = False
+    is_partitioned = False
     is_covering = False
     is_ordered = True
     only = None

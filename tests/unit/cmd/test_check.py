@@ -254,7 +254,7 @@ def test_json(capsys):
     document = json.loads(out)
     assert document["status"] == "WARNING"
     assert document["checks"][1] == {
-        "name": "format", "status": "OK", "text": "version 3"}
+        "name": "format", "status": "OK", "text": "version 4"}
 
 
 @pytest.mark.parametrize("url", [

@@ -133,6 +133,11 @@ def wipe(database):
             b"*{%s:*" % database.name.encode()))])
 
 
+def wipe_key(database, key):
+    """Remove a key."""
+    database.store.batch([base.command(b"DEL", key)])
+
+
 def keys(database):
     """Return the keys of a database without its name.
 

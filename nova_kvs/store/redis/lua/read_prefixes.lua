@@ -3,20 +3,30 @@
 -- Reads. Uses prelude.lua.
 -- KEYS[1] partition; ARGV prefixes, of records and of unique keys.
 -- Returns field, value, ... of the floor and of what starts with a prefix,
--- or is an intent on such a field. O(fields of the partition * prefixes).
+-- or is an intent on such a field. O(fields of the partition), and of those
+-- whose table's name has the same length and last byte as a prefix's.
 
-local byte, sub = string.byte, string.sub
+local byte, find, sub = string.byte, string.find, string.sub
+-- Strings are dear to make: so bytes first.
+local ends = {}
+for i = 1, #ARGV do
+  local stop = find(ARGV[i], '\0', 1, true) or #ARGV[i]
+  local of_length = ends[stop] or {}
+  ends[stop] = of_length
+  of_length[#of_length + 1] = ARGV[i]
+end
 local names = {'f'}
 for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
   local start = byte(name) == 105 and 2 or 1
-  -- Most tables differ in it, and a string is dearer to make than a byte.
-  local second = byte(name, start + 1)
-  for i = 1, #ARGV do
-    local prefix = ARGV[i]
-    if byte(prefix, 2) == second
-        and sub(name, start, start + #prefix - 1) == prefix then
-      names[#names + 1] = name
-      break
+  local stop = find(name, '\0', start, true)
+  local of_length = stop and ends[stop - start + 1]
+  if of_length then
+    for i = 1, #of_length do
+      local prefix = of_length[i]
+      if sub(name, start, start + #prefix - 1) == prefix then
+        names[#names + 1] = name
+        break
+      end
     end
   end
 end
