@@ -277,7 +277,7 @@ VALIDATE = b"l"
 
 
 class Verdict(enum.Enum):
-    """The kinds of replies to Commit, Prewrite and AbortIfUndecided.
+    """The kinds of replies to Commit, Prewrite, Resolve and AbortIfUndecided.
 
     Numbers of changes count from 0, over all parts of a commit in order.
     """
@@ -423,7 +423,12 @@ class Prewrite(typing.NamedTuple):
 
 
 class Resolve(typing.NamedTuple):
-    """Apply or remove intents of a decided transaction: how many there were.
+    """Apply or remove a decided transaction's intents in a partition: Answer.
+
+    COMMITTED: all that the transaction staged there has been applied, now or
+    when its intents were resolved before; this lasts for ``life_ms``. Else
+    ABORTED: nothing of it has been applied. Either because the transaction is
+    aborted, or because a failover has lost its intents.
 
     A Prewrite that comes within ``life_ms`` afterwards stages nothing.
     """
@@ -435,7 +440,7 @@ class Resolve(typing.NamedTuple):
     #: Whether the transaction is committed.
     committed: bool
     life_ms: int
-    #: None: all that the transaction has there.
+    #: All that the transaction has staged there; None: that is looked for.
     fields: tuple | None = None
 
 

@@ -330,9 +330,9 @@ class Committer:
             # As long as the intents are there, a failover that loses the
             # outcome loses the whole transaction, not half of it.
             raise exceptions.UnreplicatedError()
-        self._apply(primary, others, txn_id, task)
+        lost = self._apply(primary, others, txn_id, task)
         if begun:
-            self._lost.note(begun, txn_id, _flat(groups), side_writes)
+            self._lost.note(begun, txn_id, _flat(groups), side_writes, lost)
         first = len(side_writes)
         return versions, replies[first:first + len(reads)]
 
@@ -516,10 +516,15 @@ class Committer:
         return True
 
     def _apply(self, primary, others, txn_id, task):
-        """Turn the intents of a committed transaction into records."""
+        """Turn the intents of a committed transaction into records.
+
+        :returns: the partitions in which they were not there any more:
+            their server has lost them in a failover. Or another has, before
+            it committed this transaction, that it was aborted.
+        """
         self._reach("before_apply")
         try:
-            _, replicated = self._write([
+            answers, replicated = self._write([
                 recovery.resolving(
                     partition, txn_id, True,
                     [change.field for change in mutations])
@@ -528,15 +533,16 @@ class Committer:
             LOG.warning("Transaction %s is committed but not applied "
                         "everywhere: this is left to readers and "
                         "housekeeping: %s", txn_id.hex(), exc)
-            return
+            return ()
         self._reach("after_apply")
-        if not replicated:
-            # A failover may bring intents back: they need the outcome, and
-            # somebody to settle them.
-            return
-        self._leftovers.append(
-            self._settler.expiry(primary.outcome_key(txn_id)))
-        self._leftovers.append(self._queue.remove(task))
+        # Else a failover may bring intents back: they need the outcome, and
+        # somebody to settle them.
+        if replicated:
+            self._leftovers.append(
+                self._settler.expiry(primary.outcome_key(txn_id)))
+            self._leftovers.append(self._queue.remove(task))
+        return {partition for partition, answer in zip(others, answers)
+                if answer.verdict is not Verdict.COMMITTED}
 
     def _roll_back(self, others, txn_id, task, deadline, cause):
         """Remove the intents of a transaction that cannot commit."""

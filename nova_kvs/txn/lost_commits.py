@@ -61,7 +61,8 @@ class Part(typing.NamedTuple):
     """One partition of a commit."""
 
     partition: keyspace.Partition
-    #: Of the server that acknowledged it: see Store.incarnation.
+    #: Of the server that acknowledged it: see Store.incarnation. None: none
+    #: is known to have it.
     incarnation: object
 
 
@@ -84,7 +85,8 @@ class Done:
         self.txn_id = txn_id
         self.parts = parts
         self.fields = [(change.partition, change.field)
-                       for change in mutations]
+                       for change in mutations
+                       if change.value is not mutation.LOCK]
         self.mutations = mutations if keeps else None
         self.entries = entries if keeps else None
         self.size = FIELD_BYTES * len(mutations) + sum(
@@ -157,15 +159,19 @@ class LostCommits:
             Part(partition, store.incarnation(partition.key))
             for partition in partitions]
 
-    def note(self, begun, txn_id, mutations, entries):
+    def note(self, begun, txn_id, mutations, entries, lost=()):
         """Remember a commit that is about to be reported as done.
 
         :param begun: what ``begin`` returned.
+        :param lost: partitions that are known to lack their part.
         """
         if self._pid != os.getpid():
             # Forked: the parent tells of what it has committed.
             self._forget()
         sent_at, sent_ms, successions, parts = begun
+        if lost:
+            parts = [part._replace(incarnation=None)
+                     if part.partition in lost else part for part in parts]
         done = self._done
         while done and (
                 len(done) >= REMEMBERED or self._size > REMEMBERED_BYTES
@@ -181,7 +187,7 @@ class LostCommits:
                      self._commit is not None)
         self._size += added.size
         done.append(added)
-        if successions != self._store.successions:
+        if lost or successions != self._store.successions:
             # Perhaps somebody has looked while this was under way.
             self._seen = None
 
@@ -264,19 +270,34 @@ class LostCommits:
         found.unknown.append(done)
 
     def _ask(self, chunk, found):
-        """Add to ``found`` what servers say of some commits."""
+        """Add to ``found`` what servers say of some commits.
+
+        The outcome in the primary partition decides about the intents that
+        are not applied in the others.
+        """
+        suspicious = {done: self._suspicious(done) for done in chunk}
         missing = {}
-        self._ask_parts([(done, part) for done in chunk
-                         for part in self._suspicious(done)], missing, found)
-        # Without the primary, intents that were not applied yet are lost.
-        self._ask_parts([
-            (done, part) for done, partitions in list(missing.items())
-            if done.parts[0].partition in partitions
-            for part in done.parts[1:] if part.partition not in partitions
-            and part.partition not in done.told], missing, found)
-        self._apply_intents(missing)
-        missing = {done: partitions for done, partitions in missing.items()
-                   if partitions}
+        asked = [done for done in chunk if done.parts[0] in suspicious[done]]
+        if asked:
+            answers, _ = self._settler.decide([
+                done.parts[0].partition.outcome_key(done.txn_id)
+                for done in asked])
+            self._sort(asked, [done.parts[0] for done in asked], answers,
+                       missing, found)
+        asked = [
+            (done, part, done not in missing
+             and done.parts[0].partition not in done.told)
+            for done in chunk for part in done.parts[1:]
+            if part in suspicious[done]
+            or done in missing and part.partition not in done.told]
+        if asked:
+            # A failover may have lost no more than that intents were applied.
+            # Nobody would do that again when the outcome has gone.
+            answers = self._store.batch([
+                recovery.resolving(part.partition, done.txn_id, is_committed)
+                for done, part, is_committed in asked])
+            self._sort([done for done, *_ in asked],
+                       [part for _, part, _ in asked], answers, missing, found)
         is_old = self._old(missing)
         for done, partitions in missing.items():
             changed = {partition for partition, _ in done.fields}
@@ -284,14 +305,29 @@ class LostCommits:
             if len(done.parts) == 1:
                 # Where a commit takes several partitions, one has its outcome.
                 lost = changed
-            if not lost:
+            if is_old[done]:
+                if lost:
+                    self._note_unknown(done, found)
                 continue
-            if not is_old[done]:
-                found.again += bool(done.told)
-                done.told |= lost
+            is_told = bool(done.told.intersection(changed))
+            done.told.update(partitions, lost)
+            if lost:
+                found.again += is_told
                 found.lost.append((done, lost))
+
+    @staticmethod
+    def _sort(asked, parts, answers, missing, found):
+        """Take in the answers of servers about parts of commits.
+
+        :param asked: list of Done, one a part.
+        :param missing: gets Done -> partitions that lack it.
+        :param found: gets incarnations that do not.
+        """
+        for done, part, answer in zip(asked, parts, answers):
+            if answer.verdict is Verdict.COMMITTED:
+                found.kept.add(part.incarnation)
             else:
-                self._note_unknown(done, found)
+                missing.setdefault(done, set()).add(part.partition)
 
     def _old(self, missing):
         """Return if outcomes may have been forgotten before they were asked.
@@ -313,43 +349,6 @@ class LostCommits:
             or done.sent_ms is not None
             and now_ms - done.sent_ms >= 1000 * CERTAIN_S
             for done, now_ms in zip(missing, clocks)}
-
-    def _ask_parts(self, asked, missing, found):
-        """Ask for the outcomes of parts of commits.
-
-        :param asked: list of (Done, Part).
-        :param missing: gets Done -> partitions that lack its outcome.
-        """
-        if not asked:
-            return
-        answers, _ = self._settler.decide([
-            part.partition.outcome_key(done.txn_id) for done, part in asked])
-        for (done, part), answer in zip(asked, answers):
-            if answer.verdict is Verdict.COMMITTED:
-                found.kept.add(part.incarnation)
-            else:
-                missing.setdefault(done, []).append(part.partition)
-
-    def _apply_intents(self, missing):
-        """Apply intents that are back: then those parts are not lost.
-
-        A failover may have lost no more of a transaction than that its
-        intents were applied. Nobody would do that when its outcome has gone.
-
-        :param missing: dict of Done -> partitions that lack its outcome;
-            changed.
-        """
-        asked = [(done, partition) for done, partitions in missing.items()
-                 if done.parts[0].partition not in partitions
-                 for partition in partitions]
-        if not asked:
-            return
-        applied = self._store.batch([
-            recovery.resolving(partition, done.txn_id, True)
-            for done, partition in asked])
-        for (done, partition), count in zip(asked, applied):
-            if count:
-                missing[done].remove(partition)
 
     def _tell(self, found):
         """Log, count and store what was found, and apply it again."""

@@ -27,8 +27,10 @@ LOG = logging.getLogger(__name__)
 def resolving(partition, txn_id, committed, fields=None):
     """Return the operation that applies or removes intents of a partition.
 
+    All of them, so that what the partition remembers is true of all.
+
     :param committed: whether the transaction is.
-    :param fields: which; None: whatever the transaction has there.
+    :param fields: those that it has staged there; None: if not known.
     """
     return operations.Resolve(
         partition.key, partition.index_key, partition.outcome_key(txn_id),
@@ -120,23 +122,24 @@ class Recovery:
     def resolve(self, found, outcomes):
         """Apply or remove those intents whose transaction is decided.
 
+        And all others that these transactions have in the same partitions.
         Updates ``outcomes``: one that too few replicas have counts as
         undecided. A failover must not lose a commit when its other intents
         are applied, nor an abort when they are removed: its client may
         still send the commit.
         """
         self._confirm(found, outcomes)
-        fields = {}
-        for partition, field, data in found:
+        decided = {}
+        for partition, _, data in found:
             txn_id = mutation.Intent.parse(data).txn_id
             if outcomes[txn_id] is not None:
-                fields.setdefault((partition, txn_id), []).append(field)
-        if not fields:
+                decided[partition, txn_id] = outcomes[txn_id]
+        if not decided:
             return
         self._store.batch([
-            resolving(partition, txn_id, outcomes[txn_id], names)
-            for (partition, txn_id), names in fields.items()])
-        self._stats.recovered += len(fields)
+            resolving(partition, txn_id, committed)
+            for (partition, txn_id), committed in decided.items()])
+        self._stats.recovered += len(decided)
 
     def _confirm(self, found, outcomes):
         if not self._replicas:

@@ -303,7 +303,7 @@ class Writes:
 
     def _resolve(self, operation):
         # A commit is one transaction, so there are no intents.
-        return 0
+        return operations.Answer(operations.Verdict.ABORTED)
         yield
 
 

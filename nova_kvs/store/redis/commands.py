@@ -244,6 +244,7 @@ _PARSERS = {
     operations.CorrectIndex: bool,
     operations.Commit: commits.answer,
     operations.Prewrite: commits.answer,
+    operations.Resolve: commits.answer,
     operations.AbortIfUndecided: commits.answer,
     operations.ReadOutcome: commits.outcome,
 }

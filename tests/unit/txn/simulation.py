@@ -11,8 +11,10 @@ some writes behind and takes over. With ``commit_replicas`` what was reported
 as committed must be there all the same. Without, it may be lost, and who
 committed it must tell of it: of all that is lost, and of nothing else.
 
-Every choice is made by a seed: this runs what it stands for, and so many that
-follow it:
+A seed makes every choice, and nothing else has any influence: clocks stand
+still but for what the simulation makes of them, and each run begins with an
+empty store and the same names. So a seed does the same whenever and wherever
+it runs. This runs a seed, and as many that follow it as wanted:
 
     python -m tests.unit.txn.simulation SEED [COUNT]
 """
@@ -48,11 +50,12 @@ LOCKED = keyspace.record_field("t", (3,))
 FLOORED = keyspace.record_field("h", (1,))
 UNIQUE = keyspace.unique_field("t", "name", ("n",))
 
-#: Their order must not depend on chance.
-_databases = itertools.count()
-
+DATABASE = "simulation"
 COMMITTED, ABORTED, UNKNOWN = "committed", "aborted", "unknown"
 STORE = "kvs+memory:///txn-simulation"
+#: The time at the start, and seconds that each item takes.
+START_S = 1.7e9
+STEP_S = 0.001
 #: Longer than a transaction lives, than outcomes and than aborts are kept.
 LEAPS_S = (11, 70, 700)
 #: What is read of a partition by who is serializable.
@@ -148,51 +151,65 @@ class Servers:
     """Servers that fail, and their replicas, which are behind.
 
     :ivar seq: server -> number of writes.
-    :ivar blurred: outcome keys of parts of which housekeeping has said that
-        they are applied, without any intents there.
     """
 
     def __init__(self, store):
         self._store = store
         self.seq = collections.Counter()
         self.successions = 0
-        self.blurred = set()
         self._incarnations = {}
         #: Server -> writes that its replica has, and the keys it has then.
         self._replicated = {}
-        #: Server -> (number of the write, outcome key, what it did).
+        #: Server -> (number of the write, outcome key of a transaction's
+        #: part, field, what became of its change there).
         self._events = collections.defaultdict(list)
 
     def incarnation(self, key):
         return self._incarnations.setdefault(_server(key), object())
 
-    def note(self, item, reply):
-        """Take note of what a write did to a transaction's part."""
+    def run(self, item):
+        """Run an item, and note what it does to a transaction's part."""
+        kind = type(item)
+        is_staging = kind in (operations.Prewrite, operations.Resolve)
+        before = self._intents(item) if is_staging else set()
+        reply, = self._store.batch((item,))
+        if not raw.is_write(*commands.encode([item])):
+            return reply
         server = _server(item.key)
         self.seq[server] += 1
-        done = None
-        if type(item) is operations.Commit:
-            outcome_key = item.outcome_key
+        if kind is operations.Commit:
             if reply.verdict is operations.Verdict.COMMITTED:
-                done = "applied"
-        elif type(item) is operations.Prewrite:
-            outcome_key = item.outcome_key
-            if reply.verdict is operations.Verdict.STAGED:
-                done = "staged"
-        elif type(item) is operations.Resolve and not reply:
-            if item.committed and not item.fields:
-                self.blurred.add(item.outcome_key)
-        elif type(item) is operations.Resolve:
-            outcome_key = item.outcome_key
-            done = "applied" if item.committed else "removed"
-        if done and self.state(outcome_key) not in (done, "applied"):
-            self._events[server].append(
-                (self.seq[server], outcome_key, done))
+                part, = item.parts
+                self._note(item.outcome_key, "applied", [
+                    change.field for change in part.changes])
+        elif is_staging:
+            after = self._intents(item)
+            self._note(item.outcome_key, "staged", after - before)
+            self._note(
+                item.outcome_key, "applied" if kind is operations.Resolve
+                and item.committed else "removed", before - after)
+        return reply
 
-    def state(self, outcome_key):
-        """Return what a transaction's part is by now."""
-        return next((done for _, key, done in reversed(
-            self._events[_server(outcome_key)]) if key == outcome_key), None)
+    def _intents(self, item):
+        """Return the fields on which a transaction has intents."""
+        pairs = scenarios.send(
+            self._store, item.key, b"HGETALL", item.key)
+        return {field[1:] for field, value in zip(pairs[::2], pairs[1::2])
+                if field.startswith(keyspace.INTENT)
+                and mutation.Intent.parse(value).txn_id == item.txn_id}
+
+    def _note(self, outcome_key, done, fields):
+        server = _server(outcome_key)
+        self._events[server] += [
+            (self.seq[server], outcome_key, field, done) for field in fields
+            if self.state(outcome_key, field) != "applied"]
+
+    def state(self, outcome_key, field):
+        """Return what became of a transaction's change of a field."""
+        return next((
+            done for _, key, changed, done in reversed(
+                self._events[_server(outcome_key)])
+            if (key, changed) == (outcome_key, field)), None)
 
     def replicate(self, server):
         """Let a replica have all writes of its master."""
@@ -241,7 +258,7 @@ class Simulation:
         self.random = random
         self.faults = faults
         self.check_every = check_every
-        self.database = "sim-%09d" % next(_databases)
+        self.database = DATABASE
         self.partitions = [
             keyspace.partition(self.database, "t", "p%d" % number)
             for number in range(3)]
@@ -254,6 +271,7 @@ class Simulation:
         self._hub = None
         #: Client -> turns of others for which it still sleeps.
         self._asleep = {}
+        self.now_s = 0
         #: How far servers' clocks are ahead of those of clients.
         self.ahead_s = 0
         self.replicas = replicas
@@ -277,7 +295,7 @@ class Simulation:
 
     def wait(self, items):
         """Return how many replicas have what a batch wrote."""
-        if self.random.random() < 0.1:
+        if self.faults and self.random.random() < 0.1:
             return 0
         for item in items:
             self.servers.replicate(_server(item.key))
@@ -296,13 +314,19 @@ class Simulation:
 
     def execute(self, item):
         """Run one item, sometimes twice, and remember it if it writes."""
-        reply, = self.store.batch((item,))
+        reply = self.send(item)
         if raw.is_write(*commands.encode([item])):
             self.written.append(item)
-            if self.servers is not None:
-                self.servers.note(item, reply)
             if self.faults and self.random.random() < 0.05:
-                reply, = self.store.batch((item,))
+                reply = self.send(item)
+        return reply
+
+    def send(self, item):
+        """Run one item."""
+        self.now_s += STEP_S
+        if self.servers is not None:
+            return self.servers.run(item)
+        reply, = self.store.batch((item,))
         return reply
 
     # What a client does.
@@ -461,7 +485,7 @@ class Simulation:
 
     def disturb(self):
         if self.written and self.random.random() < 0.05:
-            self.store.batch((self.random.choice(self.written),))
+            self.send(self.random.choice(self.written))
         if self.random.random() < 0.03:
             self.make_intents_old()
         if self.replicas != 0 and self.random.random() < 0.01:
@@ -500,7 +524,8 @@ class Simulation:
 
     def settle(self):
         """Do what others will do when the lifetimes have passed."""
-        client = self.client(self.store)
+        self.faults = False
+        client = self.client()
         self.make_intents_old()
         client.read([txn.PartitionRead(partition)
                      for partition in self.everywhere])
@@ -517,26 +542,15 @@ class Simulation:
     # Checks.
 
     def check_told(self):
-        """Check that every lost commit was told, and no other."""
+        """Check that every lost change was told, and no other."""
         for client in self.clients:
             for done in client._lost._done:
-                told = {partition for txn_id, partition in self.told
-                        if txn_id == done.txn_id}
-                lost = self.lost(done)
-                assert told <= lost and all(
-                    partition.outcome_key(done.txn_id)
-                    in self.servers.blurred for partition in lost - told), (
-                        "told: %s, lost: %s" % (told, lost))
-
-    def lost(self, done):
-        """Return the partitions where a commit is not any more."""
-        state = {part.partition: self.servers.state(
-            part.partition.outcome_key(done.txn_id)) for part in done.parts}
-        primary = done.parts[0].partition
-        return {partition for partition, _ in done.fields
-                if state[partition] != "applied" and not (
-                    state[partition] == "staged"
-                    and state[primary] == "applied")}
+                told = {place for place in done.fields
+                        if (done.txn_id, place[0]) in self.told}
+                lost = {(partition, field) for partition, field in done.fields
+                        if self.servers.state(partition.outcome_key(
+                            done.txn_id), field) != "applied"}
+                assert told == lost, "told: %s, lost: %s" % (told, lost)
 
     def raw(self, partition):
         pairs = scenarios.send(
@@ -650,8 +664,10 @@ class Simulation:
 def simulate(random, faults, writers, readers, housekeepers, check_every=1,
              is_filled=False, replicas=None):
     """Return a Simulation that has run and in which all is settled."""
-    world = Simulation(
-        registry.get_store(STORE), random, faults, check_every, replicas)
+    store = registry.get_store(STORE)
+    # The embedded store keeps all databases.
+    scenarios.send(store, b"", b"FLUSHALL")
+    world = Simulation(store, random, faults, check_every, replicas)
 
     def tell(teller, found):
         assert not found.unknown
@@ -661,14 +677,21 @@ def simulate(random, faults, writers, readers, housekeepers, check_every=1,
 
     # Transaction ids decide who gives way: the same ones each time.
     ids = stdlib_random.Random(random.getrandbits(64))
-    now = time.time
+
+    def monotonic():
+        return START_S + world.now_s
+
+    def now():
+        return monotonic() + world.ahead_s
 
     def pause(number, sleep=None):
         # Whoever would sleep gives its turn away instead.
         world.pause(number)
 
     with mock.patch.object(os, "urandom", ids.randbytes), mock.patch.object(
-            time, "time", lambda: now() + world.ahead_s), mock.patch.object(
+            time, "time", now), mock.patch.object(
+            time, "time_ns", lambda: int(now() * 1e9)), mock.patch.object(
+            time, "monotonic", monotonic), mock.patch.object(
             retry, "pause", pause), mock.patch.object(
             lost_commits.LostCommits, "_tell", tell), mock.patch.object(
             lost_commits, "AGAIN_S", 0), mock.patch.object(
@@ -700,10 +723,6 @@ def replay(seed):
         world.check_serializable()
     assert [left for left in scenarios.leftovers(world.store, world.database)
             if replicas is None or type(left) is tuple] == []
-    # The embedded store keeps all databases.
-    for key in list(world.store.scan(
-            keyspace.database_pattern(world.database))):
-        scenarios.send(world.store, key, b"DEL", key)
     return world
 
 

@@ -221,6 +221,88 @@ def test_a_part_that_is_lost_before_it_is_applied(
     assert counted(coordinator) == (1, 0, 0)
 
 
+def test_a_part_that_is_lost_before_housekeeping_settles(
+        coordinator, replicated, partitions):
+    """It does not take what it does not find for applied."""
+    put(coordinator, *partitions[:2])
+    resolve = next(item for items in replicated.operations[::-1]
+                   for item in items if type(item) is operations.Resolve)
+    replicated.fail_over(partitions[1])
+    replicated.batch([resolve._replace(fields=None)])
+    coordinator.tell_losses()
+    assert counted(coordinator) == (1, 0, 0)
+
+
+def test_a_part_that_was_applied_outlives_its_outcome(
+        coordinator, replicated, partitions, database, monkeypatch, caplog):
+    """The outcome is lost, the transaction aborted, and its part is there."""
+    monkeypatch.setattr(lost_commits, "AGAIN_S", 0)
+    first, second = partitions[:2]
+    put(coordinator, first, second)
+    resolve = next(item for items in replicated.operations[::-1]
+                   for item in items if type(item) is operations.Resolve)
+    replicated.fail_over(first)
+    other = txn.Coordinator(replicated, database)
+    other.recovery.settle([[resolve.txn_id, first.key, [second.key]]])
+    replicated.fail_over(second, lost=False)
+    with caplog.at_level(logging.ERROR):
+        coordinator.tell_losses()
+    message, = caplog.messages
+    assert first.key.decode() in message
+    assert second.key.decode() not in message
+
+
+def test_intents_that_are_removed_before_the_commit(
+        replicated, database, partitions, caplog):
+    """A failover has lost the abort that they were removed for."""
+    first, second = partitions[:2]
+
+    def remove(name):
+        if name == "after_commit":
+            prewrite = next(
+                item for items in replicated.operations
+                for item in items if type(item) is operations.Prewrite)
+            replicated.batch([operations.Resolve(
+                *prewrite[:4], committed=False, life_ms=60000)])
+
+    coordinator = txn.Coordinator(replicated, database, failpoint=remove)
+    put(coordinator, first, second)
+    with caplog.at_level(logging.ERROR):
+        coordinator.tell_losses()
+        coordinator.tell_losses()
+    message, = caplog.messages
+    assert second.key.decode() in message
+    assert first.key.decode() not in message
+    assert counted(coordinator) == (1, 0, 0)
+
+
+def test_an_answer_that_was_lost_tells_of_no_loss(
+        coordinator, replicated, partitions, database):
+    """Intents are applied twice: the second time there are none."""
+    kept = {}
+
+    def keep(name):
+        if name == "before_apply":
+            for key in replicated.scan(partitions[1].key + b"*"):
+                kept[key], = replicated.store.batch(
+                    [tests_base.command(b"DUMP", key)])
+
+    faulty = stores.Faulty(replicated, "resolve", "twice")
+    for name in ("CHARACTERISTICS", "incarnation", "is_replaced"):
+        setattr(faulty, name, getattr(replicated, name))
+    faulty.successions = faulty.times = 0
+    committing = txn.Coordinator(faulty, database, failpoint=keep)
+    put(committing, *partitions[:2])
+    replicated.fail_over(partitions[1])
+    replicated.store.batch([
+        tests_base.command(b"RESTORE", key, 0, dump)
+        for key, dump in kept.items()])
+    faulty.successions = faulty.times = 1
+    committing.tell_losses()
+    assert faulty.times == 0
+    assert counted(committing) == (0, 0, 0)
+
+
 def test_a_serializable_transaction_is_lost(
         coordinator, replicated, partitions):
     verified = reading.FieldsRead(partitions[1], (FIELD,))

@@ -367,6 +367,28 @@ def test_a_late_prewrite_stages_nothing(store, database, partitions):
                           prewrite.keys[0]) == 0
 
 
+def test_who_meets_one_intent_applies_all(store, database, partitions):
+    """What a partition remembers of a transaction holds for all of it."""
+    first, second = partitions[:2]
+    with pytest.raises(scenarios.Killed):
+        txn.Coordinator(
+            store, database,
+            failpoint=scenarios.kill_at("before_apply")).commit([
+                *[txn.Mutation(first, b"rt\0%d" % row, 0, b"value")
+                  for row in range(3)],
+                txn.Mutation(second, FIELD, 0, b"value"),
+                txn.Mutation(second, OTHER, 0, b"value")])
+    txn.Coordinator(store, database).commit(
+        [txn.Mutation(first, FIELD, 0, b"value"),
+         txn.Mutation(second, keyspace.record_field("t", (3,)), 0, b"value")])
+    with pytest.raises(exceptions.ConflictError):
+        txn.Coordinator(store, database).commit(
+            [txn.Mutation(second, FIELD, 0, b"next")])
+    assert not [field for field in scenarios.send(
+        store, second.key, b"HKEYS", second.key)
+        if field.startswith(keyspace.INTENT)]
+
+
 def test_settling_twice(store, database, client, coordinator):
     client.stop_at("after_commit")
     items = []

@@ -5,12 +5,13 @@
 -- KEYS[1] partition, KEYS[2] what became of the transaction here, KEYS[3]
 -- the partition's index.
 -- ARGV[1] transaction id, ARGV[2] outcome, ARGV[3] life of KEYS[2] in ms:
--- a prewrite that comes late again must not stage anything; then fields
--- (none: whatever the transaction has staged here). Who names fields is the
--- first to resolve them: if none is there a failover has lost them, and KEYS[2]
--- says "a".
--- Returns the number of intents resolved. Idempotent; touches nothing of
--- other transactions. O(fields), without fields O(partition).
+-- a prewrite that comes late again must not stage anything; then the fields
+-- that the transaction has staged here, all of them (none: they are looked
+-- for).
+-- Returns what KEYS[2] says then: "c" only if all that was staged here has
+-- been applied here, now or before. Where neither intents nor a "c" are there
+-- a failover has lost them: "a", whatever the outcome is. Idempotent; touches
+-- nothing of other transactions. O(fields), without fields O(partition).
 
 local ID, OP, VERSION, PRIMARY = 17, 33, 34, 42
 
@@ -96,14 +97,11 @@ end
 -- that has written go on when there is no more memory.
 local outcome = ARGV[2]
 if #intents == 0 then
-  local before = redis.call('GET', KEYS[2])
-  if before == 'a' or not before and ARGV[4] then
-    outcome = 'a'
-  end
+  outcome = redis.call('GET', KEYS[2]) == 'c' and 'c' or 'a'
 end
 redis.call('DEL', KEYS[2])
 write('HDEL', KEYS[1], deletes)
 write('ZREM', KEYS[3], removes)
 write('HSET', KEYS[1], puts)
 redis.call('SET', KEYS[2], outcome, 'PX', ARGV[3])
-return #intents
+return outcome
