@@ -14,7 +14,6 @@ read by a link, or by any other way, is never older than what was read before
 because revisions are compared, not the order of arrival.
 """
 
-import collections
 import os
 import threading
 import time
@@ -26,16 +25,13 @@ from nova_kvs.store.etcd import http2
 from nova_kvs.store.etcd import messages
 from nova_kvs.store.etcd import reads as reading
 from nova_kvs.store.etcd import rounds
+from nova_kvs.store import replies as remembered
 
 #: How long a link counts as working after what it has last answered.
 CONFIRM_S = 1.0
 #: Ranges that are watched by one link; with more, all are forgotten. A member
 #: keeps some hundred bytes for each.
 MOST_WATCHES = 5000
-#: Bytes that what a process remembers of a store may take.
-MOST_BYTES = 16 << 20
-#: What one reply takes besides what came for it, as for Redis.
-_REPLY_BYTES = 1000
 #: How long the member is waited for.
 _TIMEOUT_S = 1.0
 _NEVER = float("inf")
@@ -217,9 +213,8 @@ class Memory:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._link = None
-        #: Item -> (reply, its revision, its watches, bytes).
-        self._known = collections.OrderedDict()
-        self._size_bytes = 0
+        #: With their revision and their watches.
+        self._known = remembered.Replies()
 
     def answer(self, items):
         """Answer items that read, by what is remembered where it can be.
@@ -256,9 +251,7 @@ class Memory:
             missing = []
             for number, item in enumerate(items):
                 known = self._known.get(item)
-                if known is not None and all(
-                        [watch.told <= known[1] >= watch.seen
-                         and watch.number for watch in known[2]]):
+                if known is not None and _is_current(*known[1]):
                     replies[number] = known[0]
                 else:
                     missing.append(number)
@@ -276,14 +269,13 @@ class Memory:
         revision, last = link.revisions
         link.watch([(items[number], revision) for number in missing])
         if last == revision:
-            size_bytes = (_REPLY_BYTES
-                          + link.take_received_bytes() // len(missing))
+            size_bytes = link.take_received_bytes() // len(missing)
         for number, result, watched in zip(missing, results, watches):
             replies[number] = result
             self._saw(watched, last)
             if last == revision:
-                self._remember(items[number], (
-                    result, revision, watched, size_bytes))
+                self._known.remember(
+                    items[number], result, (revision, watched), size_bytes)
         self._stats.commands += len(missing)
         if link.is_full():
             self._drop(link)
@@ -314,24 +306,13 @@ class Memory:
         with self._lock:
             if self._link is link:
                 self._link = None
-                self._known = collections.OrderedDict()
-                self._size_bytes = 0
+                self._known = remembered.Replies()
 
     def _saw(self, watches, revision):
         """Take note that the process has seen a later state of ranges."""
         with self._lock:
             for watch in watches:
                 watch.seen = max(watch.seen, revision)
-
-    def _remember(self, item, known):
-        before = self._known.pop(item, None)
-        if before is not None:
-            self._size_bytes -= before[3]
-        self._known[item] = known
-        self._size_bytes += known[3]
-        while self._size_bytes > MOST_BYTES:
-            _item, oldest = self._known.popitem(last=False)
-            self._size_bytes -= oldest[3]
 
     def forget(self, keys):
         """Take note that something was done to keys in another way.
@@ -351,3 +332,9 @@ class Memory:
         link = self._link
         if link is not None:
             self._drop(link)
+
+
+def _is_current(revision, watches):
+    """Tell whether what watches are of has not changed since a revision."""
+    return all([watch.told <= revision >= watch.seen and watch.number
+                for watch in watches])

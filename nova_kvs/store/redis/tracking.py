@@ -13,7 +13,6 @@ that.
 :source: Redis documentation, "Server-assisted client side caching"
 """
 
-import collections
 import os
 import threading
 import time
@@ -23,6 +22,7 @@ from redis import exceptions as redis_exceptions
 
 from nova_kvs.store.redis import connection as wire
 from nova_kvs.store.redis import raw
+from nova_kvs.store import replies as remembered
 
 #: How long a link counts as working after what it has last answered.
 CONFIRM_S = 1.0
@@ -31,11 +31,6 @@ CONFIRM_S = 1.0
 EMPTY_S = 5.0
 #: Keys that are watched by one link; with more all are forgotten.
 MOST_KEYS = 100000
-#: Bytes that what a process remembers of a store may take.
-MOST_BYTES = 16 << 20
-#: What one reply takes besides what came for it: the item, its keys, what it
-#: is parsed into. 950 were measured, of reads that found nothing.
-_REPLY_BYTES = 1000
 
 #: What Redis says unasked.
 _PUSH = hiredis.PushNotification
@@ -164,9 +159,8 @@ class Tracking:
         self._pid = os.getpid()
         #: Node -> its Link.
         self._links = {}
-        #: Item -> (reply, what ``Link.watch`` returned, until when, bytes).
-        self._known = collections.OrderedDict()
-        self._size_bytes = 0
+        #: With what ``Link.watch`` returned, and until when.
+        self._known = remembered.Replies()
 
     def answer(self, items, route, deadline):
         """Answer items that read, by what is remembered where it can be.
@@ -189,9 +183,9 @@ class Tracking:
         now = time.monotonic()
         for index, item in enumerate(items):
             known = self._known.get(item)
-            if known is not None and now < known[2] and all(
+            if known is not None and now < known[1][1] and all(
                     [self._is_current(watched, current)
-                     for watched in known[1]]):
+                     for watched in known[1][0]]):
                 replies[index] = known[0]
             else:
                 missing.append(index)
@@ -333,30 +327,15 @@ class Tracking:
         stats = self._stats
         stats.commands += len(found)
         stats.bytes_in += link.received_bytes
-        size_bytes = (
-            _REPLY_BYTES + link.received_bytes // (len(found) or 1))
+        size_bytes = link.received_bytes // (len(found) or 1)
         link.received_bytes = 0
         now = time.monotonic()
         for index in found:
             reply = replies[index]
             is_empty = type(reply) is list and not any(reply[:1])
-            self._remember(items[index], (
-                reply, watched[index],
-                now + EMPTY_S if is_empty else float("inf"), size_bytes))
-
-    def _remember(self, item, known):
-        before = self._known.pop(item, None)
-        if before is not None:
-            self._size_bytes -= before[3]
-        self._known[item] = known
-        self._size_bytes += known[3]
-        while self._size_bytes > MOST_BYTES:
-            try:
-                _item, oldest = self._known.popitem(last=False)
-            except KeyError:  # another thread was faster
-                self._size_bytes = 0
-                break
-            self._size_bytes -= oldest[3]
+            self._known.remember(items[index], reply, (
+                watched[index],
+                now + EMPTY_S if is_empty else float("inf")), size_bytes)
 
     def forget(self, items):
         """Take note that items were run in another way.

@@ -11,6 +11,7 @@ from nova_kvs import keyspace
 from nova_kvs.store.etcd import memory
 from nova_kvs.store import operations
 from nova_kvs.store import registry
+from nova_kvs.store import replies
 from tests import base
 from tests import etcd_servers
 from tests.fault import members
@@ -228,13 +229,13 @@ def test_what_nobody_reads_any_more_is_not_watched(store, other):
 def test_memory_is_bounded(store, other, monkeypatch):
     other.batch([operations.PutField(key(str(number)), b"f", b"x" * 1000)
                  for number in range(30)])
-    monkeypatch.setattr(memory, "MOST_BYTES", 20000)
+    monkeypatch.setattr(replies, "MOST_BYTES", 20000)
     for number in range(30):
         ask(store, read(str(number)))
-    known = store._memory
+    known = store._memory._known
     assert 5 < len(known._known) < 10
     assert known._size_bytes == sum(
-        entry[3] for entry in known._known.values()) <= 20000
+        entry[2] for entry in known._known.values()) <= 20000
     monkeypatch.setattr(memory, "MOST_WATCHES", 5)
     for number in range(30):
         ask(store, read(str(number)))

@@ -15,6 +15,7 @@ from nova_kvs.store.redis import connection as wire
 from nova_kvs.store.redis import raw
 from nova_kvs.store.redis import tracking
 from nova_kvs.store import registry
+from nova_kvs.store import replies
 from nova_kvs import txn
 from nova_kvs.txn import reading
 from tests import base
@@ -257,23 +258,23 @@ def test_nothing_found_is_remembered_for_a_while_only(store, monkeypatch):
 
 
 def test_memory_is_bounded(store, monkeypatch):
-    monkeypatch.setattr(tracking, "MOST_BYTES", 20000)
+    monkeypatch.setattr(replies, "MOST_BYTES", 20000)
     store.batch([base.command(b"SET", key, b"x" * 1000) for key in KEYS])
     for key in KEYS:
         _read(store, _get(key))
-    known = store._tracking
+    known = store._tracking._known
     assert 5 < len(known._known) < 10
     assert known._size_bytes == sum(
-        size for _, _, _, size in known._known.values()) <= 20000
+        size for _, _, size in known._known.values()) <= 20000
     assert _read(store, _get(KEYS[-1]))[1] == 0
     assert _read(store, _get(KEYS[0]))[1] == 1
 
 
 def test_what_was_not_found_takes_memory_too(store, monkeypatch):
-    monkeypatch.setattr(tracking, "MOST_BYTES", 10000)
+    monkeypatch.setattr(replies, "MOST_BYTES", 10000)
     for key in KEYS:
         _read(store, _get(key + b"none"))
-    assert 5 < len(store._tracking._known) < 10
+    assert 5 < len(store._tracking._known._known) < 10
 
 
 def test_a_link_that_was_lost_keeps_no_buffer(servers, store):
@@ -281,7 +282,7 @@ def test_a_link_that_was_lost_keeps_no_buffer(servers, store):
     links = list(store._tracking._links.values())
     assert _kill_links(servers)
     _read(store)
-    assert store._tracking._known
+    assert store._tracking._known._known
     for link in links:
         assert link._buffer is None
         with pytest.raises(wire.LOST):
