@@ -36,7 +36,7 @@ def run(args):
     found, faults = console.chosen_all(args)
     if faults:
         raise exceptions.ConfigurationError("; ".join(faults))
-    databases = [console.open_database(url) for _, url in found]
+    databases = [console.open_database(database.url) for database in found]
     for database in databases:
         database.check_import()
     progress = console.Progress()

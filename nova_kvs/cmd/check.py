@@ -35,7 +35,7 @@ def run(args):
     for database in found:
         if not is_alone and not args.json:
             print("%s%s" % ("" if database.name is None
-                            else database.name + ": ", database.url))
+                            else database.name + ": ", database.text))
         lines = []
         for line in condition.examine(database.url):
             lines.append(line)

@@ -114,8 +114,8 @@ def chosen_all(args):
     """
     from nova_kvs.inspection import configured
     from nova_kvs.store import registry
-    found = [configured.Named(None, registry.parse_url(url))
-             for url in args.url]
+    found = [configured.Named(None, url, str(url))
+             for url in map(registry.parse_url, args.url)]
     if found and not args.database:
         return found, []
     options = configured.load(args.config_file)

@@ -42,8 +42,8 @@ def run(args):
     if faults:
         raise exceptions.ConfigurationError("; ".join(faults))
     status, documents = 0, []
-    for _, url in databases:
-        found, document = _look_through(args, url)
+    for database in databases:
+        found, document = _look_through(args, database.url)
         status = max(status, found)
         documents.append(document)
     if args.json:

@@ -84,9 +84,14 @@ def _run_all(args):
     document, status = {}, 0
     progress = console.Progress()
     try:
+        # Before the first is copied, and services are stopped for it.
+        for move in moves:
+            with moving.naming(move):
+                moving.reach(move)
         for move in moves:
             url = configured.parsed(move.target)
-            counts, done = _move(args, move, moves, files, progress)
+            with moving.naming(move):
+                counts, done = _move(args, move, moves, files, progress)
             document[move.name] = {
                 "target": str(url), "rows": sum(counts.values())}
             if not args.json:
@@ -114,7 +119,11 @@ def _move(args, move, moves, files, progress):
     from nova_kvs.transfer import moving
     from nova_kvs.transfer import sql
     if args.dry_run:
-        return moving.count(sql.Database(move.source)), "to copy"
+        source = sql.Database(move.source)
+        if moving.has_schema(move):
+            return moving.try_out(move, source, progress.step), "to copy"
+        return moving.count(source), (
+            "to copy; values are tried once there is a schema")
     is_api = move is moves[-1]
     if is_api and moving.is_moved(move, moves):
         return {}, "to copy: it was moved before"

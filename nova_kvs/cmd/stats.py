@@ -39,7 +39,7 @@ def run(args):
         found, faults = console.chosen_all(args)
         if faults:
             raise exceptions.ConfigurationError("; ".join(faults))
-        for _, url in found:
+        for url in [database.url for database in found]:
             results.append(statistics.collect(
                 registry.get_store(url), url.database,
                 lambda count, name=url.database: progress.count(
@@ -74,8 +74,9 @@ def _print(found):
     print("  transactions of the last %d s: %d committed, %d refused; "
           "%s" % (found.window_s, found.committed, found.refused,
                   wording.number(found.intents, "intent")))
-    print("  housekeeping: %d queued, %d overdue" % (
-        found.queued, found.overdue))
+    print("  housekeeping: %d queued, %d overdue%s" % (
+        found.queued, found.overdue,
+        ": the next process to use it does that" if found.overdue else ""))
     if found.import_source is not None:
         from nova_kvs.inspection import condition
         print("  " + condition.INCOMPLETE % found.import_source)

@@ -39,8 +39,10 @@ class Named(typing.NamedTuple):
     """A database and what operators call it."""
 
     name: str
-    #: nova_kvs.store.url.StoreURL.
+    #: nova_kvs.store.url.StoreURL, with all options of Placement's.
     url: store_url.StoreURL
+    #: The URL as it was written, without its password, for people.
+    text: str
 
 
 def configuration():
@@ -107,7 +109,7 @@ def find(options, name):
             raise exceptions.ConfigurationError(
                 "%s names no database of nova-kvs: the connection of [%s] "
                 "does not begin with kvs+" % (_files(options), group))
-        return Named(name, parsed(url, group == PLACEMENT_GROUP))
+        return _named(name, url)
     if name != CELL0 and not name.startswith(CELL):
         raise exceptions.ConfigurationError(
             "there is no such database: say api, main, cell0, cell:NAME or "
@@ -115,7 +117,7 @@ def find(options, name):
     cells = list(_named_cells(options))
     for label, uuid, template in cells:
         if name in (label, CELL + uuid):
-            return Named(label, _url_of_cell(options, label, template))
+            return _named(label, _url_of_cell(options, label, template))
     raise exceptions.ConfigurationError(
         "there is no such cell mapping", database=name,
         known=", ".join(label for label, *_ in cells))
@@ -128,32 +130,44 @@ def find_all(options):
     :returns: list of Named, and of texts of what keeps one from being there.
     :raises nova_kvs.exceptions.ConfigurationError: if there is none.
     """
-    found, faults = {}, []
+    found, faults = [], []
 
     def add(name, make):
         try:
-            url = make()
-            found.setdefault((url.driver, url.nodes, url.database),
-                             Named(name, url))
+            named = make()
         except exceptions.KVSError as error:
             faults.append("%s: %s" % (name, " ".join(str(error).split())))
+        else:
+            if not any(is_same(named.url, other.url) for other in found):
+                found.append(named)
 
     for name, group in _GROUP_OF.items():
         if is_ours(options[group].connection):
-            add(name, lambda: find(options, name).url)
+            add(name, lambda: find(options, name))
     if is_ours(options[API_GROUP].connection):
         try:
             for label, _, template in _named_cells(options):
                 if _is_known_elsewhere(options, template):
                     continue
-                add(label, lambda: _url_of_cell(options, label, template))
+                add(label, lambda: _named(
+                    label, _url_of_cell(options, label, template)))
         except exceptions.KVSError as error:
             faults.append("cell mappings: %s" % " ".join(str(error).split()))
     if not found and not faults:
         raise exceptions.ConfigurationError(
             "%s names no database of nova-kvs: no connection of the groups "
             "%s begins with kvs+" % (_files(options), ", ".join(GROUPS)))
-    return list(found.values()), faults
+    return found, faults
+
+
+def is_same(url, other):
+    """Tell whether two StoreURLs name one database.
+
+    Each may name some of a cluster's nodes: one that both name is enough.
+    """
+    return (url.driver, url.database) == (other.driver, other.database) and (
+        url.nodes == other.nodes or not set(url.nodes).isdisjoint(
+            other.nodes))
 
 
 def _files(options):
@@ -176,6 +190,15 @@ def parsed(url, is_placement=False):
     if is_placement:
         url = url._replace(query={**_DEFAULTS, **url.query})
     return url
+
+
+def _named(name, url):
+    """Return the Named of a connection.
+
+    :raises nova_kvs.exceptions.ConfigurationError: if it is not valid.
+    """
+    return Named(name, parsed(url, name == PLACEMENT),
+                 str(registry.parse_url(url)))
 
 
 def _named_cells(options):
@@ -214,7 +237,7 @@ def _url_of_cell(options, name, template):
     if not is_ours(url):
         raise exceptions.ConfigurationError(
             "nova-kvs does not keep the database of this cell", cell=name)
-    return parsed(url)
+    return url
 
 
 def cells(url):

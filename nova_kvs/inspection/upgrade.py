@@ -57,6 +57,7 @@ class Commands(upgradecheck.UpgradeCommands):
                        "groups %s of %s: nothing was checked" % (
                            ", ".join(configured.GROUPS), ", ".join(
                                self._options.config_file) or "any file"))
+        self._compare_passwords()
         self._upgrade_checks = (*self._faults, *(
             ("Database %s (%s)" % (
                 registry.parse_url(url).database, ", ".join(found_at)),
@@ -78,6 +79,35 @@ class Commands(upgradecheck.UpgradeCommands):
             self._note("Database of %s" % where, Code.FAILURE, str(error))
         else:
             self._places.setdefault((url, is_placement), []).append(where)
+
+    def _compare_passwords(self):
+        """Tell of a user who logs in with two passwords at one store.
+
+        Redis takes both while one is changed for the other, and then locks
+        out whoever was forgotten.
+        """
+        seen = []
+        for (text, is_placement), places in self._places.items():
+            try:
+                url = configured.parsed(text, is_placement)
+                settings = url.settings()
+            except exceptions.ConfigurationError:
+                # The check of this database says so.
+                continue
+            for other, its_settings, its_places in seen:
+                if (url.driver == other.driver
+                        and not set(url.nodes).isdisjoint(other.nodes)
+                        and settings.username == its_settings.username
+                        and settings.password != its_settings.password):
+                    self._note(
+                        "Password of %s" % ", ".join(places), Code.WARNING,
+                        "it is not that of %s, of the same user at the same "
+                        "servers: correct the old one (of a cell with "
+                        "nova-manage cell_v2 update_cell) before the servers "
+                        "forget it" % ", ".join(its_places))
+                    break
+            else:
+                seen.append((url, settings, places))
 
     def _add_cells(self, url):
         """Put the cells' databases on the list."""

@@ -5,6 +5,7 @@ The API database comes last: its cell mappings are made to name the databases
 in the store, and by then all of these are there.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess  # nosec B404
@@ -125,6 +126,37 @@ def _move(name, uuid, source, template):
     return Move(name, uuid, source, target)
 
 
+@contextlib.contextmanager
+def naming(move):
+    """Let errors say which database they are about."""
+    try:
+        yield
+    except exceptions.KVSError as error:
+        error.args = ("%s: %s" % (move.name, error.args[0]),)
+        raise
+
+
+def reach(move):
+    """Find out whether a target can be used, before anything is copied.
+
+    :raises nova_kvs.exceptions.KVSError: if not.
+    """
+    try:
+        move.open()
+    except exceptions.KVSError as error:
+        if move.name == configured.PLACEMENT:
+            error.args = (
+                "%s; [nova_kvs] does not apply to Placement: write its "
+                "options, as those of TLS, into the query of --to"
+                % error.args[0],)
+        raise
+
+
+def has_schema(move):
+    """Tell whether a target has a schema with a revision."""
+    return agreement.stored_revision(move.open()) is not None
+
+
 def make_schema(move, files, report):
     """Have Nova or Placement make a target's schema, if it has none.
 
@@ -132,7 +164,7 @@ def make_schema(move, files, report):
     :param report: called with a text before that begins.
     :raises nova_kvs.exceptions.KVSError: with what the command said.
     """
-    if agreement.stored_revision(move.open()) is not None:
+    if has_schema(move):
         return
     program, command = _COMMANDS.get(move.name, _CELL_COMMAND)
     here = os.path.join(os.path.dirname(sys.executable), program)
@@ -203,11 +235,25 @@ def copy(move, progress, is_early=False):
     :param is_early: as of ``importing.Import.run``.
     :returns: table's name -> number of rows.
     """
+    return _import(move, sql.Database(move.source), progress).run(
+        is_early=is_early)
+
+
+def try_out(move, source, progress):
+    """Look for rows that the target would refuse, and write nothing.
+
+    :param source: nova_kvs.transfer.sql.Database.
+    :returns: table's name -> number of rows.
+    :raises nova_kvs.exceptions.KVSError: naming the rows, if there are any.
+    """
+    return _import(move, source, progress).try_out()
+
+
+def _import(move, source, progress):
     def step(text, done, total):
         progress("%s: %s" % (move.name, text), done, total)
 
-    return importing.Import(
-        sql.Database(move.source), move.open(), step).run(is_early=is_early)
+    return importing.Import(source, move.open(), step)
 
 
 def count(database):

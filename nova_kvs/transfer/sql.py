@@ -35,7 +35,12 @@ def translated():
     except exc.DBAPIError as error:
         raise exceptions.KVSError(
             "the SQL database reports: %s" % _text(error.orig)) from error
-    except (exc.SQLAlchemyError, ImportError) as error:
+    except ImportError as error:
+        raise exceptions.ConfigurationError(
+            "the driver of the SQL database is not installed: %s: install "
+            "it beside nova-kvs, PyMySQL for mysql+pymysql or psycopg for "
+            "postgresql+psycopg" % _text(error)) from error
+    except exc.SQLAlchemyError as error:
         raise exceptions.KVSError(
             "the SQL database cannot be used: %s" % _text(error)) from error
 

@@ -45,7 +45,7 @@ BLOCKS = {
     },
     "doc/source/admin/runbooks.rst": {
         "ACL SETUSER nova": "password",
-        "nova-manage --config-file cell1.conf": "password",
+        "nova-manage --config-file cell0.conf": "password",
         "nova-kvs-status upgrade check": "password",
         "redis-cli -h": "servers",
         "redis-cli --cluster call": "servers",
@@ -154,6 +154,8 @@ INLINE = {
     "redis-cli": "redis",
     "reno": "elsewhere",
     "tox -": "tox",
+    # The cluster here has no ACL file.
+    "ACL SAVE": "elsewhere",
     "ACL ": "redis",
     "CONFIG ": "redis",
     "INFO ": "redis",

@@ -7,6 +7,7 @@ What is done between their literal blocks is what the page says in words.
 import contextlib
 import os
 import pathlib
+import re
 import resource
 import threading
 
@@ -22,6 +23,7 @@ from tests.functional.documentation import placeholders
 #: After 5 seconds Redis gives a failover up that was asked for.
 _FAILOVER_S = 10
 _CELL_UUID = "0a5eab1e-0000-4000-8000-00000000ce11"
+_CELL0_UUID = "00000000-0000-0000-0000-000000000000"
 
 
 def check_password(lab, literals):
@@ -29,45 +31,57 @@ def check_password(lab, literals):
     add, mapping, examine, remove = literals
     with fixtures.RedisClusterFixture(
             replicas=0, user="nova", password="secret") as servers:
-        kinds = {"api": "nova_api", "cell": "nova_cell1"}
-        old = {kind: servers.url(name, **labs.QUERY)
-               for kind, name in kinds.items()}
-        new = {kind: url.replace(":secret@", ":new-secret@")
-               for kind, url in old.items()}
+        names = {"api": "nova_api", "cell0": "nova_cell0",
+                 "cell1": "nova_cell1"}
+        old = {name: servers.url(database, **labs.QUERY)
+               for name, database in names.items()}
+        new = {name: url.replace(":secret@", ":new-secret@")
+               for name, url in old.items()}
         home = lab.home("rotation")
-        for kind, url in old.items():
-            clouds.sync(kind, url, str(home))
+        for name, url in old.items():
+            clouds.sync(name.rstrip("01"), url, str(home))
         engine = sqlalchemy.create_engine(old["api"])
         with engine.begin() as connection:
-            connection.exec_driver_sql(
-                "INSERT INTO cell_mappings (uuid, name, transport_url,"
-                " database_connection) VALUES ('%s', 'cell1', 'rabbit://', '')"
-                % _CELL_UUID)
+            for number, uuid in enumerate((_CELL0_UUID, _CELL_UUID)):
+                connection.exec_driver_sql(
+                    "INSERT INTO cell_mappings (uuid, name, transport_url,"
+                    " database_connection) VALUES"
+                    " ('%s', 'cell%d', 'rabbit://%d/', '%s')" % (
+                        uuid, number, number, old["cell%d" % number]))
 
         _type_into_all(lab, servers, add)
-        conf = (
-            "[DEFAULT]\ntransport_url = rabbit://guest:guest@127.0.0.1/\n"
-            "[database]\nconnection = %s\n[api_database]\nconnection = %s\n"
-            % (new["cell"], new["api"]))
-        for path in ("cell1.conf", ".nova/nova.conf"):
-            (home / path).write_text(conf)
+        for name, path in (("cell0", "cell0.conf"), ("cell1", "cell1.conf"),
+                           ("cell1", ".nova/nova.conf")):
+            (home / path).write_text(
+                "[DEFAULT]\ntransport_url = rabbit://guest:guest@127.0.0.1/\n"
+                "[database]\nconnection = %s\n"
+                "[api_database]\nconnection = %s\n" % (
+                    new[name], new["api"]))
+        ask, = examine.commands()
+        # Neither mapping is changed yet.
+        assert "Password of cell" in lab.run(
+            ask, home="rotation", statuses=(1,))
         for command in mapping.commands():
-            lab.run(command.replace("UUID", _CELL_UUID), home="rotation")
+            lab.run(re.sub(r"\bUUID\b", _CELL_UUID, command),
+                    home="rotation")
         with engine.connect() as connection:
-            assert connection.exec_driver_sql(
-                "SELECT database_connection FROM cell_mappings"
-            ).scalars().all() == [new["cell"]]
-        for command in examine.commands():
-            output = lab.run(command, home="rotation", statuses=(0, 1))
-            assert "Upgrade Check Results" in output
+            assert sorted(connection.exec_driver_sql(
+                "SELECT database_connection, transport_url "
+                "FROM cell_mappings").all()) == [
+                    (new["cell0"], "none:///"),
+                    (new["cell1"], "rabbit://guest:guest@127.0.0.1/")]
+        output = lab.run(ask, home="rotation", statuses=(0, 1))
+        assert "Upgrade Check Results" in output
+        assert "Password of" not in output
 
         _type_into_all(lab, servers, remove)
         # Connections that are open stay so.
         with engine.connect() as connection:
             assert connection.exec_driver_sql(
-                "SELECT name FROM cell_mappings").scalar() == "cell1"
+                "SELECT count(*) FROM cell_mappings").scalar() == 2
         engine.dispose()
-        lab.run("nova-kvs stats '%s'" % new["api"])
+        assert "Failure" not in lab.run(
+            ask, home="rotation", statuses=(0, 1))
         lab.run("! nova-kvs stats '%s' 2> refused" % old["api"],
                 home="rotation")
         assert "refused the user or password" in (

@@ -8,6 +8,7 @@ import pytest
 
 from nova_kvs.cmd import main
 from nova_kvs import conf
+from nova_kvs.inspection import condition
 from tests import base
 from tests.unit.record import databases
 
@@ -87,6 +88,30 @@ def test_all_are_looked_at(names, files, capsys):
     assert conf.CONF.nova_kvs.username == "nova"
 
 
+@pytest.mark.parametrize("query, found_as", [
+    ("node=b:2&node=d:4", ["main"]), ("node=e:5", ["main", "cell:two"])])
+def test_one_database_by_several_nodes(
+        query, found_as, names, files, monkeypatch, capsys):
+    monkeypatch.setattr(condition, "examine", lambda url: iter(
+        [condition.Line("x", condition.Status.OK, "")]))
+    (files / ".nova/nova.conf").write_text(
+        "[database]\nconnection = kvs+cluster://u:secret@a:1/x?node=b:2\n"
+        "[api_database]\nconnection = kvs+memory:///%(api)s\n" % names)
+    databases.insert(
+        databases.open_again("kvs+memory:///" + names["api"]),
+        "cell_mappings",
+        {"id": 4, "uuid": "u-4", "name": "two", "database_connection":
+         "kvs+cluster://u:secret@c:3/x?" + query})
+    _, out, _ = run(capsys, "check", "--json")
+    assert [found["name"] for found in json.loads(out)["databases"]
+            if found["database"] == "x"] == found_as
+
+
+def test_placement_is_shown_as_its_url_is(names, files, capsys):
+    _, out, _ = run(capsys, "check")
+    assert "placement: kvs+memory:///%s\n" % names["placement"] in out
+
+
 def test_fsck_of_all(names, files, capsys):
     status, out, _ = run(capsys, "fsck", "--json")
     assert status == 0
@@ -94,7 +119,6 @@ def test_fsck_of_all(names, files, capsys):
 
 
 def test_placement_has_only_what_its_url_says(files, monkeypatch, capsys):
-    from nova_kvs.inspection import condition
     seen = {}
 
     def examine(url):

@@ -2,6 +2,7 @@
 import json
 import signal
 import sqlite3
+import sys
 from unittest import mock
 
 import pytest
@@ -580,3 +581,14 @@ def test_what_changed_is_found_by_its_partition(
     assert run(capsys, source, target)[0] == 0
     assert {call.args[1].name for call in scan.call_args_list} <= {
         "alembic_version"}
+
+
+def test_the_driver_is_not_installed(capsys, monkeypatch):
+    # As of a module that is not there.
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    status = main.main(["import", "--from", "mysql+pymysql://u:secret@h/x",
+                        "--to", base.memory_url()])
+    error = capsys.readouterr().err
+    assert status == 2
+    assert "not installed" in error and "PyMySQL" in error
+    assert "secret" not in error

@@ -7,6 +7,7 @@ import pytest
 
 from nova_kvs.cmd import main
 from nova_kvs import conf
+from nova_kvs import exceptions
 from nova_kvs.inspection import condition
 from nova_kvs.record import access
 from nova_kvs.transfer import moving
@@ -139,6 +140,34 @@ def test_a_row_that_is_refused_stops_it_before_the_mappings(cloud, capsys):
     assert status == 2
     assert "created_at" in error
     assert cloud.made == [cloud.target(name) for name in NAMES[:2]]
+
+
+def test_a_dry_run_looks_for_such_rows_once_there_is_a_schema(cloud, capsys):
+    assert run(capsys, cloud, "--pre-copy")[0] == 0
+    cloud.execute("nova_cell1", "UPDATE instances SET created_at = 'never' "
+                                "WHERE id = 3")
+    status, out, error = run(capsys, cloud, "--dry-run")
+    assert status == 2
+    assert "cell:one: the target refuses a row" in error
+    assert "created_at" in error
+    assert "cell0 -> " in out
+
+
+def test_all_targets_are_reached_before_the_first_copy(
+        cloud, capsys, monkeypatch):
+    open_target = moving.Move.open
+
+    def refuse(move):
+        if move.name == "placement":
+            raise exceptions.StoreUnavailableError(servers="h:1")
+        return open_target(move)
+
+    monkeypatch.setattr(moving.Move, "open", refuse)
+    for option in ((), ("--dry-run",)):
+        status, out, error = run(capsys, cloud, *option)
+        assert (status, out, cloud.made) == (2, "", [])
+        assert "placement: the key/value store does not answer" in error
+        assert "query of --to" in error
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

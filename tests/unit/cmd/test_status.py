@@ -237,3 +237,22 @@ def test_a_missing_file_is_one_line(capsys, tmp_path):
         "--config-file", str(tmp_path / "x"), "upgrade", "check"])
     out, error = capsys.readouterr()
     assert (code, out, error.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize("main, is_told", [
+    ("kvs+cluster://u:secret1@a:1/main?node=c:3&node=d:4", True),
+    # The same password, another user, another store.
+    ("kvs+cluster://u:secret2@a:1/main", False),
+    ("kvs+cluster://v:secret1@a:1/main", False),
+    ("kvs+cluster://u:secret1@e:1/main", False),
+    ("kvs+redis://u:secret1@a:1/main", False)])
+def test_one_user_with_two_passwords(main, is_told, results, lines):
+    lines.append(line("store", "OK"))
+    code, found = results(
+        placement_database="kvs+cluster://u:secret2@b:2/p?node=a:1&node=c:3",
+        database=main)
+    assert code == int(is_told)
+    name = "Password of [placement_database] connection"
+    assert (name in found) == is_told
+    if is_told:
+        assert "not that of [database] connection" in found[name][1]
