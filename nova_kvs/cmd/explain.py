@@ -8,9 +8,10 @@ def add_parser(subparsers):
     """Add the command to the command line's parser."""
     parser = subparsers.add_parser(
         "explain", help="show how a statement's rows would be loaded",
-        description="Show the access path of a SELECT on one table, as a "
+        description="Show the access path to each table of a SELECT, as a "
         "service's own statement would get it: by which columns rows are "
-        "found, in which order, or that the table is read whole. Functions "
+        "found, in which order, or that the table is read whole. Paths of one "
+        "level are read together. Functions "
         "of Nova and Placement that run natively choose by the same rules. "
         "With --run it is run, and round trips, commands and rows are "
         "counted.")
@@ -18,7 +19,8 @@ def add_parser(subparsers):
     parser.add_argument(
         "sql", metavar="SQL",
         help="as 'SELECT * FROM instances WHERE host = ''a'' AND deleted = "
-        "0': conditions joined by AND, ORDER BY and LIMIT")
+        "0': with joins, subqueries (IN, EXISTS, FROM), AND, OR, NOT, ORDER "
+        "BY and LIMIT")
     console.add_database_name(parser)
     parser.add_argument(
         "--run", action="store_true", dest="is_run",

@@ -42,6 +42,32 @@ def test_plans(where, plan, url, capsys):
         "BETWEEN" in where)
 
 
+@pytest.mark.parametrize("sql, plan", [
+    ("SELECT i.uuid FROM instances AS i JOIN services s ON s.host = i.host "
+     "WHERE i.uuid = 'u'",
+     ["i: partition (uuid = ", "s: "]),
+    ("SELECT * FROM instances LEFT JOIN services ON services.host = "
+     "instances.host AND services.id = 1 WHERE instances.id = 1",
+     ["instances: key (id = ", "services: "]),
+    ("SELECT * FROM instances i, services s WHERE i.uuid = 'u' AND "
+     "s.host = i.host", ["i: partition (uuid = ", "s: "]),
+    ("SELECT * FROM services WHERE host IN (SELECT host FROM instances "
+     "WHERE uuid = 'u')", ["instances: partition (uuid = ", "services: "]),
+    ("SELECT * FROM services s WHERE NOT EXISTS (SELECT 1 FROM instances "
+     "WHERE instances.host = s.host) AND s.id NOT IN (1, 2)",
+     ["s: ", "instances: "]),
+    ("SELECT * FROM (SELECT uuid, host FROM instances WHERE uuid = 'u' "
+     "LIMIT 1) AS one LEFT OUTER JOIN services ON services.host = one.host",
+     ["instances: partition (uuid = ", "services: "]),
+    ("SELECT * FROM instances WHERE uuid = 'u' OR (id = 1 AND host = 'a')",
+     ["instances: partition (uuid = ", " or "])])
+def test_several_tables(sql, plan, url, capsys):
+    status, out, error = run(capsys, url, "--run", sql)
+    assert (status, error) == (0, "")
+    for text in plan:
+        assert text in out
+
+
 def test_it_is_run(url, capsys):
     status, out, _ = run(
         capsys, url, "--run", "--json",
@@ -63,9 +89,15 @@ def test_the_password_is_not_needed_again(url, capsys):
     ("SELECT 1", "near=the end"),
     ("SELECT * FROM nonsense", "table=nonsense"),
     ("SELECT * FROM instances WHERE nonsense = 1", "column=nonsense"),
-    ("SELECT * FROM instances WHERE host = a", "near=a"),
-    ("SELECT * FROM instances WHERE host = 'a' OR id = 1", "near=OR"),
-    ("SELECT * FROM instances JOIN services", "near=JOIN"),
+    ("SELECT * FROM instances WHERE host = a", "column=a"),
+    ("SELECT * FROM instances WHERE host = 'a' OR", "near=the end"),
+    ("SELECT * FROM instances WHERE host = 'a' GROUP BY id", "near=GROUP"),
+    ("SELECT * FROM instances JOIN services", "near=the end"),
+    ("SELECT * FROM instances i JOIN services ON x.id = i.id", "table=x"),
+    ("SELECT * FROM instances, instances", "names of their own"),
+    ("SELECT * FROM instances WHERE host < NULL", "makes no sense"),
+    ("SELECT * FROM instances WHERE id IN (SELECT id, host FROM services)",
+     "makes no sense"),
     ("SELECT * FROM instances WHERE host (", "near=(")])
 def test_what_is_not_understood(sql, words, url, capsys):
     status, out, error = run(capsys, url, sql)
