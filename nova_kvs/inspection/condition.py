@@ -359,10 +359,11 @@ def _schema(database, schema):
     stored = None
     if "alembic_version" in schema.tables:
         rows, = database.begin().load([access.FullScan("alembic_version")])
-        stored = next((row.values.get("version_num") for row in rows), None)
+        stored = revision.text_of(
+            row.values.get("version_num") for row in rows)
     if kind is None or stored is None:
-        return Line("schema", Status.WARNING, "is not one of Nova or "
-                    "Placement with a revision: nothing to compare")
+        return Line("schema", Status.WARNING, "is not one of a service "
+                    "that is known here, with a revision: nothing to compare")
     head = revision.head(kind)
     if head is None:
         return Line("schema", Status.OK, "%s, revision %s (%s is not "
@@ -377,7 +378,8 @@ def _schema(database, schema):
 
 def _functions(kind, settings):
     """Yield the Line about what is installed here, if it is."""
-    release = None if kind is None else releases.installed(kind.package)
+    is_native = kind is not None and kind.package in releases.load()
+    release = releases.installed(kind.package) if is_native else None
     if release is None:
         return
     unknown = release.unknown()

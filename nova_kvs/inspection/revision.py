@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells which revision of Nova's or Placement's schema a database has."""
+"""Tells which service's schema a database has, and in which revision."""
 
 import ast
 import importlib.util
@@ -27,6 +27,15 @@ KINDS = (
          "db/main/migrations", "nova-manage db sync"),
     Kind("Placement database", "resource_providers", "placement",
          "db/sqlalchemy/alembic", "placement-manage db sync"),
+    Kind("Cinder database", "volume_attachment", "cinder",
+         "db/migrations", "cinder-manage db sync"),
+    Kind("Glance database", "image_locations", "glance",
+         "db/sqlalchemy/alembic_migrations", "glance-manage db_sync"),
+    Kind("Keystone database", "nonlocal_user", "keystone",
+         "common/sql/migrations", "keystone-manage db_sync"),
+    Kind("Neutron database", "ml2_port_bindings", "neutron",
+         "db/migration/alembic_migrations",
+         "neutron-db-manage upgrade heads"),
 )
 
 
@@ -38,34 +47,53 @@ def kind_of(tables):
     return next((kind for kind in KINDS if kind.table in tables), None)
 
 
+def text_of(versions):
+    """Return a text of what alembic's table holds, None if it is empty.
+
+    Keystone and Neutron have a row for each of two branches.
+
+    :param versions: iterable of revisions.
+    """
+    return " ".join(sorted(version for version in versions if version)) or (
+        None)
+
+
 def head(kind):
     """Return the revision that the installed package makes.
 
     The migrations are read, not imported: Nova's load all of Nova.
 
-    :returns: None if the package is not installed.
+    :returns: as ``text_of``; None if the package is not installed.
     """
     found = importlib.util.find_spec(kind.package)
     if found is None or not found.submodule_search_locations:
         return None
     versions = pathlib.Path(
         found.submodule_search_locations[0], kind.migrations, "versions")
-    revisions = {}
-    for path in versions.glob("*.py"):
+    made, followed = set(), set()
+    for path in versions.rglob("*.py"):
         values = _assignments(path)
         if "revision" in values:
-            revisions[values["revision"]] = values.get("down_revision")
-    heads = set(revisions) - set(revisions.values())
-    return heads.pop() if len(heads) == 1 else None
+            made.add(values["revision"])
+            # The table names no revision that another one depends on.
+            for name in ("down_revision", "depends_on"):
+                earlier = values.get(name)
+                followed.update(
+                    earlier if isinstance(earlier, tuple) else (earlier,))
+    return text_of(made - followed)
 
 
 def _assignments(path):
     """Return the constants that a module assigns to names."""
     values = {}
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and isinstance(
-                node.value, ast.Constant):
-            for target in node.targets:
-                if isinstance(target, ast.Name):
-                    values[target.id] = node.value.value
+        if not isinstance(node, ast.Assign):
+            continue
+        try:
+            value = ast.literal_eval(node.value)
+        except ValueError:
+            continue
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                values[target.id] = value
     return values

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares the schemas of two databases, and orders their tables.
 
-The target's schema is always the one that Nova's own migrations have made
-there: they know the types, defaults and indexes of each kind of database.
+The target's schema is always the one that the service's own migrations have
+made there: they know the types, defaults and indexes of each kind of database.
 """
 
 from nova_kvs import exceptions
@@ -22,7 +22,7 @@ def stored_revision(database):
     if REVISION_TABLE not in database.schema.tables:
         return None
     rows, = database.begin().load([access.FullScan(REVISION_TABLE)])
-    return next((row.values.get("version_num") for row in rows), None)
+    return revision.text_of(row.values.get("version_num") for row in rows)
 
 
 def tables(schema, sql, sql_is_source):
@@ -35,6 +35,9 @@ def tables(schema, sql, sql_is_source):
     """
     stored = set(schema.tables)
     others = set(sql.tables)
+    kind = revision.kind_of(stored)
+    advice = "make the target's schema with %s of the source's release" % (
+        kind.command.split()[0] if kind else "nova-manage")
     source, target = (others, stored) if sql_is_source else (stored, others)
     extra = source - target
     if sql_is_source and extra:
@@ -43,16 +46,14 @@ def tables(schema, sql, sql_is_source):
                      if not sql.is_empty(connection, name)}
     if extra or target - source - _LEFT_OVER:
         raise exceptions.ConfigurationError(
-            "source and target do not have the same tables: make the "
-            "target's schema with nova-manage of the source's release",
+            "source and target do not have the same tables: " + advice,
             only_in_source=_list(extra),
             only_in_target=_list(target - source - _LEFT_OVER))
     for name in source & target:
         columns = {column.name for column in sql.tables[name].columns}
         if columns != set(schema.tables[name].columns):
             raise exceptions.ConfigurationError(
-                "source and target do not have the same columns: make the "
-                "target's schema with nova-manage of the source's release",
+                "source and target do not have the same columns: " + advice,
                 table=name, columns=_list(
                     columns ^ set(schema.tables[name].columns)))
         if set(sql.key(name)) != set(schema.tables[name].key):
@@ -76,8 +77,8 @@ def check_kinds(source, target):
     """Compare what kinds of databases source and target are.
 
     :param source: names of the source's tables. :param target: likewise.
-    :raises nova_kvs.exceptions.ConfigurationError: if they are of Nova's or
-        Placement's, and not of the same kind.
+    :raises nova_kvs.exceptions.ConfigurationError: if they are of services
+        that we know, and not of the same kind.
     """
     kinds = [revision.kind_of(names) for names in (source, target)]
     if None not in kinds and kinds[0] is not kinds[1]:

@@ -15,6 +15,7 @@ from nova_kvs.transfer import agreement
 from nova_kvs.transfer import conversion
 from nova_kvs.transfer import importing
 from nova_kvs.transfer import stored
+from nova_kvs.transfer import target as transfer_target
 
 
 class Export:
@@ -87,9 +88,10 @@ class Export:
         mark = self._target.mark()
         if mark is None or replace and mark != self._name:
             full = self._full()
-            if full and not replace:
+            is_part = full and not replace and self._holds_a_part(full)
+            if full and not replace and not is_part:
                 return self._finished(full)
-            if full:
+            if full and not is_part:
                 self._progress("removing what is in the target", 0, None)
                 self._target.clear(full)
             self._target.set_mark(self._name)
@@ -126,6 +128,31 @@ class Export:
         with self._target.reading() as connection:
             return [name for name in self.tables
                     if not self._target.is_empty(connection, name)]
+
+    def _holds_a_part(self, full):
+        """Return whether the target has few rows, all of them the source's.
+
+        Such are those that migrations insert.
+
+        :param full: names of the target's tables that have rows.
+        """
+        wanted = self.counts()
+        with self._target.reading() as connection:
+            found = {name: self._target.count(connection, name)
+                     for name in full}
+        if sum(found.values()) > importing.MADE_ROWS or all(
+                found.get(name, 0) == wanted[name] for name in self.tables):
+            return False
+        source = transfer_target.Target(self._database)
+        for name in full:
+            key = self._database.schema.tables[name].record_key
+            for page in self._target.pages(name):
+                rows = [self._convert.stored(name, row) for row in page]
+                there = source.stored(name, rows)
+                if not all(key(row) in there and conversion.equal(
+                        row, there[key(row)]) for row in rows):
+                    return False
+        return True
 
     def _finished(self, full):
         """Return what ``run`` does if the whole copy is there.

@@ -8,6 +8,7 @@ import sqlalchemy
 from sqlalchemy import exc
 
 from nova_kvs import exceptions
+from nova_kvs.inspection import revision
 from nova_kvs.transfer import conversion
 from nova_kvs.transfer import refusals
 
@@ -181,8 +182,8 @@ class Database:
         if table is None:
             return None
         with self.reading() as connection:
-            return connection.execute(
-                sqlalchemy.select(table.c.version_num)).scalar()
+            return revision.text_of(connection.execute(
+                sqlalchemy.select(table.c.version_num)).scalars())
 
     def pages(self, name, after=None, until=None, count=None):
         """Yield lists of rows (dicts), in the order of the primary key.
@@ -371,6 +372,10 @@ def _size(row):
 
 def _behind(columns, key):
     """Return the condition that rows come behind a key in its order."""
+    # Bound, since SQLAlchemy takes a plain True for a keyword, which has no
+    # order.
+    key = [sqlalchemy.literal(value, column.type)
+           for column, value in zip(columns, key)]
     choices = []
     for at, column in enumerate(columns):
         choices.append(sqlalchemy.and_(

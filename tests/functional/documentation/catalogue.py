@@ -81,6 +81,7 @@ BLOCKS = {
     },
     "doc/source/admin/services.rst": {
         "# parcels_kvs.py": "explanation",
+        "keystone-manage --config-file": "explanation",
         "[database]": "configuration",
     },
     "doc/source/configuration/index.rst": {
