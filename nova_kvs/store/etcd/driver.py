@@ -90,6 +90,10 @@ class EtcdStore(base.Store):
             failed = found or failed
         self.stats.near += serializable
         if failed is not None:
+            # What is too large is refused each time that it is sent.
+            failed.nothing_applied = (
+                isinstance(failed, exceptions.TooLargeError)
+                and sum([not reads.is_read(item) for item in items]) == 1)
             raise failed
         if replicas:
             # A majority has what was acknowledged, more is not to be had.

@@ -91,6 +91,13 @@ def test_commits_that_are_too_large_are_not_applied():
         assert "--max-txn-ops" in refused(
             servers.url("cell"), commit(300, b""), refusal)
         assert list(store.scan(b"kvs:*")) == []
+        # Whoever sent it need not ask what has come of it.
+        for more, is_certain in (
+                ([], True), ([operations.Get(KEY)], True), ([WRITE], False)):
+            with pytest.raises(exceptions.TooLargeError) as caught:
+                store.batch([commit(300, b""), *more])
+            assert caught.value.nothing_applied is is_certain
+        store.batch([operations.Delete(KEY)])
         # So much is no trouble.
         part = operations.Part(KEY, KEY + b"x", tuple(
             operations.Change(
