@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two databases on which the same call of Nova's must do the same.
 
-One is plain SQLite with Nova's own functions, the other the embedded store
-with the native ones. Both give out the same ids and see the same time.
+One is plain SQLite with Nova's own functions, the other a store with the
+native ones. Both give out the same ids and see the same time.
 """
 
 import collections
@@ -32,9 +32,9 @@ from nova_kvs.db import native
 from nova_kvs.db import rows
 from nova_kvs.record import access
 from nova_kvs.record import database
+from tests.differential import stores
 
 CONF = conf.CONF
-_numbers = itertools.count()
 #: Ids between those of one call and those of the next.
 STEP = 100
 
@@ -94,13 +94,12 @@ class _Manager:
 
 
 class KVSCloud:
-    """A cell's and an API database in the embedded store."""
+    """A cell's and an API database in the store that is compared."""
 
     def __init__(self):
         dispatch.load()
-        number = next(_numbers)
-        self.main_url = "kvs+memory:///main%d" % number
-        self.api_url = "kvs+memory:///api%d" % number
+        self.main_url = stores.new_url("main")
+        self.api_url = stores.new_url("api")
         self.main = self._make(self.main_url, _MAIN_DDL)
         self.api = self._make(self.api_url, _API_DDL)
         self.manager = _Manager(self.main_url)
@@ -219,7 +218,7 @@ def _sorted(rows):
 
 
 class DialectCloud(SQLiteCloud):
-    """The embedded store with Nova's functions on the SQLAlchemy dialect."""
+    """The same store with Nova's functions on the SQLAlchemy dialect."""
 
     def __init__(self):
         kvs_conf.CONF.set_override("db_api", "none", "nova_kvs")

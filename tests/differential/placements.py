@@ -7,7 +7,6 @@ ones on the same store as the dialect. They have to be ``installed``.
 
 import contextlib
 import datetime
-import itertools
 
 from oslo_config import cfg
 from oslo_db.sqlalchemy import enginefacade
@@ -23,8 +22,8 @@ from nova_kvs.db import rows as kvs_rows
 from nova_kvs.db import session
 from nova_kvs.record import access
 from nova_kvs.record import database
+from tests.differential import stores
 
-_numbers = itertools.count()
 NOW = datetime.datetime(2026, 3, 1, 12, 0, 0, 250)
 
 
@@ -115,10 +114,10 @@ class SQLite:
 
 
 class Dialect(SQLite):
-    """Placement's functions on the embedded store."""
+    """Placement's functions on the store that is compared."""
 
     def __init__(self):
-        self.url = "kvs+memory:///placement%d" % next(_numbers)
+        self.url = stores.new_url("placement")
         self.database = database.open_database(self.url)
         transaction = self.database.begin()
         transaction.set_schema(_DDL)
