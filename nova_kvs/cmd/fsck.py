@@ -62,7 +62,7 @@ def _look_through(args, url):
     from nova_kvs.inspection import quarantine
     from nova_kvs import record
     from nova_kvs.record import importing
-    from nova_kvs.txn import lost_commits
+    from nova_kvs.txn import loss_reports
     settings = url.settings()
     database = record.open_database(url)
     source = importing.source(database.coordinator, database.name)
@@ -83,12 +83,12 @@ def _look_through(args, url):
             "the store has no database of this name: nothing was looked at",
             database=url.database)
     seconds = time.monotonic() - started
-    lost = lost_commits.reports(database.store, database.name)
+    lost = loss_reports.reports(database.store, database.name)
     if not args.json:
         _print_lost(lost.values())
         _print(url.database, report, seconds, args.repair, source)
     if args.repair:
-        lost_commits.forget(database.store, database.name, list(lost))
+        loss_reports.forget(database.store, database.name, list(lost))
     status = 1 if report.found else 0
     if source is not None or not report.is_clean:
         status = 2
@@ -110,12 +110,12 @@ def _look_through(args, url):
 
 def _print_lost(reports):
     """Print what processes have told of commits that failovers lost."""
-    from nova_kvs.txn import lost_commits
+    from nova_kvs.txn import loss_reports
     for report in reports:
         print("lost commits: %d lost, %d of them applied again, %d unknown "
               "(%s, told by %s)" % (
                   report["lost"], report["applied_again"], report["unknown"],
-                  lost_commits.time_of(report), report["process"]))
+                  loss_reports.time_of(report), report["process"]))
         for key in report["keys"]:
             print("  %s" % key)
 

@@ -12,7 +12,7 @@ from nova_kvs.record import database as record_database
 from nova_kvs.record import format as stored_format
 from nova_kvs.record import importing
 from nova_kvs.store import registry
-from nova_kvs.txn import lost_commits
+from nova_kvs.txn import loss_reports
 from nova_kvs import wording
 
 #: Read-only scripts are sent with EVALSHA_RO.
@@ -333,7 +333,7 @@ def _database(store, name, settings):
 
 def _lost_commits(store, name):
     """Yield a Line if processes have told of commits that failovers lost."""
-    reports = list(lost_commits.reports(store, name).values())
+    reports = list(loss_reports.reports(store, name).values())
     if reports:
         lost, applied, unknown = (
             sum(report[name] for report in reports)
@@ -341,7 +341,7 @@ def _lost_commits(store, name):
         yield Line("lost commits", Status.WARNING, "failovers since %s have "
                    "lost %d (%d were applied again), of %d it is unknown: "
                    "nova-kvs fsck names them, and forgets it with --repair"
-                   % (lost_commits.time_of(reports[0]), lost, applied,
+                   % (loss_reports.time_of(reports[0]), lost, applied,
                       unknown))
 
 

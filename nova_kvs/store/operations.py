@@ -56,7 +56,7 @@ class ReadIndex(typing.NamedTuple):
     ranges: tuple
     #: Greatest number of members over all ranges, or None.
     limit: int | None = None
-    #: Whether the order within each range is turned.
+    #: True: from the highest member down, within each range.
     reverse: bool = False
 
 
@@ -370,7 +370,7 @@ class Commit(typing.NamedTuple):
     parts: tuple
     #: Of Add, Raise and PutField. They are done if the commit is.
     side_writes: tuple = ()
-    #: How long the outcome lasts if this commits; None: until ``SetLife``.
+    #: Life of the outcome if this commits; None: until ``SetLife``.
     committed_life_ms: int | None = None
     #: And if it is refused for good.
     refused_life_ms: int = 0
@@ -437,7 +437,7 @@ class Resolve(typing.NamedTuple):
     index_key: bytes
     outcome_key: bytes
     txn_id: bytes
-    #: Whether the transaction is committed.
+    #: The outcome: True applies the intents, False removes them.
     committed: bool
     life_ms: int
     #: All that the transaction has staged there; None: that is looked for.
@@ -453,7 +453,7 @@ class AbortIfUndecided(typing.NamedTuple):
 
     #: Of the outcome.
     key: bytes
-    #: How long "aborted" lasts.
+    #: Life of the outcome "aborted".
     life_ms: int
 
 
@@ -525,5 +525,5 @@ class CorrectIndex(typing.NamedTuple):
     #: 0: the record was not there.
     version: int
     entry: bytes
-    #: Whether the entry is to be there.
+    #: True: to add the entry; False: to remove it.
     wanted: bool

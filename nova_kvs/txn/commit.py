@@ -102,13 +102,12 @@ class ServerClock:
     def __init__(self):
         self._offset_ms = None
 
-    def learn(self, told):
+    def learn(self, server_ms):
         """Take in what a server's clock showed a moment ago.
 
-        :param told: ms since the epoch, an int or as text.
-        :returns: it as an int.
+        :param server_ms: ms since the epoch.
+        :returns: the same.
         """
-        server_ms = int(told)
         self._offset_ms = server_ms - 1000 * time.monotonic()
         return server_ms
 

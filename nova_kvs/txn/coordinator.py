@@ -34,7 +34,7 @@ class Stats:
     conflicts: int = 0
     #: Commits that rested on what the process remembered instead of a read.
     speculations: int = 0
-    #: Those of them that were refused because it was out of date.
+    #: Refused speculations: what was remembered was out of date.
     wrong_speculations: int = 0
     #: Commits that spanned partitions.
     multi_partition: int = 0

@@ -9,8 +9,10 @@ That costs nothing as long as no server is lost, and it does not matter how
 many failovers there were. Outcomes are forgotten after a minute: of older
 commits it is not known.
 
-To ask is to abort what has no outcome. So a copy of a commit that is on its
-way still cannot bring back what was told to be lost.
+To ask is to abort what has no outcome, and to resolve what has. So the answer
+is what holds from then on: a copy of a commit that is on its way still cannot
+bring back what was told to be lost, and intents that came back with an older
+state of their server are not forgotten.
 """
 
 import collections
@@ -22,12 +24,11 @@ import threading
 import time
 import typing
 
-import msgpack
-
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import operations
 from nova_kvs.store.operations import Verdict
+from nova_kvs.txn import loss_reports
 from nova_kvs.txn import mutation
 from nova_kvs.txn import recovery
 
@@ -48,11 +49,8 @@ SILENT_AGAIN_S = 10
 #: memory, and the values, if these are to be applied again.
 REMEMBERED_BYTES = 4 << 20
 FIELD_BYTES = 200
-#: Reports that are kept in a database, keys that one of them names, and how
-#: long all are kept after the last.
-REPORTS = 50
+#: Keys that a report names.
 NAMED = 20
-REPORTS_LIFE_MS = 30 * 24 * 3600 * 1000
 
 LOG = logging.getLogger(__name__)
 
@@ -373,7 +371,7 @@ class LostCommits:
         self._stats.lost += lost
         self._stats.lost_unknown += len(found.unknown)
         self._stats.applied_again += applied
-        store_report(self._store, self._database, {
+        loss_reports.store_report(self._store, self._database, {
             "at": int(time.time()), "lost": lost,
             "unknown": len(found.unknown), "applied_again": applied,
             "process": "%s %s %d" % (
@@ -382,7 +380,10 @@ class LostCommits:
             "keys": names[:NAMED]})
 
     def _applies_again(self, done, partitions):
-        """Return whether a lost commit could be applied again."""
+        """Apply a lost commit again.
+
+        :returns: whether that was possible, and wanted.
+        """
         if self._commit is None:
             return False
         try:
@@ -399,52 +400,3 @@ class LostCommits:
 
 def _text(data):
     return str(data)[2:-1]
-
-
-# Reports --------------------------------------------------------------------
-
-def _partition(database):
-    """Return the partition of reports: beside the schema."""
-    return keyspace.partition(database, "m", "lost")
-
-
-def store_report(store, database, report):
-    """Keep a report in the database, for ``nova-kvs check`` and fsck."""
-    key = _partition(database).key
-    field = keyspace.record_field("lost", (time.time(), os.urandom(4)))
-    value = mutation.VERSION.pack(1) + msgpack.packb(report)
-    try:
-        *_, fields = store.batch([
-            operations.PutField(key, field, value),
-            operations.SetLife(key, REPORTS_LIFE_MS),
-            operations.ListFields(key)])
-        forget(store, database, sorted(fields)[:-REPORTS])
-    except exceptions.KVSError as exc:
-        LOG.warning("The report on lost commits could not be stored: %s", exc)
-
-
-def reports(store, database):
-    """Return what processes have told of lost commits, oldest first.
-
-    :param store: nova_kvs.store.base.Store.
-    :param database: the database's name.
-    :returns: dict of field -> dict with ``at`` (seconds since the epoch),
-        ``lost``, ``unknown`` and ``applied_again`` (numbers of commits),
-        ``process`` and ``keys`` (some of them).
-    :raises nova_kvs.exceptions.KVSError: as ``Store.batch``.
-    """
-    stored, = store.batch([operations.ReadAll(_partition(database).key)])
-    return {field: msgpack.unpackb(value[mutation.VERSION.size:])
-            for field, value in sorted(stored.items())}
-
-
-def time_of(report):
-    """Return when a report was made, as text: UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(report["at"]))
-
-
-def forget(store, database, fields):
-    """Remove reports."""
-    if fields:
-        key = _partition(database).key
-        store.batch([operations.RemoveField(key, field) for field in fields])

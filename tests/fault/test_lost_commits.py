@@ -13,6 +13,7 @@ import pytest
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import database as record_database
+from nova_kvs.txn import loss_reports
 from nova_kvs.txn import lost_commits
 from nova_kvs.txn import mutation
 from nova_kvs.txn import reading
@@ -135,7 +136,7 @@ def test_every_lost_commit_is_told(fresh_cluster, scale, show, reapplies):
     stats = {name: sum(stats[name] for _, _, stats in results)
              for name in ("lost", "lost_unknown", "applied_again")}
     database = record_database.open_database(url)
-    reports = lost_commits.reports(database.store, "fault").values()
+    reports = loss_reports.reports(database.store, "fault").values()
     show("commits lost by a failover are told%s" % (
         ", and applied again" if reapplies else ""),
         acknowledged=len(commits), lost_partitions=len(told),

@@ -20,7 +20,7 @@ PREWRITE = scripts.load(_PACKAGE, "prewrite")
 RESOLVE = scripts.load(_PACKAGE, "resolve")
 ABORT = scripts.load(_PACKAGE, "abort_if_undecided")
 
-#: How long the key lives that is written before waiting for replicas.
+#: Life of the key that is written before waiting for replicas.
 FENCE_LIFE_MS = 1000
 
 _ScriptCall = raw.ScriptCall

@@ -85,8 +85,8 @@ class RemoteStore(base.Store):
         elif settings.read_from == "memory":
             self._tracking = tracking.Tracking(
                 settings, self._options, self.stats)
-        #: Whether any server ever answered: if none did, an error of the
-        #: address is likelier than a passing fault.
+        #: True once a server has answered. Until then an error is likelier
+        #: one of the address than a passing fault.
         self._answered = False
 
     @abc.abstractmethod

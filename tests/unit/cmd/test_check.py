@@ -11,7 +11,7 @@ from nova_kvs.inspection import revision
 from nova_kvs.record import format as stored_format
 from nova_kvs.store.redis import memory
 from nova_kvs.store import registry
-from nova_kvs.txn import lost_commits
+from nova_kvs.txn import loss_reports
 from tests import base
 from tests.unit.record import databases
 
@@ -219,7 +219,7 @@ def test_commits_that_failovers_lost(capsys):
     url = base.memory_url()
     db = databases.make(url=url)
     for lost in 2, 3:
-        lost_commits.store_report(db.store, db.name, {
+        loss_reports.store_report(db.store, db.name, {
             "at": 0, "lost": lost, "unknown": 1, "applied_again": 0,
             "process": "host nova-api 7", "keys": []})
     lines = {line.name: line for line in condition.examine(

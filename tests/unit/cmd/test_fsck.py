@@ -15,7 +15,7 @@ from nova_kvs.record.indexes import covering_index
 from nova_kvs.record.indexes import directory
 from nova_kvs.record.indexes import global_index
 from nova_kvs.store import operations
-from nova_kvs.txn import lost_commits
+from nova_kvs.txn import loss_reports
 from nova_kvs.txn import mutation
 from tests import base
 from tests.unit.record import databases
@@ -630,7 +630,7 @@ def test_exit_status(db, capsys, tmp_path):
 
 
 def test_commits_that_failovers_lost(db, capsys, tmp_path):
-    lost_commits.store_report(db.store, db.name, {
+    loss_reports.store_report(db.store, db.name, {
         "at": 0, "lost": 1, "unknown": 2, "applied_again": 0,
         "process": "host nova-api 7", "keys": ["kvs:{db:s:u} rinstances"]})
     status, out, _ = run(capsys, db)

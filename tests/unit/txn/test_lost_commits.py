@@ -10,6 +10,7 @@ from nova_kvs import keyspace
 from nova_kvs.store import base
 from nova_kvs.store import operations
 from nova_kvs import txn
+from nova_kvs.txn import loss_reports
 from nova_kvs.txn import lost_commits
 from nova_kvs.txn import reading
 from tests import base as tests_base
@@ -98,7 +99,7 @@ def test_a_lost_commit_is_told_once(
     assert "%s rt\\x00row" % partitions[0].key.decode() in message
     assert "value" not in message
     assert counted(coordinator) == (1, 0, 0)
-    report, = lost_commits.reports(replicated, database).values()
+    report, = loss_reports.reports(replicated, database).values()
     assert (report["lost"], report["unknown"]) == (1, 0)
     assert report["keys"] == [
         "%s rt\\x00row" % partitions[0].key.decode()]
@@ -472,17 +473,17 @@ def test_what_has_changed_since_is_not_overwritten(
 
 def test_reports_are_bounded(
         replicated, database, partitions, monkeypatch):
-    monkeypatch.setattr(lost_commits, "REPORTS", 2)
+    monkeypatch.setattr(loss_reports, "REPORTS", 2)
     monkeypatch.setattr(lost_commits, "AGAIN_S", 0)
     coordinator = txn.Coordinator(replicated, database)
     for partition in partitions[:3]:
         put(coordinator, partition)
         replicated.fail_over(partition)
         coordinator.tell_losses()
-    found = lost_commits.reports(replicated, database)
+    found = loss_reports.reports(replicated, database)
     assert [report["keys"][0].split()[0] for report in found.values()] == [
         partition.key.decode() for partition in partitions[1:3]]
-    lost_commits.forget(replicated, database, list(found))
-    assert not lost_commits.reports(replicated, database)
+    loss_reports.forget(replicated, database, list(found))
+    assert not loss_reports.reports(replicated, database)
     assert keyspace.partition(database, "m", "lost").key not in list(
         replicated.scan(b"*"))
