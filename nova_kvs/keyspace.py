@@ -19,8 +19,8 @@ from nova_kvs import exceptions
 PREFIX = b"kvs:"
 #: Longest percent-encoded part of a key, bytes; a longer one is hashed.
 MAX_PART_BYTES = 128
-#: What is kept of a long component of an encoded tuple, in front of its
-#: SHA-256 (32 bytes).
+#: Bytes that are kept of a long component of an encoded tuple, in front of
+#: its SHA-256 (32 bytes).
 KEPT_COMPONENT_BYTES = 96
 #: Longest component kept whole, bytes: shorter than a cut one, so that
 #: neither can be mistaken for the other.

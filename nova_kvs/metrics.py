@@ -119,7 +119,7 @@ class Writer:
         self.path = "%s%d.prom" % (self._prefix, self.pid)
         self._stopped = threading.Event()
         self._writing = threading.Lock()
-        #: Whether the last attempt failed: each fault is logged once.
+        #: The last attempt failed: each fault is logged once.
         self._failing = False
 
     def start(self):

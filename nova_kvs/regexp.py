@@ -45,7 +45,7 @@ class Expression:
         """
         self._compiled = re.compile(pattern)
         self._longest = _longest(self._compiled)
-        #: Whether it once took too long: it would for other values, too.
+        #: It once took too long: it would for other values, too.
         self._is_endless = False
 
     def matches(self, text):

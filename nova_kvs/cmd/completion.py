@@ -12,7 +12,7 @@ import pathlib
 from nova_kvs.cmd import main
 
 TARGET = pathlib.Path(__file__).parent / "completions" / "nova-kvs"
-#: What is called so in the help texts is a path.
+#: An argument that is called so in the help texts is a path.
 PATHS = ("FILE", "DIR")
 
 _SCRIPT = """\

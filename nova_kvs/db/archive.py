@@ -69,7 +69,7 @@ class _Tree:
         self.record = record
         #: identity -> Record, children before what they refer to.
         self.related = {}
-        #: What Nova would have a statement for.
+        #: Nova would have a statement for each of these.
         self.statements = set()
 
 

@@ -163,7 +163,7 @@ def _register(function, target, resolve, mode, require_context):
     wrapper.__signature__ = inspect.Signature(names)
     wrapper.native = function
     wrapper.target = target
-    #: What Nova's function calls, see ``overrides``; set by ``dispatch``.
+    #: Functions that Nova's own calls, see ``overrides``; from ``dispatch``.
     wrapper.nova_callees = ()
     REGISTRY[target] = wrapper
     return wrapper

@@ -33,7 +33,7 @@ class Row(models.ModelBase):
 
     #: The Table this row belongs to.
     _table = None
-    #: What it was made of, in a session that may change it.
+    #: The Record that it was made of, in a session that may change it.
     _record = None
 
     def __iter__(self):

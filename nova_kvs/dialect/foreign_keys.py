@@ -177,11 +177,11 @@ class Enforcement:
         self._space = space
         self.keys = keys
         self._seen = space.database.seen_parents
-        #: Whether the parents of the statement that is run are assumed.
+        #: The parents of the statement that is run are assumed.
         self.is_assuming = False
         #: (table's name, columns, values) -> Record, of all that were.
         self._assumed = {}
-        #: Whether SQLite was left deferring.
+        #: SQLite was left deferring.
         self._is_deferring = False
 
     @contextlib.contextmanager

@@ -61,7 +61,8 @@ class Page(typing.NamedTuple):
     skips_null: bool = False
 
 
-#: What makes other rows than those of the tables, or leaves some out.
+#: Attributes of a SELECT that makes other rows than those of the tables, or
+#: leaves some out.
 _OTHERS = (private.DISTINCT, private.DISTINCT_ON, private.GROUP_BY_CLAUSES,
            private.HAVING_CRITERIA)
 

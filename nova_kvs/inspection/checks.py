@@ -29,7 +29,7 @@ class Fault(typing.NamedTuple):
     """Something that is wrong."""
 
     kind: str
-    #: What it was seen in: two looks at the same fault find the same.
+    #: The state that shows it: two looks at the same fault find the same.
     state: object = None
 
 
@@ -184,7 +184,7 @@ def decode_value(table, field, value):
 class Check(abc.ABC):
     """One thing that may be wrong."""
 
-    #: Whether nothing in flight can look like it: no need to wait.
+    #: Nothing in flight can look like it: no need to wait.
     IS_CERTAIN = False
 
     @abc.abstractmethod

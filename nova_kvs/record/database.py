@@ -36,9 +36,9 @@ LOG = logging.getLogger(__name__)
 SCHEMA_CHECK_S = 3
 #: No commit is made by a schema that was looked at longer ago.
 SCHEMA_AGE_S = 60
-#: How often a process that uses a database does a little housekeeping, how
-#: often when nothing was due the last time, and how much of each bucket of the
-#: queue.
+#: Seconds between the turns at housekeeping of a process that uses a
+#: database, the same when nothing was due the last time, and the tasks that it
+#: takes from each bucket of the queue.
 HOUSEKEEPING_S = 2
 HOUSEKEEPING_IDLE_S = 10
 HOUSEKEEPING_ITEMS = 4
@@ -146,10 +146,10 @@ class Database:
         self._replicas = (
             0 if base.Characteristics.DURABLE in store.CHARACTERISTICS
             else settings.commit_replicas)
-        #: Whether what only reads may get something else than what the
+        #: A transaction that only reads may get something else than what the
         #: masters have at that moment.
         self.may_lag = settings.read_from in ("nearest", "memory")
-        #: Whether masters can be asked at all for what is read.
+        #: Masters can be asked at all for what is read.
         self.reads_masters = settings.read_from != "replica"
         self._replica_timeout_ms = int(
             settings.commit_replicas_timeout * 1000)
@@ -164,7 +164,7 @@ class Database:
                 settings.transaction_lifetime)),
             atomic=base.Characteristics.ATOMIC in store.CHARACTERISTICS,
             failpoint=failpoint, reapplies=settings.reapply_lost_commits)
-        #: Whether one step of the store commits several partitions.
+        #: One step of the store commits several partitions.
         self.is_atomic = base.Characteristics.ATOMIC in store.CHARACTERISTICS
         self.stats = Stats()
         self.schema = record_schema.Schema(0, (), {}, stored_format.NEW)
@@ -194,7 +194,7 @@ class Database:
         #: For how long a partition that held a record when it was read is
         #: taken to be listed: it takes two graces to tidy it away.
         self.listed_s = settings.index_grace / 2
-        #: Whether the dialect enforces foreign keys, unless told otherwise.
+        #: The dialect enforces foreign keys, unless told otherwise.
         self.checks_foreign_keys = settings.foreign_keys
         self._block = settings.id_block_size or FIRST_BLOCK
         self._ids = {}
@@ -209,7 +209,7 @@ class Database:
         self._check_at = 0.0
         #: time.monotonic() when the stored schema was looked at.
         self.checked_at = -math.inf
-        #: Whether it was seen that no import is going on.
+        #: It was seen that no import is going on.
         self._is_complete = False
         self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
         self._housekeeper = housekeeping.Housekeeper(self)

@@ -140,7 +140,7 @@ class Table:
         self.partition_column = rule.column if rule else None
         self.parents = (partition_rules.parent_names(name, rule)
                         if rule and rule.parent else ())
-        #: Whether values of the partition column say where rows are.
+        #: Values of the partition column say where rows are.
         self.names_partitions = rule is not None and not self.parents
         self.uniques = uniques
         self.indexes = indexes

@@ -23,7 +23,7 @@ PREFIX = "kvs_"
 
 
 class Rule(typing.NamedTuple):
-    """What the dialect adds to a table when it is made."""
+    """The indexes that the dialect adds to a table when it is made."""
 
     #: Columns by which the table is told from others of its name.
     has: tuple

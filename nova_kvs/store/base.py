@@ -14,7 +14,7 @@ class Characteristics(enum.Enum):
     ATOMIC = "atomic"
     #: A Commit can require that what was read at a moment is still so.
     VALIDATES = "validates"
-    #: What was acknowledged is never lost, whichever server fails.
+    #: A write that was acknowledged is never lost, whichever server fails.
     DURABLE = "durable"
     #: It tells when something changes that was read: ``read_from = memory``.
     WATCH = "watch"
@@ -49,8 +49,8 @@ class Store(abc.ABC):
     """
 
     CHARACTERISTICS: frozenset = frozenset()
-    #: Whether what is not there, by a reply to ``batch`` with ``may_lag``, was
-    #: not there by a master's word, now or a moment ago.
+    #: If a reply to ``batch`` with ``may_lag`` says that something is not
+    #: there, a master has said so, now or a moment ago.
     confirms_nothing = False
     #: Grows whenever ``incarnation`` may have another answer for some keys:
     #: another server has taken over, or one that was lost answers again.

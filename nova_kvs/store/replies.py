@@ -5,8 +5,8 @@ import collections
 
 #: Bytes that what a process remembers of a store may take.
 MOST_BYTES = 16 << 20
-#: What one reply takes besides what came for it: the item, its keys, what it
-#: is parsed into. 950 were measured, of reads that found nothing.
+#: One reply takes this besides what came for it: for the item, its keys and
+#: its parts. 950 were measured, of reads that found nothing.
 OVERHEAD_BYTES = 1000
 
 

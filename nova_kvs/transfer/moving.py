@@ -26,7 +26,7 @@ from nova_kvs.transfer import importing
 from nova_kvs.transfer import sql
 from nova_kvs.transfer import state
 
-#: What the target's URL has in the place of a database's name.
+#: The target's URL has this in the place of a database's name.
 PLACE = "{name}"
 _MAPPINGS = "cell_mappings"
 _COMMANDS = {

@@ -35,7 +35,7 @@ class Restore:
         self._reader = reader
         self._database = database
         self._progress = progress or (lambda text, done, total: None)
-        #: Whether the same restore, begun again, would go on.
+        #: The same restore, begun again, would go on.
         self.goes_on = False
         #: Name of the source, as ``check`` tells it.
         self.name = "the backup %s of %s of %s" % (

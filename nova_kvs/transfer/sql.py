@@ -22,7 +22,7 @@ FIRST_PAGE = 20
 #: Marks, in the target, a copy that is not finished. A view, for Nova's
 #: archive wants to know every table; older nova-kvs made a table.
 STATE_VIEW = "nova_kvs_transfer"
-#: What an SQL database or its driver says of a value that it does not take.
+#: An SQL database or its driver refuses a value with one of these.
 _REFUSED = (exc.DataError, exc.IntegrityError, ValueError, OverflowError)
 _NAMED_COLUMN = re.compile(
     r"column (?:`[^`]*`\.)*[`'\"]([^`'\"]+)[`'\"]", re.ASCII)

@@ -20,7 +20,7 @@ from nova_kvs.store import operations
 from nova_kvs.transfer import agreement
 from nova_kvs.txn import reading
 
-#: How long a page is tried: longer than what an import that was killed has
+#: A page is tried so long: longer than what an import that was killed has
 #: left behind is in the way.
 PATIENCE_S = 60
 PAUSE_S = 0.5
@@ -37,7 +37,7 @@ class Target:
     def __init__(self, database):
         self._database = database
         self.schema = database.schema
-        #: Whether nothing can be there that belongs to rows to insert.
+        #: Nothing can be there that belongs to rows to insert.
         self.is_fresh = True
         #: Tables differ in what a row takes.
         self._parts = collections.defaultdict(

@@ -15,7 +15,7 @@ _PROVIDER = "placement.objects.resource_provider:"
 _INVENTORY = ("resource_class_id", "total", "reserved", "min_unit",
               "max_unit", "step_size", "allocation_ratio", "updated_at",
               "created_at")
-#: What a list of providers can be filtered by here.
+#: A list of providers can be filtered by these here.
 _EQUAL = frozenset(("name", "uuid"))
 _make_row = tables.row_maker([
     "id", "uuid", "name", "generation", "updated_at", "created_at",

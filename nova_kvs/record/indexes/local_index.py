@@ -19,7 +19,7 @@ from nova_kvs.record.indexes import base
 _FIELD_LENGTH = struct.Struct(">H")
 
 
-#: What the entries of rows beside a history begin with: no table's name.
+#: Entries of rows beside a history begin with this: no table's name.
 _PRESENT = b".present\0"
 #: The range of all of them, as of IndexRead.
 PRESENT = ((b"[" + _PRESENT, b"(" + _PRESENT + base.AFTER),)

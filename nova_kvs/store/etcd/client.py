@@ -32,7 +32,7 @@ _AUTHENTICATE = b"/etcdserverpb.Auth/Authenticate"
 
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.5
-#: How long a member is waited for at first, then twice as long each time, up
+#: A member is waited for so long at first, then twice as long each time, up
 #: to ``socket_timeout``: what a leader was told just before it failed is not
 #: answered any more.
 _FIRST_TIMEOUT_S = 1.0
@@ -141,7 +141,7 @@ class Client:
         self._token = None
         self._wants_token = bool(settings.username)
         self._lock = threading.Lock()
-        #: Whether any member ever answered: if none did, an error of the
+        #: Some member has answered: if none ever did, an error of the
         #: addresses is likelier than a passing fault.
         self._answered = False
 

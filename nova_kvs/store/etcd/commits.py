@@ -30,14 +30,14 @@ _MOST_FIELDS = 12
 #: Fields of a partition that is taken to be known whose values are compared;
 #: of more, nothing is known if not by the head.
 _MOST_KNOWN = 25
-#: How often a commit is sent whose conditions on floors or lease were wrong.
+#: A commit whose conditions on floors or lease were wrong is sent so often.
 _TRIES = 5
 #: Conditions and writes on one level of a transaction; levels below each
 #: other are at most 128 together by default, and a write may be two levels.
 _MOST_CONDITIONS = 60
 _GROUP = 60
 _PATH = 124
-#: How long the head of an empty partition lives.
+#: Life of the head of an empty partition.
 _EMPTY_LIFE_MS = 60000
 
 _put = messages.put_op

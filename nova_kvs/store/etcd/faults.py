@@ -14,7 +14,7 @@ _UNSURE = (1, 2, 4, _INTERNAL, _UNAVAILABLE)
 _TEMPORARY_TLS_ERRORS = (
     ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
-#: What a member says -> what an operator should do, for errors that stay.
+#: Text of a member's error that stays -> advice for an operator.
 _MEANINGS = (
     ("database space exceeded", exceptions.StoreReplyError,
      "the space quota of etcd is used up and it refuses writes: compact and "

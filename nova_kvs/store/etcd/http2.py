@@ -33,7 +33,7 @@ _PRIORITY = 32
 _HEADER_TABLE_SIZE, _INITIAL_WINDOW_SIZE, _MAX_FRAME_SIZE = 1, 4, 5
 #: Windows of the protocol before anybody says otherwise.
 _WINDOW = 65535
-#: What may come before this side opens its window again.
+#: Bytes that may come before this side opens its window again.
 _OWN_WINDOW = 1 << 30
 _RECEIVE_BYTES = 1 << 16
 #: Streams after which a connection is replaced: ids have 31 bits.
@@ -47,7 +47,7 @@ _LENGTH = struct.Struct(">I")
 #: Of a frame: size in two parts, kind, flags, stream.
 _HEAD = struct.Struct(">BHBBI")
 
-#: What a socket raises when it is of no more use.
+#: A socket that is of no more use raises one of these.
 _FAILURES = (OSError, EOFError)
 
 
@@ -118,7 +118,7 @@ class Connection:
             _literal(b":method", b"POST") + _literal(b":scheme", scheme)
             + _literal(b":authority", authority.encode("ascii", "replace")))
         self._paths = {}
-        #: What has arrived, and where in it the next frame begins.
+        #: The bytes that have arrived, and where the next frame begins.
         self._buffer = bytearray()
         self._at = 0
         self._next_stream = 1
@@ -126,7 +126,7 @@ class Connection:
         self._windows = {}
         self._largest_frame = 16384
         self._owed = 0
-        #: What goes along with whatever is sent next.
+        #: Frames that go along with whatever is sent next.
         self._owed_frames = []
         self._decoder = hpack.Decoder()
         self._decoder.max_allowed_table_size = 0

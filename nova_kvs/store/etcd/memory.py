@@ -27,12 +27,12 @@ from nova_kvs.store.etcd import reads as reading
 from nova_kvs.store.etcd import rounds
 from nova_kvs.store import replies as remembered
 
-#: How long a link counts as working after what it has last answered.
+#: A link counts as working so long after what it has last answered.
 CONFIRM_S = 1.0
 #: Ranges that are watched by one link; with more, all are forgotten. A member
 #: keeps some hundred bytes for each.
 MOST_WATCHES = 5000
-#: How long the member is waited for.
+#: The member is waited for so long.
 _TIMEOUT_S = 1.0
 _NEVER = float("inf")
 

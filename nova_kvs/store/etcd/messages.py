@@ -29,7 +29,7 @@ class Found(typing.NamedTuple):
     """The answer to a range: its keys, in their order."""
 
     items: list
-    #: Whether there are more than the limit.
+    #: There are more than the limit.
     more: bool
     #: Of all keys in the range, whatever the limit.
     count: int
@@ -44,7 +44,7 @@ class TxnReply(typing.NamedTuple):
     replies: list
     #: The store's revision at that moment.
     revision: int
-    #: Whether the same transaction may have been run before.
+    #: The same transaction may have been run before.
     is_repeated: bool = False
 
 

@@ -21,11 +21,11 @@ from nova_kvs import exceptions
 from nova_kvs.store import pool
 from nova_kvs.store.redis import raw
 
-#: What a connection raises when it is of no more use.
+#: A connection that is of no more use raises one of these.
 LOST = (redis_exceptions.ConnectionError, redis_exceptions.TimeoutError,
         redis_exceptions.InvalidResponse, OSError)
 
-#: What a socket that must not wait raises when there is nothing.
+#: A socket that must not wait raises this when there is nothing.
 WOULD_BLOCK = ssl.SSLWantReadError
 
 #: Stands in a plan for a reply that belongs to no item.

@@ -5,7 +5,7 @@ from nova_kvs import keyspace
 from nova_kvs.store.redis import connection as wire
 from nova_kvs.store.redis import raw
 
-#: How long the key lives that is written before WAIT.
+#: Life of the key that is written before WAIT.
 _FENCE_TTL_MS = 1000
 
 
@@ -15,7 +15,7 @@ class Fence:
     def __init__(self, replicas, timeout_ms):
         self.replicas = replicas
         self.timeout_ms = timeout_ms
-        #: Whether items are being sent again. Then a script may have nothing
+        #: Items are being sent again. Then a script may have nothing
         #: left to write, and WAIT would wait for nothing: it counts only
         #: what its own connection wrote.
         self.repeated = False

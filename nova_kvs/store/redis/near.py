@@ -18,14 +18,14 @@ from redis import exceptions as redis_exceptions
 from nova_kvs.store.redis import connection as wire
 from nova_kvs.store.redis import nothing
 
-#: How often the hosts' distances are measured, at most.
+#: The hosts' distances are measured no more often than this.
 MEASURE_S = 10
-#: How long a server may take to answer that. A host that does not is left
-#: alone for longer, since asking it takes this time.
+#: A server may take this time to answer that. A host that does not is left
+#: alone for longer, since asking it takes as long.
 LIMIT_S = 1.0
 FAILED_AGAIN_S = 60
-#: How often it is asked: the fastest answer counts, for a busy process may
-#: see to one late.
+#: It is asked so many times: the fastest answer counts, for a busy process
+#: may see to one late.
 PINGS = 3
 #: A replica is asked if it is so much nearer than the master: that of two
 #: equal ones the master answers costs nothing, and is never behind.
@@ -35,9 +35,9 @@ FACTOR = 2
 #: are sent at once, and each may be the slower one.
 PATIENCE_S = (0.001, 0.004)
 WORTH_S = 0.01
-#: How long a replica is not asked that failed or is not being replicated to.
+#: A replica that failed, or is not replicated to, is not asked so long.
 AVOID_S = 10
-#: How long replicas are not asked after slots have got other masters: what
+#: Replicas are not asked so long after slots have got other masters: what
 #: was known of the old ones' offsets does not hold.
 PAUSE_S = 5
 
@@ -61,7 +61,7 @@ _NO_FAULTS = (Behind, nothing.Unsure, redis_exceptions.NoScriptError)
 #: for all stores of the process.
 _distances = {}
 _measure_at = {}
-#: How often they changed.
+#: The distances have changed so many times.
 _changes = 0
 
 

@@ -24,15 +24,15 @@ from nova_kvs.store.redis import connection as wire
 from nova_kvs.store.redis import raw
 from nova_kvs.store import replies as remembered
 
-#: How long a link counts as working after what it has last answered.
+#: A link counts as working so long after what it has last answered.
 CONFIRM_S = 1.0
-#: How long it is remembered that there was nothing: of a key that comes to
+#: It is remembered so long that there was nothing: of a key that comes to
 #: be on another server, after its hash slot moved, the link does not tell.
 EMPTY_S = 5.0
 #: Keys that are watched by one link; with more all are forgotten.
 MOST_KEYS = 100000
 
-#: What Redis says unasked.
+#: Redis says this unasked.
 _PUSH = hiredis.PushNotification
 _START = ((b"HELLO", 3), (b"CLIENT", b"TRACKING", b"ON"))
 
