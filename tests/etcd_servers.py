@@ -4,7 +4,9 @@
 A missing ``etcd`` is an error, never a reason to skip.
 """
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 
@@ -139,6 +141,24 @@ class EtcdFixture(fixtures.Servers):
             [*command, *arguments], check=check, text=True, timeout=30,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=environment)
+
+    def replace(self, node):
+        """Put an empty member in the place of one, as after a lost disk."""
+        self.kill(node)
+        others = [other for other in self.nodes if other != node]
+        fixtures.wait_for(
+            lambda: self.leader(others) is not None, "a new leader")
+        name = "m%d" % self.nodes.index(node)
+        number, = [member["ID"] for member in json.loads(self.control(
+            "member", "list", "-w", "json", nodes=others).stdout)["members"]
+            if member["name"] == name]
+        self.control("member", "remove", "%x" % number, nodes=others)
+        shutil.rmtree(self.data_directory(node))
+        # Not before the others have agreed on what they are.
+        fixtures.wait_for(lambda: self.control(
+            "member", "add", name, "--peer-urls", self._peer_url(node),
+            nodes=others, check=False).returncode == 0, "a member is added")
+        self.restart(node, ["--initial-cluster-state", "existing"])
 
     def leader(self, nodes=None):
         """Return the address of the member that leads, or None.

@@ -55,10 +55,17 @@ def lose_majority(servers):
     servers.wait_healthy()
 
 
+def replace_leader(servers):
+    """Put an empty member in the place of the leader."""
+    servers.replace(etcd_servers.wait_for_leader(servers))
+    servers.wait_healthy()
+
+
 @pytest.mark.parametrize("disturb, times", [
     pytest.param(kill_leader, (20, 2), marks=pytest.mark.short),
     pytest.param(stop_leader, (10, 1)),
     pytest.param(lose_majority, (5, 1)),
+    pytest.param(replace_leader, (5, 3)),
 ])
 def test_nothing_acknowledged_is_lost(
         members, scale, show, database_name, disturb, times):

@@ -60,12 +60,13 @@ def test_three_healthy_members():
 
 
 @pytest.mark.parametrize("version, status", [
-    ("3.5.0", Status.ERROR), ("3.5.2", Status.ERROR), ("3.5.3", Status.OK),
+    ("3.5.0", Status.ERROR), ("3.5.1", Status.ERROR),
+    ("3.5.2", Status.ERROR), ("3.5.3", Status.OK), ("3.4.0", Status.OK),
     ("3.3.27", Status.ERROR), ("3.6.0-rc.1", Status.OK)])
 def test_versions(version, status):
     line = lines(version=version)["version"]
     assert line.status is status
-    assert ("corrupt" in line.text) == (version in ("3.5.0", "3.5.2"))
+    assert ("corrupt" in line.text) == (version in ("3.5.0", "3.5.1", "3.5.2"))
 
 
 @pytest.mark.parametrize("changes, status, text", [
