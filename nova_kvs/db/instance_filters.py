@@ -92,6 +92,7 @@ def _deleted(query, filters):
                 lambda stored: stored.get("deleted") == stored["id"]
                 or stored.get("vm_state") == soft)
         else:
+            query.equal["deleted"] = session.Not((0,))
             query.tests.append(
                 lambda stored: stored.get("deleted") == stored["id"])
     else:

@@ -97,8 +97,9 @@ def _by_filters(s, context, filters, limit, marker, columns_to_join,
         records = pages.page(
             s, query.find(), limit, after, sort_keys, sort_dirs)
     if records is None:
-        records = (_with_tags(s, query) if query.tags
-                   else s.records(query.find())[0])
+        found = query.find()
+        records = _with_tags(s, query) if query.tags else s.records(
+            found, table_only=limit is not None and s.reads_many(found))[0]
     matching.sort(records, sort_keys, sort_dirs)
     records = matching.limited(records, limit)
     return joins.fill(s, context, s.rows(INSTANCES, records),

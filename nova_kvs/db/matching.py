@@ -164,9 +164,9 @@ def changes_tests(table, filters):
 
 
 def changes_ranges(table, filters):
-    """Return the ranges of a Find with changes-since, else None."""
-    since, before = _changes(table, filters)
-    return None if since is None else {"updated_at": (since, before)}
+    """Return the ranges of a Find with changes-since or -before, or None."""
+    ends = _changes(table, filters)
+    return None if ends == [None, None] else {"updated_at": tuple(ends)}
 
 
 def _changes(table, filters):

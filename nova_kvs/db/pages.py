@@ -51,8 +51,10 @@ def page(s, found, limit, after, sort_keys, sort_dirs):
     # More than the page: the marker itself, and one with another key.
     chunk = limit + 2
     while True:
+        # What belongs to the rows comes along while few are looked at.
         records = s.transaction.load([path.access(
-            found.table.name, prefix, low, high, chunk)])[0]
+            found.table.name, prefix, low, high, chunk,
+            table_only=chunk > limit + 2)])[0]
         if not all([key in record.values for record in records]):
             return None
         positions = [tuple(map(record.values.get, columns))
@@ -128,8 +130,11 @@ def _path(s, found, sort_keys, sort_dirs):
     if path is None or (
             planner.known_path(schema_table, known).rank < path.rank):
         return None
-    if found.ranges and sort_keys[0] not in found.ranges:
-        # What is in the range is little: more than a page passes over it.
+    if path.rank >= planner.Rank.BROAD and s.finds_deleted(found):
+        return None
+    if found.ranges and sort_keys[0] not in found.ranges and any(
+            [low is not None for low, _high in found.ranges.values()]):
+        # What has changed since is little: more than a page passes over it.
         ranged = s.range_path(found)
         if ranged is not None and ranged.rank <= path.rank:
             return None

@@ -215,14 +215,35 @@ class Session:
                 return ranged.access(
                     table.name, tuple([equal[name] for name in ranged.prefix]),
                     *[None if end is None else (end,)
-                      for end in found.ranges[ranged.columns[0]]])
-        if path.kind == planner.SCAN and (
-                equal.get(planner.BROAD_COLUMN) == _NOT_ZERO):
+                      for end in found.ranges[ranged.columns[0]]],
+                    table_only=table_only)
+        if path.kind == planner.SCAN and self.finds_deleted(found):
             return access.DeletedRows(table.name)
         return path.access(
             table.name, _tuples([equal[name] for name in path.columns]),
             table_only, frozenset() if only_columns is None
             else only_columns.union(equal))
+
+    def finds_deleted(self, found):
+        """Tell whether rows of a find are found as those that are deleted.
+
+        :param found: Find.
+        """
+        return (found.equal.get(planner.BROAD_COLUMN) == _NOT_ZERO
+                and self.schema_table(found.table).finds_parts)
+
+    def reads_many(self, found):
+        """Tell whether an answer is looked for among many rows.
+
+        Then it is better to read these rows alone, and what belongs to those
+        that are chosen afterwards.
+
+        :param found: Find.
+        """
+        return planner.known_path(self.schema_table(found.table), tuple([
+            name for name, value in found.equal.items()
+            if value is not None and type(value) is not Not
+        ])).rank >= planner.Rank.BROAD
 
     def range_path(self, found):
         """Return the best Ordered path by a find's ranges, or None.

@@ -48,6 +48,7 @@ class ByRange(typing.NamedTuple):
 
     ``prefix`` holds equal values for the index's first columns; ``low``
     and ``high`` are tuples that bound the next ones, inclusive, or None.
+    ``table_only`` as for ByIndex.
     """
 
     table: str
@@ -57,6 +58,7 @@ class ByRange(typing.NamedTuple):
     high: tuple | None = None
     limit: int | None = None
     reverse: bool = False
+    table_only: bool = False
 
 
 class ByIdRange(typing.NamedTuple):

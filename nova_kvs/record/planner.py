@@ -264,16 +264,18 @@ class Ordered(typing.NamedTuple):
         """
         return not values or self.index.holds(dict(zip(self.prefix, values)))
 
-    def access(self, table, values, low=None, high=None, limit=None):
+    def access(self, table, values, low=None, high=None, limit=None,
+               table_only=False):
         """Return the access that reads rows in this order.
 
         :param table: its name.
         :param values: of ``prefix``, as stored.
         :param low: values of the first of ``columns``, inclusive, or None.
         :param high: likewise.
+        :param table_only: as of ByIndex.
         """
         return access.ByRange(table, self.index.name, values, low, high,
-                              limit, self.reverse)
+                              limit, self.reverse, table_only)
 
     def explain(self):
         """Return a text of the path, the same for the same table."""
@@ -328,7 +330,8 @@ class ById(typing.NamedTuple):
         """Tell whether every row with these first values is found."""
         return True
 
-    def access(self, table, values, low=None, high=None, limit=None):
+    def access(self, table, values, low=None, high=None, limit=None,
+               table_only=False):
         """Return the access that reads rows in this order.
 
         :param low: as of Ordered. :param high: likewise.
@@ -363,11 +366,13 @@ class Any(typing.NamedTuple):
         return self.index is None or self.index.holds(
             dict(zip(self.prefix, values)))
 
-    def access(self, table, values, low=None, high=None, limit=None):
+    def access(self, table, values, low=None, high=None, limit=None,
+               table_only=False):
         """Return the access that reads so many rows."""
         if self.index is None:
             return access.SomeRows(table, limit)
-        return access.ByRange(table, self.index.name, values, limit=limit)
+        return access.ByRange(table, self.index.name, values, limit=limit,
+                              table_only=table_only)
 
     def explain(self):
         """Return a text of the path, the same for the same table."""

@@ -112,7 +112,7 @@ def by_range(tx, table, wanted):
         return _arrange(rows, bounds, limit, wanted.reverse)
     return (yield from _global_range(
         tx, table, index, bounds, first.get(index.columns[0]), limit,
-        wanted.reverse))
+        wanted))
 
 
 def _arrange(rows, bounds, limit, reverse, until=None):
@@ -176,12 +176,13 @@ def _local_range(tx, table, index, partition, bounds, limit, reverse):
             size *= 4
 
 
-def _global_range(tx, table, index, bounds, first, limit, reverse):
+def _global_range(tx, table, index, bounds, first, limit, wanted):
+    reverse = wanted.reverse
     low = b"[" + bounds.low
     high = b"(" + bounds.high + base.AFTER
     keys = index.bucket_keys(tx.database_name, first)
     size = limit and limit + LIMIT_SLACK
-    partitions = {}
+    named = {}
     while True:
         listed = yield [
             reading.MembersRead(
@@ -196,9 +197,13 @@ def _global_range(tx, table, index, bounds, first, limit, reverse):
         if size is not None:
             members = members[:size]
         for member in members:
-            partitions[global_index.partition_of(member)] = None
-        yield from paths.read_whole(tx, partitions, table)
-        rows = paths.rows_in(tx, table, partitions)
+            named.setdefault(global_index.partition_of(member), {})[
+                global_index.field_of(member)] = None
+        if wanted.table_only:
+            yield from global_index.read_fields(tx, table, named)
+        else:
+            yield from paths.read_whole(tx, named, table)
+        rows = paths.rows_in(tx, table, named)
         if more and not all(map(bounds.is_ordered, rows)):
             # Start again without a limit: some row's place is not exact.
             limit = size = None

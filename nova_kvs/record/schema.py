@@ -177,11 +177,13 @@ class Table:
         self.id_index = next(
             (index for index in indexes
              if index.is_global and index.columns == key), None)
+        complete = [index for index in indexes if index.is_global
+                    and index.is_ordered and index.is_complete]
+        #: One that all rows have an entry in.
+        self.complete_index = complete[0] if complete else None
         #: Where all rows are, of a table with few in many partitions.
         self.row_index = next(
-            (index for index in indexes if index.is_global
-             and index.is_ordered and index.is_complete
-             and index.buckets == 1), None)
+            (index for index in complete if index.buckets == 1), None)
         self._single_key = key[0] if len(key) == 1 else None
         #: Of nova_kvs.record.planner.Path, best first.
         self.paths = planner.paths(self)

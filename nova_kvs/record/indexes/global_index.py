@@ -25,6 +25,8 @@ _VERSION = struct.Struct(">Q")
 #: Bytes of a stored entry behind ``GlobalEntry.prefix``.
 TAIL_BYTES = _VERSION.size + base.NONCE_BYTES
 _NAMED_BYTES = _LENGTHS.size + TAIL_BYTES
+#: Records that are read in one batch.
+CHUNK = 2000
 #: Most members of a bucket that a process remembers.
 LARGEST_REMEMBERED = 16
 
@@ -280,12 +282,24 @@ def records(tx, table, reads):
             tx.absorb(read.partition, snapshot)
         else:
             left.append(read)
-    if left:
-        yield left
+    yield from _in_chunks(left)
     read_sets = tx.read_sets
     rows = [read_sets[partition].record(table, field)
             for partition, names in named.items() for field in names]
     return [row for row in rows if row is not None]
+
+
+def read_fields(tx, table, wanted):
+    """Read the fields that no read set has yet.
+
+    :param wanted: partition -> fields.
+    """
+    yield from _in_chunks(_absent(tx, table, wanted))
+
+
+def _in_chunks(reads):
+    for first in range(0, len(reads), CHUNK):
+        yield reads[first:first + CHUNK]
 
 
 def expect(tx, table, columns, rows):
