@@ -7,6 +7,8 @@ from nova_kvs.cmd import console
 
 #: Lines of a kind.
 _LINES = 15
+#: Characters of a name.
+_WIDTH = 56
 _CLEAR = "\x1b[H\x1b[2J"
 #: Kind -> (heading, unit).
 _HEADINGS = {
@@ -94,6 +96,11 @@ def _document(rates, seconds):
         for kind, found in rates.items()}}
 
 
+def _cut(text):
+    """Return a text that fits, or its end."""
+    return text if len(text) <= _WIDTH else "..." + text[3 - _WIDTH:]
+
+
 def _text(rates, seconds):
     lines = ["nova-kvs top: the last %.1f s" % seconds]
     for kind, (heading, unit) in _HEADINGS.items():
@@ -101,11 +108,12 @@ def _text(rates, seconds):
         if not found:
             continue
         is_timed = found[0][1].mean_s is not None
-        lines += ["", "%-56s %10s%s" % (
-            heading, unit, "   ms each" if is_timed else "")]
+        lines += ["", "%-*s %10s%s" % (
+            _WIDTH, heading, unit, "   ms each" if is_timed else "")]
         for values, rate in found[:_LINES]:
-            lines.append("%-56s %10.1f%s" % (
-                " ".join(value for value in values if value)[-56:],
+            lines.append("%-*s %10.1f%s" % (
+                _WIDTH,
+                _cut(" ".join(value for value in values if value)),
                 rate.per_s,
                 "%10.2f" % (1000 * rate.mean_s) if is_timed else ""))
         if len(found) > _LINES:

@@ -177,8 +177,9 @@ def _replicas(servers, settings):
                             [server for server in servers
                              if server["replicas"] == least]), least))
     if not least:
-        return Line("replicas", Status.WARNING, "none of %s: a lost server "
-                    "takes its data with it, add a replica" % _where(
+        return Line("replicas", Status.WARNING, "none follows %s: a lost "
+                    "server takes its data with it: add one, or see INFO "
+                    "replication of those that should" % _where(
                         [server for server in servers
                          if not server["replicas"]]))
     shared = _shared_hosts(servers)

@@ -88,6 +88,19 @@ def test_as_text(db, writer, between, tmp_path, capsys):
         capsys, "top", "--once", "--directory", str(tmp_path))[1]
 
 
+def test_a_long_name_is_cut_at_its_begin(
+        db, writer, between, tmp_path, capsys):
+    name = "nova." + 60 * "x" + ":call"
+
+    def call():
+        db.observer.call(name, lambda: None)
+        writer.write()
+
+    between(call)
+    _, out, _ = run(capsys, "top", "--once", "--directory", str(tmp_path))
+    assert "\n..." + name[-53:] + " " in out
+
+
 def test_it_goes_on_until_it_is_stopped(
         db, writer, monkeypatch, tmp_path, capsys):
     times = []
