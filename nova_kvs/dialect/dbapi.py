@@ -449,6 +449,8 @@ class Connection:
             if space.info(name) is not None:
                 space.state(name).note_write()
         if plan.parents is None:
+            # Those of the statement before: this one may not be tried.
+            space.ids.given = []
             space.enforcement.follow(plan.target, sql, lambda: (
                 self._try(cursor, sql, parameters, many)))
             space.ids.repeat(plan.target, space.ids.given)

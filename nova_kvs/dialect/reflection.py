@@ -99,7 +99,7 @@ class Reflection:
                     key["name"] = key["name"] or clause.name
                     del keys[at]
                     break
-        return found
+        return [key for key in found if key["name"]]
 
     @reflection.cache
     def get_check_constraints(self, connection, table_name, schema=None,

@@ -282,6 +282,9 @@ class TableText:
     def give_names(self, index_names=()):
         """Give each constraint that has no name the one that MySQL gives.
 
+        A UNIQUE on the columns of the primary key gets none: MariaDB and
+        PostgreSQL do not keep it, and models do not have it.
+
         :param index_names: names of the table's indexes.
         """
         taken = {clause.name.lower() for _columns, clause in
@@ -297,8 +300,10 @@ class TableText:
                     name = pattern % (self.name, number)
                     if name.lower() not in taken:
                         clause.name = name
+        primary = [columns for columns, _clause
+                   in self.all_constraints("PRIMARY")]
         for columns, clause in self.all_constraints("UNIQUE"):
-            if clause.name is None and columns:
+            if clause.name is None and columns and columns not in primary:
                 name, number = columns[0], 1
                 while name.lower() in taken:
                     number += 1

@@ -267,6 +267,24 @@ def test_without_the_option_nothing_is_enforced(engine):
     other.dispose()
 
 
+@pytest.mark.parametrize("text", [
+    sa.delete, lambda table: sa.update(table).values(note="x")])
+def test_ids_after_a_change_of_rows_without_keys(engine, text):
+    """Keystone revokes tokens, and prunes old ones, like this."""
+    alone = sa.Table("alone", sa.MetaData(), sa.Column(
+        "id", sa.Integer, primary_key=True), sa.Column("note", sa.Text))
+    alone.create(engine)
+    found = []
+    with engine.connect() as connection:
+        for _turn in range(3):
+            with connection.begin():
+                found.append(connection.execute(
+                    alone.insert(), {"note": "new"}).inserted_primary_key[0])
+                connection.execute(
+                    text(alone).where(alone.c.note == "old"))
+    assert found == [1, 2, 3]
+
+
 def test_the_pragma_turns_it_on_and_off(engine, connection):
     driver = connection.connection.dbapi_connection
     driver.execute("PRAGMA foreign_keys = OFF")

@@ -208,6 +208,17 @@ def test_reflected_tables_are_as_declared(engine):
     assert inspector.get_check_constraints("services") == []
 
 
+def test_a_unique_key_like_the_primary_one_is_not_reflected(engine):
+    """As in MariaDB and PostgreSQL, so Keystone's models are in sync."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE tags (project VARCHAR(9) NOT NULL, "
+            "name VARCHAR(9) NOT NULL, PRIMARY KEY (project, name), "
+            "UNIQUE (project, name), UNIQUE (name, project))")
+    assert sa.inspect(engine).get_unique_constraints("tags") == [
+        {"name": "name", "column_names": ["name", "project"]}]
+
+
 def test_wide_ids(engine):
     table = sa.Table(
         "wide", sa.MetaData(),
