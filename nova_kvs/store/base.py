@@ -104,6 +104,19 @@ class Store(abc.ABC):
             not what the URL and options say (password, TLS, kind).
         """
 
+    def post(self, items, done):
+        """Send items whose replies nobody waits for.
+
+        They may get lost, without an exception. Otherwise they run soon;
+        what is sent afterwards, by this thread too, may run before them.
+
+        :param items: as for ``batch``, each of which writes.
+        :param done: called with the replies, as of ``batch``, when all of
+            them are there: perhaps much later, by another thread.
+        :raises nova_kvs.exceptions.KVSError: as ``batch`` may.
+        """
+        done(self.batch(items))
+
     @abc.abstractmethod
     def scan(self, pattern, count=1000):
         """Yield every key that matches, over all servers.

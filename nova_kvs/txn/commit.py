@@ -261,9 +261,11 @@ class Committer:
 
     def commit_several(self, groups, side_writes, reads, verified,
                        serializable=False):
-        """Commit in several partitions by intents: three round trips.
+        """Commit in several partitions by intents: two round trips.
 
-        A fourth, if it is to be serializable. Then one partition may be all.
+        A third, if replicas are to have it: else nobody waits until intents
+        are records. One more, if it is to be serializable. Then one
+        partition may be all.
 
         :param groups: dict of partition -> its mutations.
         :param serializable: what is verified is compared when all partitions
@@ -329,9 +331,8 @@ class Committer:
             # As long as the intents are there, a failover that loses the
             # outcome loses the whole transaction, not half of it.
             raise exceptions.UnreplicatedError()
-        lost = self._apply(primary, others, txn_id, task)
-        if begun:
-            self._lost.note(begun, txn_id, _flat(groups), side_writes, lost)
+        self._apply(primary, others, txn_id, task, begun and self._lost.note(
+            begun, txn_id, _flat(groups), side_writes))
         first = len(side_writes)
         return versions, replies[first:first + len(reads)]
 
@@ -514,34 +515,45 @@ class Committer:
         retry.pause(round_number)
         return True
 
-    def _apply(self, primary, others, txn_id, task):
+    def _apply(self, primary, others, txn_id, task, noted):
         """Turn the intents of a committed transaction into records.
 
-        :returns: the partitions in which they were not there any more:
-            their server has lost them in a failover. Or another has, before
-            it committed this transaction, that it was aborted.
+        Nobody waits for it, unless replicas are to have it: until then
+        readers ask for the outcome.
+
+        :param noted: what LostCommits.note returned, or None.
         """
+        def applied(answers, replicated=True):
+            # Else a failover may bring intents back: they need the outcome,
+            # and somebody to settle them.
+            if replicated:
+                self._leftovers.append(
+                    self._settler.expiry(primary.outcome_key(txn_id)))
+                self._leftovers.append(self._queue.remove(task))
+            # Where they were not there any more their server has lost them in
+            # a failover. Or another has, before it committed this
+            # transaction, that it was aborted.
+            lost = {partition for partition, answer in zip(others, answers)
+                    if answer.verdict is not Verdict.COMMITTED}
+            if noted and lost:
+                self._lost.note_missing(noted, lost)
+
         self._reach("before_apply")
+        resolves = [
+            recovery.resolving(partition, txn_id, True,
+                               [change.field for change in mutations])
+            for partition, mutations in others.items()]
         try:
-            answers, replicated = self._write([
-                recovery.resolving(
-                    partition, txn_id, True,
-                    [change.field for change in mutations])
-                for partition, mutations in others.items()])
+            if self._options.commit_replicas:
+                applied(*self._write(resolves))
+            else:
+                self._store.post(resolves, applied)
         except exceptions.KVSError as exc:
             LOG.warning("Transaction %s is committed but not applied "
                         "everywhere: this is left to readers and "
                         "housekeeping: %s", txn_id.hex(), exc)
-            return ()
+            return
         self._reach("after_apply")
-        # Else a failover may bring intents back: they need the outcome, and
-        # somebody to settle them.
-        if replicated:
-            self._leftovers.append(
-                self._settler.expiry(primary.outcome_key(txn_id)))
-            self._leftovers.append(self._queue.remove(task))
-        return {partition for partition, answer in zip(others, answers)
-                if answer.verdict is not Verdict.COMMITTED}
 
     def _roll_back(self, others, txn_id, task, deadline, cause):
         """Remove the intents of a transaction that cannot commit."""

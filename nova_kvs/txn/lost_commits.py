@@ -157,19 +157,16 @@ class LostCommits:
             Part(partition, store.incarnation(partition.key))
             for partition in partitions]
 
-    def note(self, begun, txn_id, mutations, entries, lost=()):
+    def note(self, begun, txn_id, mutations, entries):
         """Remember a commit that is about to be reported as done.
 
         :param begun: what ``begin`` returned.
-        :param lost: partitions that are known to lack their part.
+        :returns: what ``note_missing`` needs to know.
         """
         if self._pid != os.getpid():
             # Forked: the parent tells of what it has committed.
             self._forget()
         sent_at, sent_ms, successions, parts = begun
-        if lost:
-            parts = [part._replace(incarnation=None)
-                     if part.partition in lost else part for part in parts]
         done = self._done
         while done and (
                 len(done) >= REMEMBERED or self._size > REMEMBERED_BYTES
@@ -185,9 +182,20 @@ class LostCommits:
                      self._commit is not None)
         self._size += added.size
         done.append(added)
-        if lost or successions != self._store.successions:
+        if successions != self._store.successions:
             # Perhaps somebody has looked while this was under way.
             self._seen = None
+        return added
+
+    def note_missing(self, done, partitions):
+        """Take in that some partitions lack their part of a commit.
+
+        :param done: what ``note`` returned.
+        """
+        done.parts = [part._replace(incarnation=None)
+                      if part.partition in partitions else part
+                      for part in done.parts]
+        self._seen = None
 
     # Losses -----------------------------------------------------------------
 

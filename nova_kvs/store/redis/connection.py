@@ -88,8 +88,8 @@ class Connection:
     """
 
     __slots__ = ("_wire", "_timeout_s", "_limited", "_send", "_receive",
-                 "_buffer", "_feed", "_next_reply", "received_bytes",
-                 "scripts")
+                 "_buffer", "_feed", "_next_reply", "_owed",
+                 "received_bytes", "scripts")
 
     #: The command that runs a script that only reads.
     read_script = b"EVALSHA_RO"
@@ -103,6 +103,7 @@ class Connection:
         self._wire = wire
         self._timeout_s = timeout_s
         self._limited = False
+        self._owed = None
         self.received_bytes = 0
         self.scripts = set()
         self._send = wire._sock.sendall
@@ -121,11 +122,37 @@ class Connection:
         """
         self._send(b"".join(pieces))
 
+    def post(self, pieces, count, done):
+        """Send packed commands whose replies are read before the next ones.
+
+        :param count: of the replies.
+        :param done: called with them then, unless one of them is an error.
+        :raises: one of LOST.
+        """
+        if self._owed is not None:
+            # They are there long since, and must not pile up.
+            self._collect()
+        self.send(pieces)
+        self._owed = count, done
+
+    def _collect(self):
+        """Read the replies that nobody has waited for."""
+        count, done = self._owed
+        self._owed = None
+        replies = [self.read() for _ in range(count)]
+        if not any(isinstance(reply, Exception) for reply in replies):
+            done(replies)
+        else:
+            # Perhaps one was not there. To load it again does no harm.
+            self.scripts.clear()
+
     def read(self):
         """Return one reply, an error reply as an exception.
 
         :raises: one of LOST.
         """
+        if self._owed is not None:
+            self._collect()
         reply = self._next_reply()
         # RESP2 has no booleans: this is hiredis wanting more.
         while reply is False:

@@ -9,6 +9,8 @@ every script may run twice and plain commands are ones that may, too.
 """
 
 import abc
+import collections
+import functools
 import random
 import re
 import socket
@@ -186,6 +188,44 @@ class RemoteStore(base.Store):
         if fence is not None:
             replies.append(fence.acknowledged())
         return replies
+
+    def post(self, items, done):
+        deadline = time.monotonic() + self.settings.request_timeout
+        encoded = commands.encode(items)
+        try:
+            groups = self._route(encoded, range(len(items)), deadline)
+        except repetition.NotSent as exc:
+            raise self._unavailable(exc.cause) from exc.cause
+        replies = [None] * len(items)
+        outstanding = collections.deque(groups)
+
+        def collect(plan, found):
+            for index, reply in zip(plan, found):
+                if index >= 0:
+                    replies[index] = reply
+            # Of two threads, one is the last.
+            outstanding.popleft()
+            if not outstanding:
+                commands.parse(items, replies)
+                done(replies)
+
+        for node, indexes in groups.items():
+            try:
+                connection = node.acquire(deadline)
+            except wire.LOST:
+                self._lose(node)
+                continue
+            pieces, plan = wire.pack(encoded, indexes, connection)
+            try:
+                connection.post(
+                    pieces, len(plan), functools.partial(collect, plan))
+            except wire.LOST:
+                connection.close()
+                self._lose(node)
+                continue
+            self.stats.bytes_out += sum(map(len, pieces))
+            node.release(connection)
+        self.stats.commands += len(items)
 
     def close(self):
         if self._tracking is not None:

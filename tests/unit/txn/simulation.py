@@ -86,6 +86,15 @@ class Transaction:
         return self is other
 
 
+class Post:
+    """Items that are on their way, and what gets the replies to all."""
+
+    def __init__(self, items, done):
+        self.done = done
+        self.replies = [None] * len(items)
+        self.waiting = list(enumerate(items))
+
+
 class SteppedStore:
     """A client's way to the store: gives the turn away before each item."""
 
@@ -140,6 +149,11 @@ class SteppedStore:
                     replies[number] = simulation.execute(item)
             replies.append(simulation.wait(items))
         return replies
+
+    def post(self, items, done):
+        """Leave items to the network, which loses some."""
+        self.simulation.give_turn()
+        self.simulation.posted.append(Post(list(items), done))
 
 
 def _server(key):
@@ -276,6 +290,8 @@ class Simulation:
         self.ahead_s = 0
         self.replicas = replicas
         self.servers = None if replicas is None else Servers(store)
+        #: List of Post.
+        self.posted = []
         #: Those that have committed something.
         self.clients = []
         #: (id of a transaction, partition) that were told to be lost.
@@ -478,10 +494,26 @@ class Simulation:
                 client.switch()
             if client.dead:
                 clients.remove(client)
+            if self.posted and self.random.random() < 0.3:
+                self.deliver()
             if self.faults:
                 self.disturb()
             if step % self.check_every == 0:
                 self.check_stored()
+
+    def deliver(self):
+        """Run something of what is on its way, or lose all that is left."""
+        post = self.random.choice(self.posted)
+        if self.faults and self.random.random() < 0.1:
+            self.posted.remove(post)
+            return
+        number, item = post.waiting.pop(
+            self.random.randrange(len(post.waiting)))
+        post.replies[number] = self.execute(item)
+        if not post.waiting:
+            self.posted.remove(post)
+            if post.done is not None:
+                post.done(post.replies)
 
     def disturb(self):
         if self.written and self.random.random() < 0.05:
@@ -510,6 +542,12 @@ class Simulation:
             # nobody has any more may be used again.
             self.written = [item for item in self.written
                             if _server(item.key) != failed]
+            for post in self.posted:
+                waiting = [(number, item) for number, item in post.waiting
+                           if _server(item.key) != failed]
+                if len(waiting) < len(post.waiting):
+                    post.waiting, post.done = waiting, None
+            self.posted = [post for post in self.posted if post.waiting]
             self.payloads = {place: payload for place, payload
                              in self.payloads.items()
                              if place[0].key != failed}

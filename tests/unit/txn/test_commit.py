@@ -322,6 +322,35 @@ def test_round_trips(store, database, partitions):
         commits=4, multi_partition=2)
 
 
+def test_nobody_waits_until_intents_are_records(store, database, partitions):
+    """What tidies up waits for it: the settle task does it if it is lost."""
+    class Posting(stores.Wrapper):
+        def post(self, items, done):
+            posted.append((items, done))
+
+    posted = []
+    wrapper = Posting(store)
+    coordinator = txn.Coordinator(wrapper, database)
+
+    def commit(field):
+        wrapper.batches.clear()
+        coordinator.commit([txn.Mutation(partition, field, 0, b"x")
+                            for partition in partitions[:2]])
+        return wrapper.names()
+
+    assert commit(FIELD) == [["prewrite", "clock", "enqueue"], ["commit"]]
+    # It is committed for all that.
+    other = txn.Coordinator(store, database)
+    assert [payloads(other, partition)
+            for partition in partitions[:2]] == [{FIELD: b"x"}] * 2
+    (items, done), = posted
+    replies = store.batch(items)
+    assert commit(OTHER) == [["prewrite", "clock", "enqueue"], ["commit"]]
+    done(replies)
+    assert commit(FIELD + b"2") == [
+        ["prewrite", "clock", "enqueue", "PEXPIRE", "ZREM"], ["commit"]]
+
+
 def test_one_server_takes_all_in_one_round_trip(
         store, database, partitions):
     wrapper = stores.Wrapper(store)

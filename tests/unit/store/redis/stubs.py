@@ -36,6 +36,12 @@ class StubConnection:
             self.received_bytes += len(reply)
         return reply
 
+    def post(self, pieces, count, done):
+        if self.node.replies and self.node.replies[0] is LOST:
+            raise self.node.replies.pop(0)
+        self.send(pieces)
+        self.node.posted.append((count, done))
+
     def limit(self, timeout_s):
         self.node.limits.append(timeout_s)
 
@@ -58,6 +64,7 @@ class StubNode:
         self.refuse = 0
         self.limits = []
         self.idle = []
+        self.posted = []
         self.master = None
 
     def acquire(self, deadline):

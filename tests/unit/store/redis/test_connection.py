@@ -81,6 +81,46 @@ def test_idle_connections_are_used_again_up_to_the_pool_size():
     assert not taken[0]._wire.is_open and taken[1]._wire.is_open
 
 
+@pytest.fixture
+def posted(monkeypatch):
+    """Return a connection that has posted two commands, and what is done."""
+    monkeypatch.setattr(Wire, "_sock", Socket())
+    one, done = _node().acquire(_deadline()), []
+    one.post([b"A", b"B"], 2, done.extend)
+    assert Wire._sock.sent == [b"AB"] and done == []
+    return one, done
+
+
+def test_the_next_read_finds_its_own_reply_behind_those_of_a_post(posted):
+    one, done = posted
+    one.send([b"C"])
+    Wire._sock.pieces += [b":1\r\n", b":2\r\n:3\r\n:4\r\n"]
+    assert (one.read(), done) == (3, [1, 2])
+    assert (one.read(), done) == (4, [1, 2])
+
+
+def test_replies_of_posts_do_not_pile_up(posted):
+    one, done = posted
+    Wire._sock.pieces.append(b":1\r\n:2\r\n")
+    one.post([b"C"], 1, done.extend)
+    assert Wire._sock.sent == [b"AB", b"C"] and done == [1, 2]
+
+
+def test_a_post_that_was_refused_is_not_done(posted):
+    one, done = posted
+    one.scripts.add("sha")
+    Wire._sock.pieces.append(b"-NOSCRIPT No\r\n:2\r\n:3\r\n")
+    assert (one.read(), done, one.scripts) == (3, [], set())
+
+
+def test_a_post_that_was_lost_is_not_done(posted):
+    one, done = posted
+    Wire._sock.pieces += [b":1\r\n", b""]
+    with pytest.raises(connection.LOST):
+        one.read()
+    assert done == []
+
+
 def test_a_forked_process_opens_its_own(monkeypatch):
     node = _node()
     parents = node.acquire(_deadline())

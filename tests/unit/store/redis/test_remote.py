@@ -43,6 +43,39 @@ def log():
     return []
 
 
+def test_a_post_reads_nothing_and_is_done_when_every_server_was(log):
+    nodes = [stubs.StubNode(name, log) for name in "ab"]
+    store, done = stubs.StubStore(nodes), []
+    store.post([_set(b"a1"), _call(WRITE, b"b1"), _set(b"a2")], done.extend)
+    assert [entry[:2] for entry in log] == [
+        ("send", "a"), ("release", "a"), ("send", "b"), ("release", "b")]
+    assert store.stats.round_trips == 0 and store.stats.commands == 3
+    (count, first), = nodes[0].posted
+    # The script is loaded as well.
+    (script_count, second), = nodes[1].posted
+    assert (count, script_count) == (2, 2)
+    first([1, 2])
+    assert done == []
+    second([b"sha", 3])
+    assert done == [1, 3, 2]
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_post_goes_to_those_servers_that_are_there(log, is_refused):
+    nodes = [stubs.StubNode(name, log) for name in "ab"]
+    store, done = stubs.StubStore(nodes), []
+    nodes[0].idle.append(stubs.StubConnection(nodes[0]))
+    if is_refused:
+        nodes[0].idle.clear()
+        nodes[0].refuse = 1
+    else:
+        nodes[0].replies.append(stubs.LOST)
+    store.post([_set(b"a1"), _set(b"b1")], done.extend)
+    (_, collected), = nodes[1].posted
+    collected([1])
+    assert nodes[0].posted == nodes[0].idle == done == []
+
+
 def test_everything_is_sent_before_anything_is_read(log):
     nodes = [stubs.StubNode(name, log, name.encode() + b"1",
                             name.encode() + b"2") for name in "ab"]
