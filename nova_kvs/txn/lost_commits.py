@@ -225,8 +225,14 @@ class LostCommits:
                 self._again_at = time.monotonic() + SILENT_AGAIN_S
                 LOG.warning("Which commits a failover has lost will be asked "
                             "again: %s", exc)
-            if found.lost or found.unknown:
-                self._tell(found)
+            except BaseException:
+                # Of a timeout in the caller's thread, say: the rest is left to
+                # who calls next.
+                self._seen = None
+                raise
+            finally:
+                if found.lost or found.unknown:
+                    self._tell(found)
         finally:
             self._looking.release()
 
@@ -358,7 +364,9 @@ class LostCommits:
 
     def _tell(self, found):
         """Log, count and store what was found, and apply it again."""
-        applied = 0
+        lost = len(found.lost) - found.again
+        self._stats.lost += lost
+        self._stats.lost_unknown += len(found.unknown)
         now = time.monotonic()
         names = []
         for done, partitions in found.lost:
@@ -368,16 +376,14 @@ class LostCommits:
                 "Database %s: a failover has lost transaction %s, which was "
                 "reported as committed %.1f s ago: %s", self._database,
                 done.txn_id.hex(), now - done.sent_at, ", ".join(keys))
-            applied += self._applies_again(done, partitions)
         for done in found.unknown:
             LOG.warning(
                 "Database %s: whether a failover has lost transaction %s, "
                 "which was committed %.1f s ago, is unknown: %s",
                 self._database, done.txn_id.hex(), now - done.sent_at,
                 ", ".join(done.keys({part.partition for part in done.parts})))
-        lost = len(found.lost) - found.again
-        self._stats.lost += lost
-        self._stats.lost_unknown += len(found.unknown)
+        applied = sum(self._applies_again(done, partitions)
+                      for done, partitions in found.lost)
         self._stats.applied_again += applied
         loss_reports.store_report(self._store, self._database, {
             "at": int(time.time()), "lost": lost,

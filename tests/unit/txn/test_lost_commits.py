@@ -435,6 +435,31 @@ def test_what_was_found_is_told_if_the_store_falls_silent_then(
                for message in caplog.messages) == 1
 
 
+def test_who_is_interrupted_leaves_the_rest_to_the_next_call(
+        replicated, database, partitions, monkeypatch):
+    """A timeout of eventlet is no error that the store raises."""
+    monkeypatch.setattr(lost_commits, "AGAIN_S", 0)
+    monkeypatch.setattr(lost_commits, "CHUNK", 1)
+    coordinator = txn.Coordinator(replicated, database)
+    for partition in partitions[:3]:
+        put(coordinator, partition)
+    replicated.fail_over(*partitions[:3])
+    decide = coordinator.recovery.decide
+    calls = iter([decide])
+
+    def interrupt(keys):
+        raise GeneratorExit()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(coordinator.recovery, "decide",
+                      lambda keys: next(calls, interrupt)(keys))
+        with pytest.raises(GeneratorExit):
+            coordinator.tell_losses()
+    assert counted(coordinator) == (1, 0, 0)
+    coordinator.tell_losses()
+    assert counted(coordinator) == (3, 0, 0)
+
+
 def test_a_fork_tells_nothing_of_its_parents_commits(
         coordinator, replicated, partitions, monkeypatch):
     put(coordinator, partitions[0])
