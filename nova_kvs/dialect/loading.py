@@ -4,6 +4,7 @@
 import logging
 
 from nova_kvs.record import access
+from nova_kvs.record import planner
 
 LOG = logging.getLogger(__name__)
 
@@ -92,7 +93,10 @@ class Loads:
             states.append(state)
         for (name, path), (state, tuples) in self._found.items():
             if name not in self._scans:
-                accesses.append(path.access(name, tuples))
+                # Of many rows few are joined: a limit chooses among them.
+                accesses.append(path.access(
+                    name, tuples,
+                    table_only=path.rank == planner.Rank.BROAD))
                 states.append(state)
                 asked.append((state, path.columns, tuples))
         for state, wanted in self._others:

@@ -379,7 +379,8 @@ class PageStep(RangeStep):
                        else -math.inf,)
         while True:
             rows, = workspace.load([path.access(
-                self.name, prefix, low, high, size)], [state])
+                self.name, prefix, low, high, size,
+                table_only=size > wanted + SLACK)], [state])
             if len(rows) < size:
                 return
             values = rows[-1].values
