@@ -12,6 +12,8 @@ from nova_kvs.demo import standins
 MICROVERSION = "2.90"
 #: Servers asked for in one page.
 PAGE_SIZE = 500
+#: Name of the small flavor of the demo's servers.
+FLAVOR = "demo.tiny"
 
 
 class APIError(Exception):
@@ -71,14 +73,14 @@ class Client:
             raise APIError(method, path, response.status, text)
         return json.loads(text) if text else None
 
-    def ensure_flavor(self, name="demo.tiny"):
+    def ensure_flavor(self):
         """Return the id of a small flavor, made if it is not there."""
         flavors = self.request("GET", "/flavors")["flavors"]
         for flavor in flavors:
-            if flavor["name"] == name:
+            if flavor["name"] == FLAVOR:
                 return flavor["id"]
         return self.request("POST", "/flavors", {"flavor": {
-            "name": name, "vcpus": 1, "ram": 64, "disk": 0,
+            "name": FLAVOR, "vcpus": 1, "ram": 64, "disk": 0,
         }})["flavor"]["id"]
 
     def boot(self, name, flavor_id):

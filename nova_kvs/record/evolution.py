@@ -11,68 +11,46 @@ from nova_kvs.record import access
 from nova_kvs.record import schema as record_schema
 
 
-def carry(tx, before, after, renames):
+def carry(tx, before, after):
     """Carry the rows that a transaction wrote over to a new schema.
 
     :param tx: nova_kvs.record.transaction.RecordTransaction.
     :param before: Schema that they were written by. :param after: from now
         on.
-    :param renames: pairs of old and new table name.
     """
-    targets = dict(renames)
     for (name, key), write in list(tx.writes.items()):
         row = write.row
         if row is None:
             continue
-        target = targets.get(name, name)
-        table = after.tables.get(target)
-        if target != name or table is None:
+        table = after.tables.get(name)
+        if table is None:
             write.row = None
-            if table is not None:
-                convert = _Converter(before.tables[name], table)
-                tx.insert(target, convert(row))
         elif name in before.tables:
             write.new_table = table
             write.row = _Converter(before.tables[name], table)(row)
             write.key = table.record_key(write.row)
 
 
-def rewrite(tx, old, new, renames):
+def rewrite(tx, old, new):
     """Add the writes that stored rows need because of a new schema.
 
     :param old: Schema by which they are stored. :param new: from now on.
-    :param renames: pairs of old and new table name, as they happened.
     """
-    targets = {}
-    for source, target in renames:
-        first = next((name for name, current in targets.items()
-                      if current == source), source)
-        targets[first] = target
     gone = []
     changed = []
     for name, table in old.tables.items():
-        if name not in new.tables or name in targets or (
-                name in targets.values()):
+        if name not in new.tables:
             gone.append(name)
         elif table.definition() != new.tables[name].definition():
             changed.append(name)
     names = gone + changed
     rows = dict(zip(names, tx.load(
         [access.FullScan(name) for name in names])))
-    moving = []
     for name in gone:
         for record in rows[name]:
             write = tx.writes.get((name, record.key))
-            if write is None:
-                moving.append(record)
             if write is None or write.original is None:
                 tx.delete(record)
-    for record in moving:
-        target = targets.get(record.table)
-        if target in new.tables:
-            convert = _Converter(
-                old.tables[record.table], new.tables[target])
-            tx.insert(target, convert(record.values))
     for name in changed:
         convert = _Converter(old.tables[name], new.tables[name])
         for record in rows[name]:

@@ -232,15 +232,6 @@ class Table:
         """Return the field of the record with a primary key."""
         return self.prefix + keyspace.encode_tuple(key)
 
-    def cheap_columns(self):
-        """Return the column tuples that can be asked for without a scan.
-
-        ``key`` is always one of them; a table that is partitioned by
-        another column and has no index of its ids may need a scan for an
-        id that this process has not seen lately.
-        """
-        return {path.columns for path in self.paths}
-
 
 class Schema:
     """All tables of a database.
@@ -272,7 +263,7 @@ class Schema:
                 self.children.setdefault(parent, []).append(table.name)
 
     @classmethod
-    def from_ddl(cls, ddl, version=0, state=stored_format.NEW):
+    def from_ddl(cls, ddl, state=stored_format.NEW):
         """Return the schema that SQLite statements make.
 
         :param ddl: statements, each complete, in order.
@@ -297,7 +288,7 @@ class Schema:
                       for name in names}
         finally:
             connection.close()
-        return cls(version, ddl, tables, state)
+        return cls(0, ddl, tables, state)
 
 
 def _read_table(connection, name, state):

@@ -46,7 +46,6 @@ class RecordTransaction(reader.Reader):
 
     def _reset(self):
         super()._reset()
-        self._renames = ()
         self._locks = {}
         self._parents = {}
         #: Of those of them that have changed since.
@@ -186,7 +185,7 @@ class RecordTransaction(reader.Reader):
         else:
             write.row = None
 
-    def set_schema(self, ddl, renames=()):
+    def set_schema(self, ddl):
         """Replace the schema in the same commit.
 
         Rows of tables that are no longer there are removed, rows of tables
@@ -194,7 +193,6 @@ class RecordTransaction(reader.Reader):
         transaction wrote them itself.
 
         :param ddl: all statements that make the new schema, in order.
-        :param renames: pairs of old and new table name; the rows move.
         :raises nova_kvs.exceptions.UnsupportedStatementError: if SQLite
             does not accept a statement.
         """
@@ -202,8 +200,7 @@ class RecordTransaction(reader.Reader):
         # What follows may read all there is: not twice.
         self._may_lag = self.serializable = False
         self._new_schema = self._database.make_schema(ddl, before.state)
-        self._renames = (*self._renames, *renames)
-        evolution.carry(self, before, self._new_schema, renames)
+        evolution.carry(self, before, self._new_schema)
 
     # The end ----------------------------------------------------------------
 
@@ -287,8 +284,7 @@ class RecordTransaction(reader.Reader):
         if self._new_schema is None:
             self._database.check_writer(self._schema)
         else:
-            evolution.rewrite(self, self._schema, self._new_schema,
-                              self._renames)
+            evolution.rewrite(self, self._schema, self._new_schema)
         locks = dict(self._locks)
         children.settle(self, self.writes, locks)
         writes = [write for write in self.writes.values()

@@ -24,7 +24,6 @@ from nova_kvs.store import pool
 RANGE = b"/etcdserverpb.KV/Range"
 TXN = b"/etcdserverpb.KV/Txn"
 WATCH = b"/etcdserverpb.Watch/Watch"
-COMPACT = b"/etcdserverpb.KV/Compact"
 LEASE_GRANT = b"/etcdserverpb.Lease/LeaseGrant"
 STATUS = b"/etcdserverpb.Maintenance/Status"
 MEMBERS = b"/etcdserverpb.Cluster/MemberList"
@@ -209,7 +208,7 @@ class Client:
             text, servers=", ".join(member.name for member in self.members),
             cause=cause)
 
-    def ask_member(self, member, path, message=b""):
+    def ask_member(self, member, path):
         """Return one member's own answer to a call.
 
         :raises nova_kvs.exceptions.StoreUnavailableError: if it does not
@@ -221,7 +220,7 @@ class Client:
         cause = None
         for _ in range(2):  # the token may be of no use any more
             cause, _ = self._ask(
-                member, [(path, message)], [0], answers, deadline,
+                member, [(path, b"")], [0], answers, deadline,
                 self._settings.socket_timeout, wants_leader=False)
             if isinstance(answers[0], faults.Refusal):
                 raise answers[0].error(member.name)
