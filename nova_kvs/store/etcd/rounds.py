@@ -93,44 +93,40 @@ def run(client, generators, least=0):
 
 
 def _answer(client, wishes, least):
-    """Return pairs of a number and the answer to its wish: one round trip.
-
-    None, if nothing is wished for.
-    """
-    packed = []
-    writes = False
-    # Index of the call and of the first of its replies, for each wish.
+    """Yield pairs of a number and the answer to its wish: one round trip."""
+    groups = []
     places = []
-    reads = []
     changes = []
     for number, wish in wishes:
-        if type(wish) is Ranges:
-            reads.append((number, wish.requests))
-        else:
+        if type(wish) is Change:
             changes.append((number, wish.request))
-            writes = True
-    group = []
-    for number, requests in reads:
-        if group and len(group) + len(requests) > MOST_OPERATIONS:
-            packed.append(group)
-            group = []
+            continue
+        # Where the replies will be: group, number of the first, count.
         pieces = []
-        for at in range(0, len(requests), MOST_OPERATIONS):
-            piece = requests[at:at + MOST_OPERATIONS]
-            if group and len(group) + len(piece) > MOST_OPERATIONS:
-                packed.append(group)
-                group = []
-            pieces.append((len(packed), len(group), len(piece)))
-            group = group + piece
+        for at in range(0, len(wish.requests), MOST_OPERATIONS):
+            piece = wish.requests[at:at + MOST_OPERATIONS]
+            if not groups or len(groups[-1]) + len(piece) > MOST_OPERATIONS:
+                groups.append([])
+            pieces.append((len(groups) - 1, len(groups[-1]), len(piece)))
+            groups[-1] += piece
         places.append((number, pieces))
-    if group:
-        packed.append(group)
-    sent = [(calls.TXN, messages.txn_request(
-        (), [messages.range_op(request) for request in requests]))
-        for requests in packed]
-    sent += [(calls.TXN, request) for _, request in changes]
+    replies = _send(client, [
+        *[messages.txn_request((), map(messages.range_op, requests))
+          for requests in groups],
+        *[request for _, request in changes]], bool(changes), least)
+    for number, pieces in places:
+        yield number, _found(replies, pieces)
+    for (number, _), reply in zip(changes, replies[len(groups):]):
+        yield number, reply
+
+
+def _send(client, requests, writes, least):
+    """Return a TxnReply or a Refusal for each transaction."""
     replies = []
-    for answer in client.call(sent, writes) if sent else ():
+    if not requests:
+        return replies
+    for answer in client.call(
+            [(calls.TXN, request) for request in requests], writes):
         if not isinstance(answer, Exception):
             is_repeated = type(answer) is calls.Repeated
             answer = messages.parse_txn(answer)
@@ -141,22 +137,23 @@ def _answer(client, wishes, least):
             if answer.revision > client.seen_revision:
                 client.seen_revision = answer.revision
         replies.append(answer)
-    answers = []
-    for number, pieces in places:
-        found = []
-        answer = None
-        revision = 0
-        for call, first, count in pieces:
-            reply = replies[call]
-            if isinstance(reply, Exception):
-                answer = reply
-                break
-            found += reply.replies[first:first + count]
-            revision = reply.revision
-        answers.append((number, answer or (found, revision)))
-    for (number, _), reply in zip(changes, replies[len(packed):]):
-        answers.append((number, reply))
-    return answers
+    return replies
+
+
+def _found(replies, pieces):
+    """Return what the ranges of a wish have found, and the revision.
+
+    :returns: or the Refusal of one of them.
+    """
+    found = []
+    revision = 0
+    for group, first, count in pieces:
+        reply = replies[group]
+        if isinstance(reply, Exception):
+            return reply
+        found += reply.replies[first:first + count]
+        revision = reply.revision
+    return found, revision
 
 
 def in_waves(blind):
