@@ -484,6 +484,7 @@ class Database:
 
         And that of one other database of this process on the same servers:
         one that nobody uses would keep what its last commits have queued.
+        Nobody waits for tasks: those that have come are done the next time.
         """
         if now < self._housekeeping_at or not self.reads_masters:
             return
@@ -494,12 +495,18 @@ class Database:
             min(others, key=lambda one: one._housekeeping_at)._keep_house(now)
 
     def _keep_house(self, now):
+        def wake():
+            self._housekeeping_at = now
+
+        queue = self.coordinator.queue
         self._housekeeping_at = now + HOUSEKEEPING_IDLE_S
         try:
             with freeing.freeing_memory():
-                done = self.coordinator.queue.run(HOUSEKEEPING_ITEMS)
-            if done:
-                self._housekeeping_at = now + HOUSEKEEPING_S
+                if not queue.has_leased:
+                    # They come with the next replies of their servers.
+                    queue.post_lease(HOUSEKEEPING_ITEMS, wake)
+                if queue.run_leased():
+                    self._housekeeping_at = now + HOUSEKEEPING_S
             self.coordinator.tell_losses()
         except exceptions.KVSError as error:
             # What it was done along with is done; this work comes back.

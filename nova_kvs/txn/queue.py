@@ -5,8 +5,10 @@ Tasks are leased, not removed: one whose process dies comes back. So a handler
 may see a task twice, and must not mind.
 """
 
+import collections
 import logging
 import os
+import time
 import typing
 import zlib
 
@@ -45,6 +47,8 @@ class Queue:
         self._keys = [keyspace.gc_key(database, bucket)
                       for bucket in range(keyspace.GC_BUCKETS)]
         self._handlers = {}
+        #: (when asked for, each bucket's members), of ``post_lease``.
+        self._leased = collections.deque()
 
     def register(self, kind, handler):
         """Set who handles the tasks of a kind.
@@ -87,9 +91,53 @@ class Queue:
 
         :param limit: greatest number of tasks of one bucket.
         """
-        found = self._store.batch([
-            operations.LeaseTasks(key, limit, lease_ms)
-            for key in self._keys])
+        return self._tasks(self._store.batch(self._leases(limit, lease_ms)))
+
+    def post_lease(self, limit, arrived):
+        """Ask for tasks that are due, for ``run_leased``; wait for nothing.
+
+        :param limit: greatest number of tasks of one bucket.
+        :param arrived: called, perhaps by another thread, if there are some.
+        """
+        asked_at = time.monotonic()
+
+        def take(found):
+            if any(found):
+                self._leased.append((asked_at, found))
+                arrived()
+
+        self._store.post(self._leases(limit, LEASE_MS), take)
+
+    @property
+    def has_leased(self):
+        """Return whether there is something for ``run_leased``."""
+        return bool(self._leased)
+
+    def run_leased(self):
+        """Do the tasks that were leased by ``post_lease`` and have come.
+
+        Nobody waits until they are removed: one that stays comes back.
+
+        :returns: number of tasks done.
+        """
+        done = []
+        while self._leased:
+            try:
+                asked_at, found = self._leased.popleft()
+            except IndexError:  # Another thread was faster.
+                break
+            if time.monotonic() < asked_at + LEASE_MS / 1000:
+                done += self._do(self._tasks(found))
+        if done:
+            self._store.post([self.remove(task) for task in done],
+                             lambda replies: None)
+        return len(done)
+
+    def _leases(self, limit, lease_ms):
+        return [operations.LeaseTasks(key, limit, lease_ms)
+                for key in self._keys]
+
+    def _tasks(self, found):
         tasks = []
         for key, members in zip(self._keys, found):
             for member in members:
@@ -114,8 +162,15 @@ class Queue:
         :param limit: greatest number of tasks of one bucket.
         :returns: number of tasks done.
         """
+        done = self._do(self.lease(limit))
+        if done:
+            self._store.batch([self.remove(task) for task in done])
+        return len(done)
+
+    def _do(self, tasks):
+        """Return those tasks that could be done."""
         kinds = {}
-        for task in self.lease(limit):
+        for task in tasks:
             kinds.setdefault(task.kind, []).append(task)
         done = []
         for kind, group in kinds.items():
@@ -130,6 +185,4 @@ class Queue:
                             "tried again: %s", len(group), kind.decode(), exc)
             else:
                 done += group
-        if done:
-            self._store.batch([self.remove(task) for task in done])
-        return len(done)
+        return done

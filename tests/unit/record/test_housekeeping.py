@@ -452,13 +452,37 @@ def test_a_commit_does_a_little_housekeeping_now_and_then(db):
 
 
 def test_housekeeping_that_fails_does_not_fail_the_commit(db, monkeypatch):
-    def fail(limit):
+    def fail(limit, arrived):
         raise exceptions.StoreUnavailableError()
 
-    monkeypatch.setattr(db.coordinator.queue, "run", fail)
+    monkeypatch.setattr(db.coordinator.queue, "post_lease", fail)
     db._housekeeping_at = 0
     databases.insert(db, "services", {"host": "a"})
     assert len(databases.load(db, access.FullScan("services"))[0]) == 1
+
+
+def test_nobody_waits_for_tasks(db, monkeypatch):
+    """They are done by whoever comes when they have arrived."""
+    posted = []
+    monkeypatch.setattr(
+        db.store, "post", lambda *args: posted.append(args), raising=False)
+    databases.insert(db, "instances", {"uuid": "u", "host": "a"})
+
+    def arrive():
+        (items, done), = posted
+        posted.clear()
+        done(db.store.batch(items))
+
+    db._check_at = db._housekeeping_at = 0
+    databases.load(db, access.FullScan("instances"))
+    asleep_until = db._housekeeping_at
+    arrive()
+    assert db._housekeeping_at < asleep_until
+    # With this call they are done, and their removal is on its way.
+    db._check_at = 0
+    databases.load(db, access.FullScan("instances"))
+    arrive()
+    assert not db.housekeep()
 
 
 def test_who_only_reads_tidies_up_what_commits_have_queued(db):

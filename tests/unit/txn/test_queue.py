@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+import time
+
 import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs import txn
+from nova_kvs.txn import queue as txn_queue
 from tests.fault import scenarios
 
 
@@ -93,3 +96,58 @@ def test_run_looks_at_all_buckets_in_one_round_trip(store, queue):
     assert queue.run(100) == 50
     # The second removes what is done.
     assert store.stats.round_trips == before + 2
+
+
+class Posting:
+    """A store that leaves what is posted to the test."""
+
+    def __init__(self, store):
+        self._store = store
+        self.posted = []
+
+    def post(self, items, done):
+        self.posted.append((items, done))
+
+    def arrive(self):
+        """Let everything arrive, and the replies be read."""
+        while self.posted:
+            items, done = self.posted.pop(0)
+            done(self._store.batch(items))
+
+
+def test_tasks_that_nobody_waits_for(store, database, queue):
+    posting = Posting(store)
+    leasing = txn.Queue(posting, database)
+    done, arrived = [], []
+    leasing.register(b"k", done.extend)
+    store.batch([queue.enqueue(b"k", number, 0) for number in range(3)])
+
+    def lease():
+        leasing.post_lease(100, lambda: arrived.append(1))
+
+    lease()
+    assert leasing.run_leased() == 0 and not leasing.has_leased
+    posting.arrive()
+    assert arrived == [1] and leasing.has_leased
+    assert leasing.run_leased() == 3 and sorted(done) == [0, 1, 2]
+    assert not leasing.has_leased
+    posting.arrive()
+    # They are removed.
+    scenarios.make_due(store, database)
+    lease()
+    posting.arrive()
+    assert arrived == [1] and leasing.run_leased() == 0
+
+
+def test_leases_that_came_too_late_are_not_used(
+        store, database, queue, monkeypatch):
+    posting = Posting(store)
+    leasing = txn.Queue(posting, database)
+    leasing.register(b"k", None)
+    store.batch([queue.enqueue(b"k", 1, 0)])
+    leasing.post_lease(100, lambda: None)
+    posting.arrive()
+    now = time.monotonic()
+    monkeypatch.setattr(
+        time, "monotonic", lambda: now + txn_queue.LEASE_MS / 1000)
+    assert leasing.run_leased() == 0
