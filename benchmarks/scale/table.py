@@ -46,6 +46,7 @@ def growth(results, call, name):
 def text(results):
     """Return the tables as reStructuredText."""
     facts = report.environment()
+    grown = len(results) > 1
     parts = [
         ".. SPDX-License-Identifier: Apache-2.0\n"
         ".. Made by: python -m benchmarks.scale\n\n"
@@ -65,12 +66,19 @@ def text(results):
             "server, commands and KiB read; geometric means of the ratios: "
             "%s" % (format(size, ","), ", ".join(means)),
             ["call", backends.MARIADB, *KVS, "ratio", "dialect's ratio",
-             "growth", "MariaDB's growth"],
-            [_row(results, found, call) for call in ordered]))
+             *(["growth", "MariaDB's growth"] if grown else [])],
+            [[*_row(found, call),
+              *(_growths(results, call) if grown else [])]
+             for call in ordered]))
     return "".join(parts)
 
 
-def _row(results, found, call):
+def _growths(results, call):
+    return ["%.1f" % growth(results, call, name)
+            for name in (KVS[0], backends.MARIADB)]
+
+
+def _row(found, call):
     by_backend = found[call]
     cells = [call]
     for name in (backends.MARIADB, *KVS):
@@ -80,6 +88,4 @@ def _row(results, found, call):
             cell += ", %.0f, %.0f" % (
                 figures.commands, figures.bytes_in / 1024)
         cells.append(cell)
-    return [*cells, *["%.2f" % ratio(by_backend, name) for name in KVS],
-            "%.1f" % growth(results, call, KVS[0]),
-            "%.1f" % growth(results, call, backends.MARIADB)]
+    return [*cells, *["%.2f" % ratio(by_backend, name) for name in KVS]]
