@@ -461,13 +461,17 @@ def some_rows(tx, table, wanted):
         if not table.local_indexes or table.name in tx.scanned or (
                 tx.serializable):
             return (yield from scan(tx, table))
-        rows, after = yield from page(tx, table, access.Page(
-            table.name, table.local_indexes[0].name, limit))
-        while len(rows) < limit and after is not None:
-            more, after = yield from page(tx, table, access.Page(
-                table.name, table.local_indexes[0].name, limit, after))
-            rows += more
-        return rows
+        wanted = access.Page(table.name, table.local_indexes[0].name, limit)
+        found = {}
+        while wanted.after is not None:
+            rows, after = yield from page(tx, table, wanted)
+            found.update((row.key, row) for row in rows)
+            if len(found) >= limit or after is None and not wanted.after:
+                return list(found.values())
+            wanted = wanted._replace(after=after)
+        # Between two pages a row may have moved to the first one. There are
+        # hardly more rows than were looked for: all of them at once.
+        return (yield from scan(tx, table))
     if tx.serializable or table.row_index is not None or (
             table.finds_parts and table.is_shadow):
         return (yield from scan(tx, table))

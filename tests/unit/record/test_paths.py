@@ -2,6 +2,7 @@
 import pytest
 
 from nova_kvs.record import access
+from nova_kvs.record import paths
 from tests.unit.record import databases
 
 HOSTILE = ["", "{}", "}x{", "a\0b", "\0", "a\nb", "kvs:{x", "%00", "~",
@@ -394,3 +395,24 @@ def test_the_same_bytes_of_a_provider_are_decoded_once(held):
     moved, = held.begin().load([wanted._replace(tuples=((0,),))])
     found, = [row for row in moved if row.key == before[1].key]
     assert found.partition != before[1].partition
+
+
+def test_a_row_that_moves_between_pages_is_among_some_rows(monkeypatch):
+    db = databases.make()
+    databases.insert(db, "services", *[
+        {"host": "h%d" % n, "topic": "t"} for n in range(1, 6)])
+    read = paths.page
+    moved = []
+
+    def page(tx, table, wanted):
+        found = yield from read(tx, table, wanted._replace(limit=2))
+        if not moved:
+            moved.append(True)
+            databases.update(db, "services", (5,), host="h0")
+        return found
+
+    monkeypatch.setattr(paths, "page", page)
+    found, = databases.another(db).begin().load([
+        access.SomeRows("services", 5)])
+    assert sorted(record.key for record in found) == [
+        (number,) for number in range(1, 6)]
