@@ -70,6 +70,6 @@ class Ids:
                     key, *[templates.quote(table)] * 2, key),
                 (first, first + count - 1)).fetchone() or (None,)
             if highest is not None:
-                space.database.skip_ids(table, highest)
+                space.database.counters.skip(table, highest)
                 first = space.database.next_ids(table, count)
         return first

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A database: its schema, ids and what a process remembers of it."""
+"""A database: its schema, and what a process remembers of it."""
 
 import collections
 import contextlib
@@ -9,13 +9,12 @@ import functools
 import logging
 import math
 import os
-import threading
 import time
 
 from nova_kvs import cache
 from nova_kvs import exceptions
-from nova_kvs import keyspace
 from nova_kvs import metrics
+from nova_kvs.record import counters
 from nova_kvs.record import format as stored_format
 from nova_kvs.record import housekeeping
 from nova_kvs.record import importing
@@ -25,7 +24,6 @@ from nova_kvs.record import schema as record_schema
 from nova_kvs.record import transaction
 from nova_kvs.store import base
 from nova_kvs.store import freeing
-from nova_kvs.store import operations
 from nova_kvs.store import registry
 from nova_kvs.txn import coordinator
 from nova_kvs.txn import reading
@@ -45,11 +43,6 @@ HOUSEKEEPING_ITEMS = 4
 #: Included columns of rows that may wait for a commit to go with; older ones
 #: get lost.
 WAITING_INCLUDED = 1000
-#: Ids of a table that a process takes at first. A block that lasts shorter
-#: than this is followed by one of twice its size, up to so many times it.
-FIRST_BLOCK = 20
-BUSY_BLOCK_S = 10
-LARGEST_BLOCK = 64
 
 _databases = {}
 _masters_only = contextvars.ContextVar("nova_kvs_masters_only", default=False)
@@ -196,13 +189,9 @@ class Database:
         self.listed_s = settings.index_grace / 2
         #: The dialect enforces foreign keys, unless told otherwise.
         self.checks_foreign_keys = settings.foreign_keys
-        self._block = settings.id_block_size or FIRST_BLOCK
-        self._ids = {}
-        #: Table's name -> (size of the last block, when it was taken).
-        self._blocks = {}
-        self._tops = {}
-        self._ids_lock = threading.Lock()
-        self._pid = os.getpid()
+        self.counters = counters.Counters(
+            store, name, settings.id_block_size or counters.FIRST_BLOCK,
+            self._replicas, self._replica_timeout_ms)
         self._meta = stored_format.partition(name)
         self._check = reading.FieldsRead(
             self._meta, (stored_format.VERSION_FIELD,))
@@ -356,28 +345,10 @@ class Database:
     def next_ids(self, table_name, count=1):
         """Return the first of consecutive new ids of a table.
 
-        They come from blocks that the process takes from the store, so ids
-        of several processes interleave, and some are never used. A process
-        that uses many takes larger blocks.
-
-        :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
-            not answer.
+        :raises nova_kvs.exceptions.StoreUnavailableError: as
+            nova_kvs.record.counters.Counters.next.
         """
-        if self._pid != os.getpid():
-            # Forked: the parent goes on using its blocks, and a thread of
-            # it may have held the lock.
-            self._ids = {}
-            self._ids_lock = threading.Lock()
-            self._pid = os.getpid()
-        first = None
-        while first is None:
-            with self._ids_lock:
-                block = self._ids.get(table_name)
-                if block is not None and block[1] - block[0] >= count:
-                    first = block[0]
-                    block[0] += count
-            if first is None:
-                self._take_block(table_name, count)
+        first = self.counters.next(table_name, count)
         if table_name in self.schema.children:
             self.note_new_ids(table_name, range(first, first + count))
         return first
@@ -387,87 +358,6 @@ class Database:
         self.fresh_ids.trim()
         for number in ids:
             self.fresh_ids[table_name, number] = True
-
-    def skip_ids(self, table_name, highest):
-        """Give out only ids above a number from now on.
-
-        :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
-            not answer.
-        """
-        self.raise_counters({table_name: highest})
-        with self._ids_lock:
-            block = self._ids.get(table_name)
-            if block is not None and block[0] <= highest:
-                del self._ids[table_name]
-
-    def _take_block(self, table_name, count):
-        now = time.monotonic()
-        last, taken_at = self._blocks.get(table_name, (0, 0.0))
-        size = self._block
-        if last and now < taken_at + BUSY_BLOCK_S:
-            size = min(2 * last, LARGEST_BLOCK * size)
-        self._blocks[table_name] = size, now
-        size = max(size, count)
-        key = keyspace.counter_key(self.name, table_name)
-        top, = self._count(
-            [operations.Increment(key, size)])
-        with self._ids_lock:
-            # Of two threads that came here, the later block stays.
-            self._ids[table_name] = [top - size + 1, top + 1]
-            if top > self._tops.get(table_name, 0):
-                self._tops[table_name] = top
-
-    def highest_id(self, table_name):
-        """Return a number that no id of a table is above.
-
-        :raises nova_kvs.exceptions.StoreUnavailableError: if the store does
-            not answer.
-        """
-        value, = self.store.batch([operations.Get(
-            keyspace.counter_key(self.name, table_name))])
-        return int(value or 0)
-
-    def raise_counters(self, highest):
-        """Keep the counters of tables from giving out ids again.
-
-        :param highest: table's name -> highest id that a row has.
-        """
-        wanted = {name: number for name, number in highest.items()
-                  if number > self._tops.get(name, 0)}
-        if not wanted:
-            return
-        keys = {name: keyspace.counter_key(self.name, name)
-                for name in wanted}
-        values = self.store.batch(
-            [operations.Get(key) for key in keys.values()])
-        tops = {name: int(value or 0) for name, value in zip(keys, values)}
-        # Adding the difference is safe when another process does it too:
-        # the counter is at least as high as either needs.
-        behind = {name: wanted[name] - tops[name] for name in wanted
-                  if tops[name] < wanted[name]}
-        if behind:
-            self._count([
-                operations.Increment(keys[name], difference)
-                for name, difference in behind.items()])
-        with self._ids_lock:
-            for name, number in wanted.items():
-                self._tops[name] = max(
-                    self._tops.get(name, 0), tops[name], number)
-
-    def _count(self, commands):
-        """Change counters: on replicas, too, before the ids are used.
-
-        Or a failover would give them out again.
-        """
-        if not self._replicas:
-            return self.store.batch(commands)
-        replies = self.store.batch(
-            commands, self._replicas, self._replica_timeout_ms)
-        if replies.pop() < self._replicas:
-            raise exceptions.StoreUnavailableError(
-                "too few replicas acknowledged the ids of new records: "
-                "nothing was applied")
-        return replies
 
     # Housekeeping -----------------------------------------------------------
 

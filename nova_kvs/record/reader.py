@@ -175,7 +175,7 @@ class Reader:
 
     def highest_id(self, table):
         """Return a number that no automatic id of a table is above."""
-        return self._database.highest_id(table.name)
+        return self._database.counters.highest(table.name)
 
     def count_scan(self, table):
         """Count a scan: none is silent."""

@@ -473,7 +473,7 @@ class RecordTransaction(reader.Reader):
                         number > highest.get(table.name, 0)):
                     highest[table.name] = number
         if highest:
-            self._database.raise_counters(highest)
+            self._database.counters.raise_to(highest)
 
     def _committed(self, writes, versions):
         for write in writes:

@@ -36,5 +36,5 @@ def _restart_ids(table, connection, **_options):
     database = connection.connection.dbapi_connection.workspace.database
     key = keyspace.counter_key(database.name, table.name)
     database.store.batch([raw.Command(key, (b"DEL", key))])
-    database._ids.pop(table.name, None)
-    database._tops.pop(table.name, None)
+    database.counters._ids.pop(table.name, None)
+    database.counters._tops.pop(table.name, None)

@@ -117,10 +117,10 @@ class KVSCloud:
         """Make every table's next id this number."""
         made = self.main if base is main_models.BASE else self.api
         # As if this process had reserved the ids.
-        made.raise_counters(
+        made.counters.raise_to(
             dict.fromkeys(made.schema.tables, number + STEP - 1))
         for name in made.schema.tables:
-            made._ids[name] = [number, number + STEP]
+            made.counters._ids[name] = [number, number + STEP]
 
     def call(self, target, context, *args, **kwargs):
         """Call a native function."""

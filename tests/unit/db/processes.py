@@ -46,8 +46,8 @@ class Process:
         # It has blocks of ids, and need not look at the schema for long.
         first = _IDS * next(_numbers)
         for name in made.schema.tables:
-            made._ids[name] = [first, first + _IDS]
-            made._tops[name] = first + _IDS
+            made.counters._ids[name] = [first, first + _IDS]
+            made.counters._tops[name] = first + _IDS
         made._check_at = made._housekeeping_at = float("inf")
         return made
 

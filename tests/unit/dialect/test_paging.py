@@ -9,7 +9,7 @@ from sqlalchemy import orm
 
 from nova_kvs.dialect import base as dialect
 from nova_kvs.dialect import paging
-from nova_kvs.record import database as databases
+from nova_kvs.record import counters
 from nova_kvs.record import id_ranges
 from tests import base
 from tests.unit.dialect import tables
@@ -415,17 +415,17 @@ def test_the_newest_row_may_be_replaced_while_it_is_looked_for(monkeypatch):
     metadata.create_all(engine, [images])
     with engine.begin() as connection:
         connection.execute(images.insert(), [{"id": 1}, {"id": 2}])
-    read = databases.Database.highest_id
+    read = counters.Counters.highest
 
-    def replace(database, name):
-        number = read(database, name)
-        monkeypatch.setattr(databases.Database, "highest_id", read)
+    def replace(made, name):
+        number = read(made, name)
+        monkeypatch.setattr(counters.Counters, "highest", read)
         with engine.begin() as connection:
             connection.execute(images.delete().where(images.c.id == 2))
             connection.execute(images.insert(), {"id": number + 1})
         return number
 
-    monkeypatch.setattr(databases.Database, "highest_id", replace)
+    monkeypatch.setattr(counters.Counters, "highest", replace)
     with engine.connect() as connection:
         assert connection.execute(
             sa.select(sa.func.max(images.c.id))).scalar() > 2

@@ -3,7 +3,7 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs.record import access
-from nova_kvs.record import database as record_database
+from nova_kvs.record import counters
 from tests.unit.record import databases
 
 
@@ -296,12 +296,12 @@ def test_ids_are_given_out_once(db):
 def test_a_process_that_uses_many_ids_takes_them_in_larger_blocks(
         db, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(record_database.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(counters.time, "monotonic", lambda: now[0])
     with databases.trips(db) as made:
         assert [db.next_ids("services") for _ in range(20 + 40 + 80)] == (
             list(range(1, 141)))
     assert made == [3]
-    now[0] += record_database.BUSY_BLOCK_S
+    now[0] += counters.BUSY_BLOCK_S
     db.next_ids("services")
     assert databases.another(db).next_ids("services") == 161
 
@@ -322,7 +322,7 @@ def test_ids_are_on_replicas_before_they_are_used(
         db, monkeypatch, acknowledged):
     """A failover would give them out again."""
     batch = db.store.batch
-    monkeypatch.setattr(db, "_replicas", 1)
+    monkeypatch.setattr(db.counters, "_replicas", 1)
     monkeypatch.setattr(
         db.store, "batch", lambda items, replicas=0, timeout_ms=0:
             batch(items) + [acknowledged] * replicas)
