@@ -18,6 +18,8 @@ from nova_kvs import wording
 #: Read-only scripts are sent with EVALSHA_RO.
 OLDEST_VERSION = (7, 0)
 CLOCK_WARNING_MS = 1000
+#: What a round trip can take, and so no offset.
+CLOCK_NOISE_MS = 100
 #: A failover takes up to so many times cluster-node-timeout, and this.
 FAILOVER_FACTOR = 1.5
 ELECTION_S = 1
@@ -232,6 +234,8 @@ def _persistence(servers):
 def _clock(servers, settings):
     worst = max(servers, key=lambda server: abs(server["clock_offset_ms"]))
     offset_ms = worst["clock_offset_ms"]
+    if abs(offset_ms) < CLOCK_NOISE_MS:
+        return Line("clock", Status.OK, "this host's on all servers")
     text = "%s is %.1f s %s this host" % (
         worst["address"], abs(offset_ms) / 1000,
         "ahead of" if offset_ms > 0 else "behind")

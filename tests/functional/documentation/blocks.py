@@ -64,9 +64,17 @@ def _trees():
 def blocks():
     """Return the literal blocks of all pages, included ones once."""
     return list(dict.fromkeys(
-        Literal(os.path.relpath(node.source, ROOT), node.astext())
+        Literal(os.path.relpath(_source(node), ROOT), node.astext())
         for tree in _trees().values()
         for node in tree.findall(nodes.literal_block)))
+
+
+def _source(node):
+    """Return the path of the file that a node is written in."""
+    # docutils does not say it of a block with a language.
+    while not node.source:
+        node = node.parent
+    return node.source
 
 
 @functools.cache
