@@ -88,6 +88,18 @@ PARTS = tuple(
         ("instances", "uuid"), ("shadow_instances", "uuid"),
         ("services", "host")))
 
+HISTORY = (
+    PARTS[0],
+    "CREATE TABLE instance_metadata (id INTEGER NOT NULL PRIMARY KEY, "
+    "instance_uuid VARCHAR(36))",
+    "CREATE TABLE instance_faults (id INTEGER NOT NULL PRIMARY KEY, "
+    "instance_uuid VARCHAR(36), deleted INTEGER, created_at DATETIME)",
+    "CREATE TABLE instance_actions (id INTEGER NOT NULL PRIMARY KEY, "
+    "instance_uuid VARCHAR(36), request_id VARCHAR(255), "
+    "created_at DATETIME)",
+    "CREATE TABLE instance_actions_events (id INTEGER NOT NULL PRIMARY KEY, "
+    "action_id INTEGER)")
+
 SERVER = {
     "uuid": "u1", "project_id": "p", "user_id": "x", "host": "h1",
     "node": "h1", "vcpus": 2, "memory_mb": 512, "hidden": 0,
@@ -408,8 +420,32 @@ def parts(world):
 
 parts.version = 3
 
+
+def history(world):
+    """Format 4 has indexes in a server's partition, for a long history."""
+    database = _database(world, HISTORY)
+    when = "2024-05-06 07:08:09.000000"
+    _commit(
+        world, "insert", database,
+        ("instances", {"uuid": "u1", "deleted": 0}),
+        ("instance_metadata", {"instance_uuid": "u1"}),
+        ("instance_metadata", {"instance_uuid": None}),
+        ("instance_faults", {
+            "instance_uuid": "u1", "deleted": 0, "created_at": when}),
+        ("instance_actions", {
+            "instance_uuid": "u1", "request_id": "r", "created_at": when}),
+        ("instance_actions_events", {"action_id": 1}))
+    yield "inserted"
+    world.step("delete")
+    databases.update(database, "instance_faults", (1,), deleted=1)
+    databases.delete(database, "instance_actions", (1,))
+    yield "deleted"
+
+
+history.version = 4
+
 SCENARIOS = (schema, tables, servers, placement, pending, committed, refused,
-             ordered, parts)
+             ordered, parts, history)
 
 
 def at_rest(world, one_server):
