@@ -16,7 +16,7 @@ from docutils.parsers.rst import roles
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 #: Directives and roles that only Sphinx and our own extensions know.
 _DIRECTIVES = ("toctree", "commands", "show-options")
-_ROLES = ("doc", "ref")
+_ROLES = ("doc", "download", "ref")
 
 
 class Literal(typing.NamedTuple):
