@@ -69,6 +69,11 @@ def add_parser(subparsers):
         "demo_cell0, demo_cell1 and demo_placement are made there "
         "(default: %(default)s, in this process)")
     parser.add_argument(
+        "--services", action="store_true",
+        help="run a real Keystone and Glance on the same store, in processes "
+        "of their own, in place of stand-ins: needs nova-kvs[cloud] and "
+        "--url with servers (databases demo_keystone and demo_glance)")
+    parser.add_argument(
         "--serve", action="store_true",
         help="leave the cloud running until Ctrl-C")
     parser.add_argument(
@@ -93,7 +98,11 @@ def _run(args):
     directory = os.path.join(
         tempfile.gettempdir(), "nova-kvs-demo-" + secrets.token_hex(8))
 
+    demo = None
+
     def cleanup():
+        if demo is not None:
+            demo.kill()
         shutil.rmtree(directory, ignore_errors=True)
 
     with interrupt.Interrupt(cleanup) as stop:
@@ -129,6 +138,23 @@ def _check_installed():
         raise exceptions.ConfigurationError(
             "the demo needs Nova and Placement: install nova-kvs[nova]",
             missing=" ".join(missing))
+
+
+def _check_services(url):
+    """Refuse --services without what it needs.
+
+    :raises nova_kvs.exceptions.ConfigurationError: saying what.
+    """
+    from nova_kvs.demo import services
+    missing = services.missing()
+    if missing:
+        raise exceptions.ConfigurationError(
+            "--services needs Keystone and Glance: install nova-kvs[cloud]",
+            missing=" ".join(missing))
+    if url.startswith("kvs+memory:"):
+        raise exceptions.ConfigurationError(
+            "--services needs a store that several processes reach: name "
+            "one with --url, such as kvs+redis://127.0.0.1:6379/demo")
 
 
 def _check_url(url):
@@ -195,12 +221,15 @@ class Demo:
         self._prefix = "demo-%s-" % secrets.token_hex(3)
         self._progress = progress.Progress()
         self._cloud = None
+        self._services = None
         self._client = None
         self._problems = []
 
     def run(self):
         """Return the exit status."""
         _check_installed()
+        if self._args.services:
+            _check_services(self._args.url)
         if self._args.json:
             self._check_json()
         databases = _check_url(self._args.url)
@@ -238,15 +267,34 @@ class Demo:
         self._progress.line("Log: %s" % self._log_path)
         self._progress.step("loading Nova")
         cloud.use_native_threads()
+        if self._args.services and not self._start_services():
+            return False
         self._cloud = cloud.Cloud(
             databases, self._directory, self._log_path, self._token,
-            self._args.computes, self._args.controllers)
+            self._args.computes, self._args.controllers, self._services)
         for text in self._cloud.steps():
             if self._stop.is_set():
                 return False
             self._progress.step(text)
         self._stop.is_orderly = True
         return True
+
+    def _start_services(self):
+        """Start Keystone and Glance; return False if it was interrupted."""
+        from nova_kvs.demo import services
+        self._services = services.Services(
+            self._args.url, self._directory, self._log_path)
+        for text in self._services.steps():
+            if self._stop.is_set():
+                return False
+            self._progress.step(text)
+        self._token = self._services.token
+        return True
+
+    def kill(self):
+        """End the processes that the demo has started."""
+        if self._services is not None:
+            self._services.stop()
 
     def _stop_cloud(self):
         if self._cloud is None:
@@ -261,7 +309,8 @@ class Demo:
     def _work(self, databases):
         from nova_kvs.demo import client
         from nova_kvs.demo import figures
-        self._client = client.Client(self._cloud.api_urls, self._token)
+        self._client = client.Client(
+            self._cloud.api_urls, self._token, image_id=self._image_id())
         flavor_id = self._client.ensure_flavor()
         meter = figures.Meter(databases)
         meter.start()
@@ -289,6 +338,11 @@ class Demo:
         if self._stop.is_set():
             return self._stop.status
         return 0 if active == self._args.servers else 1
+
+    def _image_id(self):
+        from nova_kvs.demo import standins
+        return (self._services.image_id if self._services
+                else standins.IMAGE_ID)
 
     def _boot(self, flavor_id):
         from nova_kvs.demo import client
@@ -362,7 +416,7 @@ class Demo:
     def _print_curl(self, servers, flavor_id):
         from nova_kvs.demo import client
         body = json.dumps({"server": client.server_body(
-            self._prefix + "one-more", flavor_id)})
+            self._prefix + "one-more", flavor_id, self._image_id())})
         self._progress.line(_SERVE_TEXT.format(
             url=self._cloud.api_urls[0], token=self._token, body=body,
             microversion=client.MICROVERSION,

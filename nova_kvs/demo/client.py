@@ -34,13 +34,16 @@ class Client:
     :param urls: base URLs, without a path.
     :param token: the administrator's token.
     :param timeout_s: longest wait for an answer, seconds.
+    :param image_id: of the image to boot from.
     """
 
-    def __init__(self, urls, token, timeout_s=60):
+    def __init__(self, urls, token, timeout_s=60,
+                 image_id=standins.IMAGE_ID):
         self._endpoints = itertools.cycle(
             [urllib.parse.urlsplit(url).netloc for url in urls])
         self._token = token
         self._timeout_s = timeout_s
+        self._image_id = image_id
 
     def request(self, method, path, body=None):
         """Send a request.
@@ -86,7 +89,8 @@ class Client:
     def boot(self, name, flavor_id):
         """Ask for a server and return its id."""
         return self.request("POST", "/servers", {
-            "server": server_body(name, flavor_id)})["server"]["id"]
+            "server": server_body(name, flavor_id, self._image_id),
+        })["server"]["id"]
 
     def servers(self, name=None):
         """Return servers with details.
@@ -119,11 +123,11 @@ class Client:
         self.request("DELETE", "/servers/" + server_id)
 
 
-def server_body(name, flavor_id):
-    """Return what to POST to boot a server from the demo's image."""
+def server_body(name, flavor_id, image_id=standins.IMAGE_ID):
+    """Return what to POST to boot a server from an image."""
     return {
         "name": name,
-        "imageRef": standins.IMAGE_ID,
+        "imageRef": image_id,
         "flavorRef": flavor_id,
         "networks": "none",
     }

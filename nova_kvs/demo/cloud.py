@@ -44,10 +44,13 @@ class Cloud:
     :param token: the token that the API accepts as the administrator's.
     :param computes: number of compute hosts.
     :param controllers: number of hosts with API, scheduler and conductor.
+    :param services: nova_kvs.demo.services.Services that run, in place of
+        the token and of the stand-in for Glance; or None.
     """
 
     def __init__(self, databases, directory, log_path, token, computes,
-                 controllers):
+                 controllers, services=None):
+        self._real = services
         self._databases = databases
         self._directory = directory
         self._log_path = log_path
@@ -103,7 +106,8 @@ class Cloud:
         other = self._serve(standins.application).url
         endpoints = config.Endpoints(
             transport_url="fake://", placement_url=self._placement.url,
-            image_url=other, network_url=other)
+            image_url=self._real.image_url if self._real else other,
+            network_url=other)
         state_path = self._path("state")
         os.mkdir(state_path)
         sections = config.nova_sections(
@@ -114,9 +118,13 @@ class Cloud:
         # report what the last one left.
         sections["filter_scheduler"] = {
             "host_subset_size": len(self._computes)}
+        if self._real:
+            sections["keystone_authtoken"] = self._real.middleware()
+            sections["service_user"] = {
+                "send_service_user_token": True, **self._real.credentials()}
         nova_conf = config.write_conf(self._path("nova.conf"), sections)
         paste = config.write_api_paste(
-            self._path("api-paste.ini"), self._token)
+            self._path("api-paste.ini"), None if self._real else self._token)
 
         from nova.api.openstack import wsgi_app
         from nova import objects

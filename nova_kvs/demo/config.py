@@ -172,9 +172,10 @@ def _nova_paste_file():
 
 
 def write_api_paste(path, token):
-    """Write Nova's own api-paste.ini with another identity filter.
+    """Write Nova's own api-paste.ini, with another identity filter.
 
-    :param token: the token that the filter accepts.
+    :param token: the token that the filter accepts; None leaves Keystone's
+        middleware in its place.
     :returns: the path.
     :raises nova_kvs.exceptions.ConfigurationError: if Nova's file is not
         found.
@@ -182,10 +183,11 @@ def write_api_paste(path, token):
     parser = configparser.RawConfigParser()
     parser.optionxform = str
     parser.read(_nova_paste_file())
-    parser["filter:authtoken"] = {
-        "paste.filter_factory": "nova_kvs.demo.identity:filter_factory",
-        "token": token,
-    }
+    if token is not None:
+        parser["filter:authtoken"] = {
+            "paste.filter_factory": "nova_kvs.demo.identity:filter_factory",
+            "token": token,
+        }
     text = io.StringIO()
     parser.write(text)
     return _write(path, text.getvalue())

@@ -3,11 +3,12 @@
 
 import json
 
+IMAGE_NAME = "demo"
 IMAGE_ID = "70a599e0-31e7-49b7-b260-868f441e862b"
 
 _IMAGE = {
     "id": IMAGE_ID,
-    "name": "demo",
+    "name": IMAGE_NAME,
     "status": "active",
     "visibility": "public",
     "protected": False,
