@@ -44,7 +44,7 @@ class Placement:
                 [sys.executable, "-W", "ignore", "-m",
                  "tests.functional.placement.service", self._url,
                  str(port)], stdin=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL))
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
             # The first one fills the database.
             fixtures.wait_for(
                 lambda: self._answers(port), "Placement answers",
