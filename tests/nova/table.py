@@ -27,7 +27,9 @@ Conformance
 ===========
 
 The tests of Nova, Placement and other services, unmodified, run on nova-kvs.
-They come from the source distribution of the release that is installed::
+They come from the source distribution of the release that is installed:
+
+.. code-block:: bash
 
     tox -e nova-db                    # Nova's database tests
     tox -e nova31-db                  # the same of Nova 31 (also 32, 33)
