@@ -80,6 +80,7 @@ BLOCKS = {
         "nova-kvs-status --config-file": "cloud",
     },
     "doc/source/admin/services.rst": {
+        "nova-kvs demo": "programs",
         "# parcels_kvs.py": "explanation",
         "keystone-manage --config-file": "explanation",
         "[database]": "configuration",
