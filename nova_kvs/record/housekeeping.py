@@ -215,6 +215,8 @@ class Housekeeper:
                     os.urandom(index_base.NONCE_BYTES))
                 commands.append(added)
                 listed.append(added.member)
+                # Another process may be adding one of its own.
+                again.setdefault((key, kind), (key, kind, None, None))
             commands += [operations.Remove(bucket, member)
                          for member in members]
         if again:

@@ -371,6 +371,35 @@ def test_a_late_look_does_not_hide_a_partition_that_is_listed_once(db):
     assert listed(db) == {partition}
 
 
+def test_two_processes_that_list_a_partition_anew_leave_one_entry(
+        db, monkeypatch):
+    """Each of them has not seen the other's entry."""
+    partition = keyspace.partition(db.name, "s", "u")
+    for number in range(2):
+        databases.insert(db, "tags", {"resource_id": "u",
+                                      "tag": "%d" % number})
+    members = sum(db.coordinator.read([
+        reading.MembersRead(key, b"-", b"+")
+        for key in directory.bucket_keys(db.name, "s")]), [])
+    # The inserts' own checks have become these.
+    db.store.batch([base.command(b"DEL", keyspace.gc_key(db.name, bucket))
+                    for bucket in range(keyspace.GC_BUCKETS)])
+    second_look = [[(partition.key, "s", members, 0)]]
+    read = db.coordinator.read
+
+    def read_and_be_overtaken(reads):
+        found = read(reads)
+        monkeypatch.undo()
+        databases.another(db)._housekeeper.check_partitions(second_look)
+        return found
+
+    monkeypatch.setattr(db.coordinator, "read", read_and_be_overtaken)
+    db._housekeeper.check_partitions(second_look)
+    assert listings(db) == 2
+    databases.tidy(db)
+    assert listings(db) == 1 and listed(db) == {partition}
+
+
 def test_a_partition_filled_between_the_two_looks_stays(db):
     databases.insert(db, "tags", {"resource_id": "u", "tag": "t"})
     databases.delete(db, "tags", ("u", "t"))
