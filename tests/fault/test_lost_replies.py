@@ -73,12 +73,14 @@ def test_every_reply_is_lost_once(proxied, database_name, size):
                          version=None if version else 1)
             for partition in partitions])
         version += 1
+        assert set(versions.values()) == {version}
+        # Nobody has waited for what came last: the read finds that its
+        # replies are lost.
+        snapshots = client.read(
+            [txn.PartitionRead(partition) for partition in partitions])
         proxied.faults.lose = 0.0
         reached = size > 1 or failing == "before_commit"
         assert (proxied.faults.lost > before) == reached
-        assert set(versions.values()) == {version}
-        snapshots = client.read(
-            [txn.PartitionRead(partition) for partition in partitions])
         assert [snapshot.cells[field] for snapshot in snapshots] == [
             (version, failing.encode())] * size
 
