@@ -18,7 +18,7 @@ def run(capsys, *arguments):
 def test_a_small_cloud(capsys):
     found = run(capsys, "--servers", "1000", "--hosts", "20")
     assert (found["masters"], found["replicas"]) == (3, 1)
-    assert found["data_bytes"] == 65 * 10 ** 6
+    assert found["data_bytes"] == 725 * 10 ** 5
     assert found["connections"] == 3 * 24 * 10
     assert found["commits_per_s"] == pytest.approx(
         20 * (0.1 + 2 / 60) + 24.4 / 6, abs=0.1)
@@ -27,7 +27,7 @@ def test_a_small_cloud(capsys):
 def test_memory_asks_for_more_masters(capsys):
     found = run(capsys, "--servers", "200000", "--history", "400000",
                 "--hosts", "4000")
-    assert found["masters"] == 5
+    assert found["masters"] == 6
     assert found["masters"] * found["master_bytes"] > found["data_bytes"]
 
 
@@ -53,7 +53,7 @@ def test_as_text(capsys):
     assert main.main(["plan", "--servers", "20000", "--history", "40000",
                       "--hosts", "500"]) == 0
     out = capsys.readouterr().out
-    assert "3.9 GB" in out
+    assert "4.3 GB" in out
     assert "3, each with 1 replica\n" in out
 
 
@@ -70,7 +70,8 @@ def test_wrong_usage(arguments, capsys):
 def test_the_manual_names_the_figures():
     page = (ROOT / "doc/source/admin/sizing.rst").read_text()
     page = " ".join(page.split())
-    for text in ("12 kB each", "14 kB each", "24.4 commits",
+    for text in ("%d kB for a server" % (sizing.SERVER_BYTES / 1000),
+                 "12 kB each", "14 kB each", "24.4 commits",
                  "31 ms", "factor of %s" % sizing.LIKE_A_CLOUD,
                  "%d processes" % sizing.PROCESSES):
         assert text in page
