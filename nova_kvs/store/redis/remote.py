@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The round trip, which all drivers that talk to servers share.
+"""Batches, which all drivers that talk to servers answer alike.
 
 A batch is sent to every node concerned before the first reply is read.
-What a server did not run (its slot moved, it is loading, it became a
-replica, ...) and what was lost with a connection is sent again, to where it
-belongs by then, until ``request_timeout`` is over. That is sound because
-every script may run twice and plain commands are ones that may, too.
+Items that a server did not run (its slot moved, it is loading, it became a
+replica, ...) and items that were lost with a connection are sent again, to
+the node that has their keys by then, until ``request_timeout`` is over. That
+is sound because every script and every plain command may run twice.
 """
 
 import abc
@@ -22,17 +22,12 @@ from nova_kvs import exceptions
 from nova_kvs.store import base
 from nova_kvs.store.redis import commands
 from nova_kvs.store.redis import connection as wire
+from nova_kvs.store.redis import exchange
 from nova_kvs.store.redis import fence as fences
-from nova_kvs.store.redis import near as nearness
-from nova_kvs.store.redis import nothing
 from nova_kvs.store.redis import raw
 from nova_kvs.store.redis import rehearsal
 from nova_kvs.store.redis import repetition
-from nova_kvs.store.redis import tracking
 
-#: Error replies as redis-py leaves them, of servers that may run the same
-#: item a moment later.
-_PASSING_CODES = ("BUSY ", "NOREPLICAS ")
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.5
 
@@ -43,69 +38,28 @@ _REFUSALS = ("MISCONF ", "OOM ")
 _REPLICA = re.compile(r"slave\d+")
 
 
-class Incarnation:
-    """A server from one lost connection to the next: equal to itself only."""
-
-    __slots__ = ("node",)
-
-    def __init__(self, node):
-        self.node = node
-
-
-class RemoteStore(base.Store):
+class RemoteStore(exchange.ExchangingStore):
     """A store on servers. Subclasses say which node has a key."""
-
-    #: nova_kvs.store.redis.near.Near, if reads may go to replicas near by.
-    _near = None
-    #: nova_kvs.store.redis.nothing.Nothing, if a replica that says "nothing"
-    #: may not know that what it is asked for has moved.
-    _nothing = None
-    #: nova_kvs.store.redis.tracking.Tracking, if reads may be answered by
-    #: what is remembered.
-    _tracking = None
 
     CHARACTERISTICS = frozenset([
         base.Characteristics.ATOMIC, base.Characteristics.REPLICAS,
         base.Characteristics.WATCH])
 
-    #: Error replies after which items are sent again.
-    _PASSING = (
-        redis_exceptions.ClusterDownError, redis_exceptions.TryAgainError,
-        redis_exceptions.ReadOnlyError, redis_exceptions.MasterDownError,
-        redis_exceptions.NoScriptError)
-
-    def __init__(self, url, settings):
-        super().__init__(url, settings)
-        self._incarnations = {}
-        #: Nodes that have not answered since a connection to them was lost.
-        self._lost = set()
-        self._options = wire.options(
-            settings, settings.username, settings.password)
-        self._from_replicas = settings.read_from == "replica"
-        if settings.read_from == "nearest":
-            self._near = nearness.Near()
-        elif settings.read_from == "memory":
-            self._tracking = tracking.Tracking(
-                settings, self._options, self.stats)
-        #: True once a server has answered. Until then an error is likelier
-        #: one of the address than a passing fault.
-        self._answered = False
-
     @abc.abstractmethod
     def _route(self, items, indexes, deadline, repeated=False):
         """Return ``{node: [index]}`` for some of the items, in order.
 
-        :param repeated: whether the items failed before: then reads go to
-            masters, too.
+        :param repeated: True if the items failed before: then reads, too,
+            go to masters.
         :raises NotSent: if no server tells.
         """
 
     @abc.abstractmethod
     def _learn(self, items, failures, deadline):
-        """Look again for where keys are, after failures.
+        """Find out again which nodes have the keys, after failures.
 
-        :returns: ``{index: node}`` of items that are to be sent there, once,
-            after ASKING.
+        :returns: ``{index: node}`` of items that go to a node once, after
+            ASKING.
         :raises NotSent: if no server tells.
         """
 
@@ -117,9 +71,9 @@ class RemoteStore(base.Store):
         """
 
     def _route_near(self, items, deadline):
-        """Return ``{node: [index]}`` for reads, by what is near.
+        """Return ``{node: [index]}`` for reads, by the nearest node.
 
-        Drivers that know replicas do; the others ask masters.
+        Drivers that know no replicas ask masters.
         """
         return self._route(items, range(len(items)), deadline)
 
@@ -231,161 +185,6 @@ class RemoteStore(base.Store):
         if self._tracking is not None:
             self._tracking.close()
 
-    def _exchange(self, items, groups, replies, deadline, fence,
-                  asking=False):
-        """Send groups of items and read their replies, once.
-
-        :param replies: list to put replies into.
-        :returns: list of Failure, in no order.
-        """
-        failures = []
-        sent = []
-        try:
-            for node, indexes in groups.items():
-                try:
-                    connection = node.acquire(deadline)
-                except wire.LOST as exc:
-                    self._lose(node)
-                    error = repetition.NotSent(exc)
-                    failures.extend(
-                        repetition.Failure(index, error, node)
-                        for index in indexes)
-                    continue
-                sent.append((node, connection, plan := [], None))
-                pieces, entries = wire.pack(
-                    items, indexes, connection, asking)
-                if fence is not None:
-                    pieces += fence.pack(
-                        items, indexes, entries, asking)
-                if self._near is not None:
-                    sent[-1] = (node, connection, plan, self._near.pack(
-                        node, pieces, entries))
-                plan.extend(entries)
-                self.stats.bytes_out += sum(map(len, pieces))
-                try:
-                    connection.send(pieces)
-                except wire.LOST as exc:
-                    # Some of it may have arrived.
-                    sent.pop()
-                    connection.close()
-                    self._lose(node)
-                    if self._near is not None:
-                        self._near.lost(node)
-                    failures.extend(
-                        repetition.Failure(index, exc, node)
-                        for index in indexes)
-            while sent:
-                self._read(sent[-1], items, replies, deadline, fence,
-                           failures)
-                sent.pop()
-        except BaseException:
-            # Replies are outstanding: nobody may use these connections.
-            for _, connection, *_ in sent:
-                connection.close()
-            raise
-        return failures
-
-    def _lose(self, node):
-        """Close a node's idle connections after one was lost.
-
-        The server may have been started anew, without its last writes.
-        """
-        self._incarnations.pop(node, None)
-        self._lost.add(node)
-        node.drop()
-
-    def _heard(self, node):
-        """Take note that a server has answered."""
-        self._answered = True
-        if node in self._lost:
-            self._lost.discard(node)
-            self.successions += 1
-
-    def _incarnation(self, node):
-        """Return the Incarnation of a node."""
-        found = self._incarnations.get(node)
-        if found is None:
-            found = self._incarnations.setdefault(node, Incarnation(node))
-        return found
-
-    def _believed(self, node, item, reply):
-        """Return a reply, or Unsure if the node may say "nothing" for want
-        of knowledge.
-        """
-        if node.master is not None and self._nothing is not None and (
-                self._nothing.is_unsure(item, reply)):
-            return nothing.Unsure()
-        return reply
-
-    def _read(self, group, items, replies, deadline, fence, failures):
-        node, connection, plan, wanted = group
-        wait_s = 0
-        if fence is not None:
-            wait_s = fence.timeout_ms / 1000
-        left_s = deadline - time.monotonic()
-        if wait_s or left_s < self.settings.socket_timeout:
-            connection.limit(
-                max(0.01, min(left_s, self.settings.socket_timeout)) + wait_s)
-        position = 0
-        before = len(failures)
-        forbidden = behind = None
-        try:
-            for position, index in enumerate(plan):
-                reply = connection.read()
-                if index >= 0:
-                    reply = behind or self._believed(
-                        node, items[index], reply)
-                    if isinstance(reply, Exception):
-                        if isinstance(reply, redis_exceptions.NoScriptError):
-                            connection.scripts.clear()
-                            reply = forbidden or reply
-                        failures.append(
-                            repetition.Failure(index, reply, node))
-                    else:
-                        replies[index] = reply
-                elif index == wire.WAIT:
-                    if fences.written(items, plan, failures[before:]):
-                        fence.note(node, reply)
-                elif index == wire.FENCE:
-                    fence.note_fence(node, reply)
-                elif index == wire.ROLE:
-                    behind = self._near.check(node, reply, wanted)
-                    self.stats.behind += behind is not None
-                elif index == wire.SCRIPT_LOAD and isinstance(
-                        reply, Exception):
-                    connection.scripts.clear()
-                    if isinstance(reply, redis_exceptions.NoPermissionError):
-                        forbidden = reply
-        except wire.LOST as exc:
-            connection.close()
-            self._lose(node)
-            if self._near is not None:
-                self._near.lost(node)
-            if isinstance(exc, redis_exceptions.AuthenticationError):
-                raise wire.reply_error(exc, None, node.address) from exc
-            lost = [index for index in plan[position:] if index >= 0]
-            if wire.WAIT in plan[position:]:
-                # Nor is it known which replicas have what was answered.
-                lost += fences.written(
-                    items, plan[:position], failures[before:])
-            failures.extend(
-                repetition.Failure(index, exc, node) for index in lost)
-            if isinstance(exc, redis_exceptions.BusyLoadingError) and (
-                    plan[position] >= 0):
-                # An answer after all, but the connection was given up.
-                failures[-len(lost)].error = repetition.NotSent(exc)
-        else:
-            self._heard(node)
-            self.stats.bytes_in += connection.received_bytes
-            connection.received_bytes = 0
-            if any(isinstance(failure.error, redis_exceptions.ReadOnlyError)
-                   for failure in failures[before:]):
-                # Its address may have become another server's.
-                connection.close()
-                self._lose(node)
-            else:
-                node.release(connection)
-
     def _settle(self, items, failures, replies, deadline, fence):
         """Repeat what failed until everything has a reply.
 
@@ -465,7 +264,7 @@ class RemoteStore(base.Store):
         return failures
 
     def _sort(self, items, failures):
-        """Tell failures that may pass from those that will not.
+        """Separate failures that may pass from those that will not.
 
         :returns: list of Failure to repeat, list of our exceptions.
         """
@@ -480,13 +279,8 @@ class RemoteStore(base.Store):
                     failure.node.address))
         return repeat, errors
 
-    def _is_passing(self, error):
-        return not isinstance(error, redis_exceptions.ResponseError) or (
-            isinstance(error, self._PASSING)
-            or str(error).startswith(_PASSING_CODES))
-
     def _give_up(self, touched, cause):
-        """Return what to raise when the time is over.
+        """Return the error to raise when the time is over.
 
         :param touched: the writes that were, or may have been, applied.
         """
@@ -504,10 +298,11 @@ class RemoteStore(base.Store):
         return error
 
     def _hint(self, cause):
-        """Return the detail that tells why no server has ever answered.
+        """Return the detail that explains why no server has ever answered.
 
-        A server that speaks no TLS waits for the rest of what it takes for
-        a command, one that speaks only TLS closes the connection.
+        A server without TLS takes a handshake for the start of a command
+        and waits for the rest. One that speaks only TLS closes the
+        connection.
         """
         if self._answered or not isinstance(cause, wire.LOST) or isinstance(
                 cause.__context__ or cause.__cause__,
@@ -520,27 +315,6 @@ class RemoteStore(base.Store):
             return {}
         return {"hint": "perhaps the port speaks TLS only: set tls = true, "
                         "or tls=true in the URL"}
-
-    def _ask(self, node, *commands, deadline=None):
-        """Return a node's replies to commands that concern no key.
-
-        :raises NotSent: if it does not answer.
-        :raises nova_kvs.exceptions.StoreReplyError: if it refuses.
-        """
-        if deadline is None:
-            deadline = time.monotonic() + self.settings.request_timeout
-        items = [raw.Command(b"", command) for command in commands]
-        replies = [None] * len(items)
-        failures = self._exchange(
-            items, {node: list(range(len(items)))}, replies, deadline, None)
-        for failure in failures:
-            if isinstance(failure.error, repetition.NotSent):
-                raise failure.error
-            if self._is_passing(failure.error):
-                raise repetition.NotSent(failure.error)
-            raise wire.reply_error(
-                failure.error, items[failure.index], node.address)
-        return replies
 
     def scan(self, pattern, count=1000):
         try:
@@ -593,12 +367,6 @@ class RemoteStore(base.Store):
             "clock_offset_ms": round(
                 1000 * (int(seconds) - here) + int(microseconds) / 1000),
         }
-
-    def _lines(self, node, *command):
-        """Return a reply of lines ``name:value`` as a dict of str."""
-        reply, = self._ask(node, command)
-        return dict(line.split(":", 1) for line
-                    in reply.decode().splitlines() if ":" in line)
 
     def idle_connections(self):
         return {"%s:%d" % node.address: node.count_idle()
