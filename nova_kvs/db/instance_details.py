@@ -252,8 +252,10 @@ def instance_fault_get_by_instance_uuids(s, context, instance_uuids,
         return {uuid: [found[uuid]] if uuid in found else []
                 for uuid in instance_uuids}
     by_uuid = collections.defaultdict(list)
-    for row in s.all(FAULTS, deleted=0,
-                     instance_uuid=session.In(tuple(instance_uuids))):
+    records, = s.records(session.find(
+        FAULTS, deleted=0, instance_uuid=session.In(tuple(instance_uuids))),
+        table_only=True)
+    for row in s.rows(FAULTS, records):
         by_uuid[row.instance_uuid].append(row)
     return {uuid: [joins.as_fault(row)
                    for row in joins.newest(by_uuid.get(uuid, ()))]

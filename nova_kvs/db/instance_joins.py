@@ -64,6 +64,7 @@ _RELATED = {
 
 #: Relationships of _RELATED that are not in the server's partition.
 ELSEWHERE = frozenset(["pci_devices"])
+_ELSEWHERE = ELSEWHERE | {"services"}
 
 # UUID -> host that this process saw last; only used to prefetch.
 _hosts = cache.Cache(cache.PREFETCHED)
@@ -84,6 +85,17 @@ def names_of(columns_to_join):
         else:
             raise native.Fallback()
     return names
+
+
+def are_elsewhere(names, manual_joins):
+    """Tell whether a list of servers needs nothing of their partitions.
+
+    Nothing but the servers' rows, that is.
+
+    :param names: relationships. :param manual_joins: as of ``fill``.
+    """
+    return manual_joins is not None and _ELSEWHERE.issuperset(
+        (*names, *manual_joins))
 
 
 def finds(names, uuids):
@@ -309,7 +321,7 @@ def latest_faults(s, uuids):
         records = s.records(found)[0]
     else:
         records = [record for listed in s.transaction.load([
-            path.access(FAULTS.name, (uuid, 0), limit=1)
+            path.access(FAULTS.name, (uuid, 0), limit=1, table_only=True)
             for uuid in found.equal["instance_uuid"].values])
             for record in listed]
     faults = {}

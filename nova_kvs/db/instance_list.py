@@ -49,7 +49,8 @@ def _marker(s, context, marker):
     """
     elevated = context.elevated(read_deleted="yes")
     found = s.records(session.find(
-        INSTANCES, uuid=marker, **session.project_scope(elevated)))[0]
+        INSTANCES, uuid=marker, **session.project_scope(elevated)),
+        table_only=True)[0]
     if not found:
         raise exception.MarkerNotFound(marker=marker)
     return found[0].values
@@ -92,14 +93,16 @@ def _by_filters(s, context, filters, limit, marker, columns_to_join,
     if after is not None:
         query.tests.append(
             matching.after_marker(after, sort_keys, sort_dirs))
+    table_only = joins.are_elsewhere(names, manual)
     records = None
     if not query.tags:
-        records = pages.page(
-            s, query.find(), limit, after, sort_keys, sort_dirs)
+        records = pages.page(s, query.find(), limit, after, sort_keys,
+                             sort_dirs, table_only)
     if records is None:
         found = query.find()
         records = _with_tags(s, query) if query.tags else s.records(
-            found, table_only=limit is not None and s.reads_many(found))[0]
+            found, table_only=table_only
+            or limit is not None and s.reads_many(found))[0]
     matching.sort(records, sort_keys, sort_dirs)
     records = matching.limited(records, limit)
     return joins.fill(s, context, s.rows(INSTANCES, records),
@@ -186,7 +189,8 @@ def instance_get_active_by_window_joined(s, context, begin, end=None,
     if host:
         equal["host"] = host
     after = None if marker is None else _marker(s, context, marker)
-    records = s.records(session.Find(INSTANCES, equal, test))[0]
+    records = s.records(session.Find(INSTANCES, equal, test),
+                        table_only=joins.are_elsewhere(names, manual))[0]
     order = ["project_id", "uuid"], ["asc", "asc"]
     if after is not None:
         follows = matching.after_marker(after, *order)

@@ -186,12 +186,15 @@ def _candidates(s, filters, equal):
     """Return the records of equalities, by host if that is what filters."""
     host = filters.get("host")
     if host is None or "instance_uuid" in equal or "uuid" in equal:
+        # That of one server is mostly remembered as a whole.
         return s.records(session.Find(
             MIGRATIONS, equal,
-            ranges=matching.changes_ranges(MIGRATIONS, filters)))[0]
+            ranges=matching.changes_ranges(MIGRATIONS, filters)),
+            table_only="instance_uuid" not in equal)[0]
     outgoing, incoming = s.records(
         session.Find(MIGRATIONS, {**equal, "source_compute": host}),
-        session.Find(MIGRATIONS, {**equal, "dest_compute": host}))
+        session.Find(MIGRATIONS, {**equal, "dest_compute": host}),
+        table_only=True)
     by_key = {record.key: record for record in outgoing + incoming}
     return [by_key[key] for key in sorted(by_key)]
 
@@ -206,7 +209,8 @@ def migration_get_all_by_filters(s, context, filters, sort_keys=None,
     filters = filters or {}
     equal, tests = _filters(context, filters)
     if marker:
-        marked = s.records(session.find(MIGRATIONS, uuid=marker))[0]
+        marked = s.records(session.find(MIGRATIONS, uuid=marker),
+                           table_only=True)[0]
         if not marked:
             raise exception.MarkerNotFound(marker=marker)
     if not (limit or marker or sort_keys or sort_dirs):
@@ -227,7 +231,7 @@ def migration_get_all_by_filters(s, context, filters, sort_keys=None,
                 MIGRATIONS, equal,
                 lambda stored: all([test(stored) for test in tests]),
                 matching.changes_ranges(MIGRATIONS, filters)),
-            limit, after, keys, directions)
+            limit, after, keys, directions, table_only=True)
     if records is None:
         records = _passing(_candidates(s, filters, equal), tests)
     matching.sort(records, keys, directions)

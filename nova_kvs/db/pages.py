@@ -16,7 +16,7 @@ LARGEST_CHUNK = 4000
 SLACK = 8
 
 
-def page(s, found, limit, after, sort_keys, sort_dirs):
+def page(s, found, limit, after, sort_keys, sort_dirs, table_only=False):
     """Return records of an ordered index: the page's, and some more.
 
     What else a list is sorted by, after its first key, decides among rows
@@ -27,6 +27,7 @@ def page(s, found, limit, after, sort_keys, sort_dirs):
     :param limit: rows of the page, or None.
     :param after: stored values of the marker's row, or None.
     :param sort_keys: columns. :param sort_dirs: 'asc' or 'desc' for each.
+    :param table_only: as of ``Session.records``.
     :returns: list of Records, unsorted, that all pass; None if no index
         begins with this order, or nothing limits the page.
     """
@@ -54,7 +55,7 @@ def page(s, found, limit, after, sort_keys, sort_dirs):
         # What belongs to the rows comes along while few are looked at.
         records = s.transaction.load([path.access(
             found.table.name, prefix, low, high, chunk,
-            table_only=chunk > limit + 2)])[0]
+            table_only=table_only or chunk > limit + 2)])[0]
         if not all([key in record.values for record in records]):
             return None
         positions = [tuple(map(record.values.get, columns))
@@ -106,9 +107,9 @@ def first(s, table, sort_keys, sort_dirs, values):
     found = session.Find(table, {}, matching.from_position(
         sort_keys, sort_dirs, bound))
     records = page(s, found, 1, dict(zip(sort_keys, bound)), sort_keys,
-                   sort_dirs)
+                   sort_dirs, table_only=True)
     if records is None:
-        records = s.records(found)[0]
+        records = s.records(found, table_only=True)[0]
     matching.sort(records, sort_keys, sort_dirs)
     return records[0] if records else None
 

@@ -123,6 +123,23 @@ def reads_of_whole(tx, partitions, table, table_only=False):
     return reads
 
 
+def reads_of_rows(tx, table, partitions):
+    """Return the reads of a table's rows alone, if they were not read yet.
+
+    A history is read by its index, whatever else is there: a script would
+    have to look at the name of every field.
+    """
+    index = table.is_history and planner.partition_index(
+        table, (table.partition_column,))
+    if not index:
+        return reads_of_whole(tx, partitions, table, True)
+    home = tx.table_partition(table)
+    return [
+        read if read.partition == home else
+        reading.IndexRead(read.partition, (index.range_of(()),))
+        for read in reads_of_whole(tx, partitions, table, True)]
+
+
 def whole(tx, partition, table=None):
     """Return the read of all that is in a partition.
 

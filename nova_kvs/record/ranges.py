@@ -143,7 +143,7 @@ def _partition_range(tx, table, index, bounds, limit, wanted):
               for value in wanted.prefix[:1]]
     if value is not None and not table.parents:
         partition = tx.partition_of_value(table, value)
-        if not tx.prefers_whole(partition):
+        if wanted.table_only or not tx.prefers_whole(partition):
             return (yield from _local_range(
                 tx, table, index, partition, bounds, limit, wanted.reverse))
     rows = yield from paths.by_partition(

@@ -263,8 +263,10 @@ class Reader:
                 if partitions is None:
                     partitions = named[same] = paths.partitions_of(
                         self, table, values)
-                for read in paths.reads_of_whole(
-                        self, partitions, table, wanted.table_only):
+                for read in (
+                        paths.reads_of_rows(self, table, partitions)
+                        if wanted.table_only else
+                        paths.reads_of_whole(self, partitions, table)):
                     reads[read] = None
                 plain.append((number, table, partitions))
             else:
