@@ -129,7 +129,7 @@ def _path(s, found, sort_keys, sort_dirs):
         (name, direction == "desc")
         for name, direction in zip(sort_keys, sort_dirs)])
     if path is None or (
-            planner.known_path(schema_table, known).rank < path.rank):
+            s.path(found).rank < path.rank):
         return None
     if path.rank >= planner.Rank.BROAD and s.finds_deleted(found):
         return None

@@ -206,9 +206,7 @@ class Session:
         :param found: Find with bound values.
         """
         table, equal = found.table, found.equal
-        path = planner.known_path(self.schema_table(table), tuple([
-            name for name, value in equal.items()
-            if value is not None and type(value) is not Not]))
+        path = self.path(found)
         if found.ranges and path.rank >= planner.Rank.BROAD:
             ranged = self.range_path(found)
             if ranged is not None:
@@ -231,6 +229,21 @@ class Session:
         """
         return (found.equal.get(planner.BROAD_COLUMN) == _NOT_ZERO
                 and self.schema_table(found.table).finds_parts)
+
+    def path(self, found):
+        """Return the best Path to the rows of a find.
+
+        :param found: Find with bound values.
+        """
+        schema_table = self.schema_table(found.table)
+        known = {name: value for name, value in found.equal.items()
+                 if value is not None and type(value) is not Not}
+        path = planner.known_path(schema_table, tuple(known))
+        if path.rank >= planner.Rank.BROAD:
+            return planner.partial_path(schema_table, {
+                name: value.values if type(value) is In else (value,)
+                for name, value in known.items()}) or path
+        return path
 
     def reads_many(self, found):
         """Tell whether an answer is looked for among many rows.

@@ -265,7 +265,9 @@ class RangeStep:
         state = workspace.state(self.name)
         if state.complete:
             return
-        prefix = self._prefix(parameters)
+        prefix = None
+        if self.step.partial_path(parameters) is None:
+            prefix = self._prefix(parameters)
         bounds = None if prefix is None else self._bounds(parameters)
         if bounds is None or bounds == (None, None):
             self.step.collect(workspace, parameters, loads)
@@ -345,9 +347,10 @@ class PageStep(RangeStep):
         state = workspace.state(self.name)
         if state.complete:
             return
-        wanted = self._wanted(parameters)
-        prefix = self._prefix(parameters)
-        bounds = None
+        wanted = prefix = bounds = None
+        if self.step.partial_path(parameters) is None:
+            wanted = self._wanted(parameters)
+            prefix = self._prefix(parameters)
         if wanted is not None and prefix is not None:
             bounds = self._bounds(parameters)
         if bounds is None:

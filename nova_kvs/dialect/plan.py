@@ -153,7 +153,7 @@ class Step:
     """Loads the rows of one source."""
 
     __slots__ = ("source", "table", "path", "_key_is_known", "_together",
-                 "name")
+                 "_states", "name")
 
     def __init__(self, source, table, path):
         """Prepare a step.
@@ -168,6 +168,11 @@ class Step:
         values = source.values
         self._key_is_known = table is not None and all(
             column in values for column in table.key)
+        #: Columns of which the index of one value may find the rows.
+        self._states = []
+        if table is not None and path.chosen.rank >= planner.Rank.BROAD:
+            self._states = [one.columns[0] for one in table.paths
+                            if one.is_partial and one.columns[0] in values]
         # All columns by one IN on several columns.
         self._together = None
         if path.columns and not path.linked and len(path.columns) > 1:
@@ -189,6 +194,11 @@ class Step:
                 workspace, state, parameters):
             return
         path = self.path
+        partial = self.partial_path(parameters)
+        if partial is not None:
+            loads.add(state, partial, partial.columns,
+                      [(partial.index.only[1],)])
+            return
         if path.kind == planner.SCAN:
             loads.scan(state)
             return
@@ -197,6 +207,16 @@ class Step:
             loads.scan(state)
         else:
             loads.add(state, path.chosen, columns, tuples)
+
+    def partial_path(self, parameters):
+        """Return the Path by an index of the rows with one value, or None.
+
+        :param parameters: Parameters: only they tell which value.
+        """
+        return self._states and planner.partial_path(self.table, {
+            column: parameters.values(
+                self.source.values[column], self.table, column)
+            for column in self._states}) or None
 
     def _has_keys(self, workspace, state, parameters):
         """Tell whether every row that a known key names is loaded."""

@@ -42,8 +42,14 @@ class FormatVersion(enum.IntEnum):
     nobody find them where the history is long.
     """
 
+    LISTS = 5
+    """An index of what lists of servers filter and sort by, and those of rare
+    states. An earlier writer would leave rows without entries in them, and
+    nobody find these rows.
+    """
 
-CURRENT = FormatVersion.HISTORY
+
+CURRENT = FormatVersion.LISTS
 
 
 class State(typing.NamedTuple):

@@ -59,6 +59,8 @@ class Global(typing.NamedTuple):
     coarse: tuple = ()
     #: The format that brought it: databases of earlier ones lack it.
     since: int = 1
+    #: Of an index whose columns make too long a name.
+    name: str | None = None
 
 
 class Local(typing.NamedTuple):
@@ -119,6 +121,17 @@ _FEW = _CREATED._replace(buckets=1)
 # What changed since a moment. Who saves a row writes an entry once an hour.
 _CHANGED = Global(("updated_at",), 8, ordered=True,
                   coarse=(("updated_at", _HOUR),), since=2)
+# What lists of all projects filter and sort by, in the order in which the API
+# shows them. No boot changes any of it once the row is there: the device name
+# of a root disk and all that tells of a server's state are left out.
+_LISTED = Global((
+    "deleted", "created_at", "id", "display_name", "user_id", "project_id",
+    "image_ref", "instance_type_id", "key_name", "availability_zone",
+    "locked"), 8, ordered=True, since=5, name="list")
+# States that a server seldom has: a boot that succeeds writes no entry.
+_IN_ERROR, _RESTORABLE = (
+    Global(("vm_state",), only=("vm_state", state), since=5,
+           name="vm_state." + state) for state in ("error", "soft-delete"))
 
 RULES = {
     # The servers of a cell.
@@ -129,7 +142,9 @@ RULES = {
         _LIVE, _CREATED, _CHANGED,
         # Each compute looks for servers that hang in a reboot. Entries of
         # other states would cost a boot five writes.
-        Global(("task_state",), only=("task_state", "rebooting"), since=2)
+        Global(("task_state",), only=("task_state", "rebooting"), since=2),
+        # Servers that failed, and those that may still be restored.
+        _IN_ERROR, _RESTORABLE, _LISTED
     ), covered=Covered(
         ("deleted", 0),
         # What quotas count, and lists of UUIDs.

@@ -13,6 +13,9 @@ A path is better the fewer rows it is expected to read:
 * a declared index, longest prefix first, then in order of declaration;
 * an index by nothing but a column that most live rows agree on;
 * a scan.
+
+An index of the rows with one value is not among these, for it finds nothing
+else: ``partial_path`` tells whether a condition asks for that value.
 """
 
 import enum
@@ -74,6 +77,14 @@ class Path(typing.NamedTuple):
     columns: tuple = ()
     index: typing.Any = None
     unique: typing.Any = None
+
+    @property
+    def is_partial(self):
+        """True for an index of the rows that have one value.
+
+        Live rows do not count: most conditions ask for these.
+        """
+        return self.index is not None and _is_partial(self.index)
 
     @property
     def linked_rank(self):
@@ -203,6 +214,8 @@ def choose(table, known, link=None):
     """
     rank, best, origin = Rank.SCAN, FULL_SCAN, None
     for path in table.paths:
+        if path.is_partial:
+            continue
         missing = tuple([column for column in path.columns
                          if column not in known])
         if not missing:
@@ -224,6 +237,25 @@ def known_path(table, names):
     if path is None:
         path = table.known_paths[names] = choose(table, names)[1]
     return path
+
+
+def _is_partial(index):
+    return index.only is not None and index.only[0] != BROAD_COLUMN
+
+
+def partial_path(table, values):
+    """Return a Path by an index of the rows that have one value, or None.
+
+    :param values: column -> list or tuple of the values, as stored, of the
+        rows that are looked for.
+    """
+    for path in table.paths:
+        if path.is_partial:
+            found = values.get(path.columns[0])
+            if found and all([value == path.index.only[1]
+                              for value in found]):
+                return path
+    return None
 
 
 def index_path(table, columns, tuples):
@@ -423,6 +455,8 @@ def _after_prefix(table, known):
     column's values.
     """
     for index in table.indexes:
+        if _is_partial(index):
+            continue
         length = 0
         while length < len(index.columns) and index.columns[length] in known:
             length += 1

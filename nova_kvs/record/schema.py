@@ -366,8 +366,8 @@ def _ruled(table, rule, index):
         return local_index.PartitionIndex(
             table, _name(index.columns), index.columns,
             names_partition=rule.parent is None)
-    definition = (table, _name(index.columns), index.columns, index.buckets,
-                  index.only)
+    definition = (table, index.name or _name(index.columns), index.columns,
+                  index.buckets, index.only)
     if index.ordered:
         return ordered_index.OrderedIndex(*definition, index.coarse)
     if index.covering:

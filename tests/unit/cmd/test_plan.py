@@ -18,7 +18,7 @@ def run(capsys, *arguments):
 def test_a_small_cloud(capsys):
     found = run(capsys, "--servers", "1000", "--hosts", "20")
     assert (found["masters"], found["replicas"]) == (3, 1)
-    assert found["data_bytes"] == 725 * 10 ** 5
+    assert found["data_bytes"] == 7375 * 10 ** 4
     assert found["connections"] == 3 * 24 * 10
     assert found["commits_per_s"] == pytest.approx(
         20 * (0.1 + 2 / 60) + 24.4 / 6, abs=0.1)
@@ -53,7 +53,7 @@ def test_as_text(capsys):
     assert main.main(["plan", "--servers", "20000", "--history", "40000",
                       "--hosts", "500"]) == 0
     out = capsys.readouterr().out
-    assert "4.3 GB" in out
+    assert "4.4 GB" in out
     assert "3, each with 1 replica\n" in out
 
 

@@ -135,7 +135,6 @@ CALLS = {
 _NO_INDEX = "SQL has no index for it either; of each server one row is read"
 EXCEPTIONS = {
     "active in a time": "the answer is all servers of that time",
-    "all projects' servers of a status": _NO_INDEX,
     "all projects' page by name": _NO_INDEX,
     "all projects' page by UUID": "an entry more for each boot, for an "
     "order that nobody reads; of each server one row is read",

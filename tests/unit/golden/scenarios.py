@@ -100,6 +100,14 @@ HISTORY = (
     "CREATE TABLE instance_actions_events (id INTEGER NOT NULL PRIMARY KEY, "
     "action_id INTEGER)")
 
+LISTS = (
+    "CREATE TABLE instances (id INTEGER NOT NULL PRIMARY KEY, "
+    "uuid VARCHAR(36), user_id VARCHAR(255), project_id VARCHAR(255), "
+    "image_ref VARCHAR(255), vm_state VARCHAR(255), display_name "
+    "VARCHAR(255), key_name VARCHAR(255), instance_type_id INTEGER, "
+    "availability_zone VARCHAR(255), locked BOOLEAN, deleted INTEGER, "
+    "created_at DATETIME)",)
+
 SERVER = {
     "uuid": "u1", "project_id": "p", "user_id": "x", "host": "h1",
     "node": "h1", "vcpus": 2, "memory_mb": 512, "hidden": 0,
@@ -444,8 +452,39 @@ def history(world):
 
 history.version = 4
 
+
+def lists(world):
+    """Format 5 has an index of what lists of servers filter and sort by."""
+    database = _database(world, LISTS)
+    _commit(
+        world, "insert", database,
+        ("instances", {
+            "uuid": "u1", "user_id": "x", "project_id": "p",
+            "image_ref": "", "vm_state": "building", "display_name": "n" * 200,
+            "key_name": "k", "instance_type_id": 3,
+            "availability_zone": "nova", "locked": 0, "deleted": 0,
+            "created_at": "2024-05-06 07:08:09.000000"}),
+        ("instances", {"uuid": "u2", "vm_state": "error"}))
+    yield "inserted"
+    for step, values in (
+            ("state", {"vm_state": "active"}),
+            ("lock", {"locked": 1}),
+            ("soft delete", {"vm_state": "soft-delete"}),
+            ("delete", {"vm_state": "deleted", "deleted": 1})):
+        world.step(step)
+        databases.update(database, "instances", (1,), **values)
+        yield step
+    world.step("housekeeping")
+    for _turn in range(3):
+        world.advance(LATER_S)
+        databases.tidy(database)
+    yield "tidied"
+
+
+lists.version = 5
+
 SCENARIOS = (schema, tables, servers, placement, pending, committed, refused,
-             ordered, parts, history)
+             ordered, parts, history, lists)
 
 
 def at_rest(world, one_server):
