@@ -25,7 +25,7 @@ from nova_kvs.inspection import walk
 from nova_kvs import keyspace
 from nova_kvs.record import housekeeping
 from nova_kvs.record.indexes import covering_index
-from nova_kvs.txn import commit
+from nova_kvs.txn import by_intents
 
 #: Checks that wait for their second look; more interrupt the walk.
 SUSPECTS = 20000
@@ -250,7 +250,7 @@ def _promises(member):
                         bucket, partition + field))]
         if kind == housekeeping.PARTITIONS:
             return [item[0] for item in value]
-        if kind == commit.SETTLE:
+        if kind == by_intents.SETTLE:
             return [value[0]]
     except (ValueError, TypeError, IndexError,
             msgpack.exceptions.UnpackException):

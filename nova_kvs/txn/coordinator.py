@@ -9,6 +9,8 @@ from nova_kvs import cache
 from nova_kvs import exceptions
 from nova_kvs.store import base
 from nova_kvs.store import freeing
+from nova_kvs.txn import at_once
+from nova_kvs.txn import by_intents
 from nova_kvs.txn import commit
 from nova_kvs.txn import lost_commits
 from nova_kvs.txn import mutation
@@ -104,16 +106,18 @@ class Coordinator:
         self.recovery = recovery.Recovery(
             store, lifetime_ms, self.stats, commit_replicas,
             replica_timeout_ms, max(lifetime_ms, side_write_life_ms))
-        self.queue.register(commit.SETTLE, self.recovery.settle)
+        self.queue.register(by_intents.SETTLE, self.recovery.settle)
         self._lost = None
         if base.Characteristics.REPLICAS in characteristics:
             self._lost = lost_commits.LostCommits(
                 store, database, self.recovery, self.stats,
                 self.commit if reapplies else None)
-        self._committer = commit.Committer(
-            store, self.recovery, self.queue, Options(
-                lifetime_ms, side_write_life_ms, commit_replicas,
-                replica_timeout_ms, atomic, failpoint), self._lost)
+        self._steps = commit.Steps(store, self.recovery, Options(
+            lifetime_ms, side_write_life_ms, commit_replicas,
+            replica_timeout_ms, atomic, failpoint))
+        self._at_once = at_once.AtOnce(self._steps, self._lost)
+        self._by_intents = by_intents.ByIntents(
+            self._steps, self.queue, self._lost)
 
     def learn_clock(self, server_ms):
         """Take in what a server's clock shows, as a ClockRead tells.
@@ -121,7 +125,7 @@ class Coordinator:
         Commits of a process that heard of no clock, by this or by an earlier
         commit, stay valid for ever.
         """
-        self._committer.clock.learn(server_ms)
+        self._steps.clock.learn(server_ms)
 
     def tell_losses(self):
         """Tell which commits are lost, if a server was lost just now.
@@ -217,7 +221,7 @@ class Coordinator:
             not answer.
         """
         try:
-            self._committer.validate(validation.Validation(verified))
+            self._steps.validate(validation.Validation(verified))
         except exceptions.ConflictError:
             self.stats.conflicts += 1
             raise
@@ -284,9 +288,9 @@ class Coordinator:
     def _commit_groups(self, groups, side_writes, reads, speculation, verified,
                        serializable):
         """Commit mutations that are grouped by their partitions."""
-        at_once = len(groups) == 1 or self._atomic
+        in_one_step = len(groups) == 1 or self._atomic
         if speculation is not None and not (
-                at_once and speculation.read.partition in groups):
+                in_one_step and speculation.read.partition in groups):
             # What is only read of a partition, its commit does not prove.
             raise exceptions.SpeculationFailedError()
         stats = self.stats
@@ -294,16 +298,16 @@ class Coordinator:
         try:
             stats.multi_partition += len(groups) > 1
             if serializable and verified and groups and self._validates:
-                versions, replies = self._committer.commit_validated(
+                versions, replies = self._at_once.commit_validated(
                     groups, side_writes, reads, verified)
             elif serializable and verified and groups:
-                versions, replies = self._committer.commit_several(
+                versions, replies = self._by_intents.commit(
                     groups, side_writes, reads, verified, True)
-            elif groups and at_once:
-                versions, replies = self._committer.commit_at_once(
+            elif groups and in_one_step:
+                versions, replies = self._at_once.commit(
                     groups, side_writes, reads, speculation, verified)
             elif groups:
-                versions, replies = self._committer.commit_several(
+                versions, replies = self._by_intents.commit(
                     groups, side_writes, reads, verified)
             else:
                 if side_writes:

@@ -468,7 +468,7 @@ def test_the_outcome_stays_until_what_was_applied_is_replicated(
     coordinator = txn.Coordinator(replicas, database, commit_replicas=2)
     coordinator.commit([txn.Mutation(partition, FIELD, 0, b"x")
                         for partition in partitions])
-    assert coordinator._committer._take_leftovers() == []
+    assert coordinator._by_intents._take_leftovers() == []
     # The outcome, which never expires, and the entry that settles it.
     assert len(scenarios.leftovers(store, database)) == 2
     scenarios.make_due(store, database)

@@ -8,6 +8,7 @@ from nova_kvs import keyspace
 from nova_kvs.store import operations
 from nova_kvs.store.redis import commands
 from nova_kvs import txn
+from nova_kvs.txn import by_intents
 from nova_kvs.txn import commit
 from nova_kvs.txn import retry
 from tests.fault import scenarios
@@ -185,9 +186,9 @@ def test_writers_settle_what_is_old(
 def test_writers_give_up_on_what_is_pending(
         coordinator, client, partitions, monkeypatch, pauses, size):
     # The smallest id, so that nobody gives way to it early.
-    monkeypatch.setattr(commit.os, "urandom", lambda size: b"\xff" * size)
+    monkeypatch.setattr(by_intents.os, "urandom", lambda size: b"\xff" * size)
     client.stop_at("before_commit")
-    monkeypatch.setattr(commit.os, "urandom", lambda size: b"\0" * size)
+    monkeypatch.setattr(by_intents.os, "urandom", lambda size: b"\0" * size)
     changes = [txn.Mutation(client.other, FIELD, 0, b"ours")]
     changes += [txn.Mutation(partition, field, 0, b"ours")
                 for partition in partitions[2:1 + size]
@@ -275,9 +276,9 @@ def test_nothing_is_settled_by_an_outcome_that_a_failover_may_lose(
 
 def test_who_holds_intents_gives_way_to_an_older_claim(
         coordinator, client, partitions, monkeypatch, pauses):
-    monkeypatch.setattr(commit.os, "urandom", lambda size: b"\0" * size)
+    monkeypatch.setattr(by_intents.os, "urandom", lambda size: b"\0" * size)
     client.stop_at("before_commit")
-    monkeypatch.setattr(commit.os, "urandom", lambda size: b"\xff" * size)
+    monkeypatch.setattr(by_intents.os, "urandom", lambda size: b"\xff" * size)
     with pytest.raises(exceptions.ConflictError):
         coordinator.commit([
             txn.Mutation(partition, FIELD, 0, b"ours")
@@ -392,7 +393,7 @@ def test_who_meets_one_intent_applies_all(store, database, partitions):
 def test_settling_twice(store, database, client, coordinator):
     client.stop_at("after_commit")
     items = []
-    coordinator.queue.register(commit.SETTLE, items.extend)
+    coordinator.queue.register(by_intents.SETTLE, items.extend)
     scenarios.make_due(store, database)
     coordinator.queue.run_all()
     other = txn.Coordinator(store, database)

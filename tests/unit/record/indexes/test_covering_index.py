@@ -235,8 +235,8 @@ def test_a_transaction_that_stops_in_the_middle(db, point):
 
     writer = databases.open_again("kvs+memory:///" + db.name, fail)
     # As on a cluster: the minimum version is raised before the commit.
-    committer = writer.coordinator._committer
-    committer._options = committer._options._replace(atomic=False)
+    steps = writer.coordinator._steps
+    steps.options = steps.options._replace(atomic=False)
     with pytest.raises(Stop):
         databases.update(writer, "instances", (1,), vcpus=2)
     vcpus = 1 if point == "after_prewrite" else 2
