@@ -5,9 +5,7 @@ The error classes are those of ``sqlite3``, which raises most of them; what
 nova-kvs raises itself is in ``nova_kvs.translation``.
 """
 
-import contextlib
 import datetime
-import logging
 import sqlite3
 from sqlite3 import DatabaseError
 from sqlite3 import DataError
@@ -22,12 +20,10 @@ from sqlite3 import sqlite_version
 from sqlite3 import sqlite_version_info
 from sqlite3 import Warning  # noqa: A004
 
-from nova_kvs.compatibility import private
-from nova_kvs.dialect import alteration
-from nova_kvs.dialect import foreign_keys
-from nova_kvs.dialect import plan as plans
+from nova_kvs.dialect import schema_statements
 from nova_kvs.dialect import sources
 from nova_kvs.dialect import sqltext
+from nova_kvs.dialect import statements
 from nova_kvs.dialect import workspace as workspaces
 from nova_kvs import exceptions
 from nova_kvs.record import database as databases
@@ -53,46 +49,6 @@ Timestamp = datetime.datetime
 DateFromTicks = sqlite3.DateFromTicks
 TimeFromTicks = sqlite3.TimeFromTicks
 TimestampFromTicks = sqlite3.TimestampFromTicks
-
-_VERIFY = "kvs_verify"
-
-LOG = logging.getLogger(__name__)
-# Why statements could not be planned, for the first of them.
-_told = []
-
-
-def _tell_once(error):
-    if not _told:
-        _told.append(error)
-        LOG.warning("This SQLAlchemy is another than nova-kvs knows. "
-                    "Statements that cannot be planned load their tables "
-                    "whole: %s: %s", type(error).__name__, error)
-
-
-def _dictionary_of(owner, name):
-    found = getattr(owner, name)
-    if not isinstance(found, dict):
-        raise TypeError("%s is no dictionary" % name)
-    return found
-
-
-def _reads(sql):
-    return sql.lstrip()[:6].upper() == "SELECT" or (
-        sqltext.parse(sql).kind == "read")
-
-
-def _plan(planner, compiled):
-    """Return the Plan of a compiled statement, or None.
-
-    A construct of a service's own may have rendered an INSERT, UPDATE or
-    DELETE as a part of something else: then only its text tells what it does.
-    """
-    dml = compiled.kvs_dml
-    if dml is not None:
-        target = sqltext.target_of(sqltext.parse(compiled.string))
-        if target is None or target.lower() != dml.table.name.lower():
-            return None
-    return planner.plan(compiled)
 
 
 def connect(url, **options):
@@ -180,6 +136,7 @@ class Connection:
 
     def __init__(self, database):
         self.workspace = workspaces.Workspace(database)
+        self._statements = statements.Statements(self.workspace)
         #: True if each statement is a transaction.
         self.autocommit = False
         self._is_closed = False
@@ -251,66 +208,21 @@ class Connection:
             self._begin()
             names = self._names(statement)
             if statement.kind == "schema":
-                self._run_schema(cursor, statement, sql, names)
+                schema_statements.run(
+                    self.workspace, cursor, statement, sql, names)
             else:
-                self._run_text(cursor, statement, names, sql, parameters, many)
+                self._statements.run_text(
+                    cursor, statement, names, sql, parameters, many)
             if statement.kind != "read":
                 self._end_statement()
         except exceptions.KVSError as error:
             raise translation.dbapi_error(error) from error
 
-    def _run_text(self, cursor, statement, names, sql, parameters, many):
-        """Run a statement that is no DDL on whole tables."""
-        space = self.workspace
-        if statement.kind == "read":
-            space.scan(names, sql)
-            cursor.run(sql, parameters, many)
-            return
-        target = (sqltext.target_of(statement) or "").lower()
-        target = next((name for name in names if name.lower() == target),
-                      None)
-        if space.enforcement is not None:
-            names = space.enforcement.keys.around(names)
-        space.scan(names, sql)
-        for name in names:
-            space.state(name).note_write()
-        with self._explaining_keys(cursor, names, sql, parameters, many):
-            self._run(cursor, target, sql, parameters, many)
-
-    @contextlib.contextmanager
-    def _explaining_keys(self, cursor, names, sql, parameters, many):
-        """Tell which foreign key it is that SQLite has enforced.
-
-        :param names: the tables that the statement may write.
-        """
-        space = self.workspace
-        if space.enforcement is not None:
-            space.enforcement.enforce()
-        try:
-            yield
-        except IntegrityError as error:
-            if space.enforcement is None or not str(error).startswith(
-                    foreign_keys.FAILED):
-                raise
-            found = space.enforcement.error(names, lambda: (
-                self._try(cursor, sql, parameters, many)))
-            if found is None:
-                raise
-            raise translation.dbapi_error(found) from error
-
-    @staticmethod
-    def _try(cursor, sql, parameters, many):
-        """Run a statement that is going to be undone."""
-        cursor.run(sql, parameters, many)
-        if cursor.description is not None:
-            cursor.fetchall()
-
     def run_compiled(self, cursor, context, sql, parameters, many):
         """Run a statement that SQLAlchemy compiled."""
         try:
             self._begin()
-            space = self.workspace
-            plan, values = self._load_planned(context, sql)
+            plan, values = self._statements.load(context, sql)
         except exceptions.KVSError as error:
             raise translation.dbapi_error(error) from error
         if plan is None:
@@ -318,70 +230,12 @@ class Connection:
                                 many)
             return
         try:
-            target = plan.target
-            if target is not None:
-                state = space.state(target)
-                info = space.info(target)
-                if info is not None and (
-                        info.has_other_uniques or not info.has_key):
-                    space.scan((target,), sql)
-                state.note_write()
-                if space.enforcement is not None:
-                    self._follow_keys(cursor, plan, sql, parameters, many)
-                if plan.verify and not state.complete:
-                    self._verify(cursor, plan, sql, parameters, many)
-                elif plan.needs_ids and len(values) > 1:
-                    space.ids.reserve(target, values.sets)
-            else:
-                space.number_rows()
-            written = None if plan.is_insert else target
-            if space.enforcement is None:
-                self._run(cursor, written, sql, parameters, many)
-            elif plan.parents and space.enforcement.is_assuming:
-                space.enforcement.defer()
-                self._run(cursor, written, sql, parameters, many)
-            else:
-                with self._explaining_keys(
-                        cursor, (target,), sql, parameters, many):
-                    self._run(cursor, written, sql, parameters, many)
-            if plan.locked:
-                for source in plan.locked:
-                    space.writing.hold(source, values)
-            if target is not None:
+            self._statements.run_planned(
+                cursor, plan, values, sql, parameters, many)
+            if plan.target is not None:
                 self._end_statement()
         except exceptions.KVSError as error:
             raise translation.dbapi_error(error) from error
-
-    def _load_planned(self, context, sql):
-        """Load the rows that a compiled statement touches.
-
-        :returns: (Plan, its Parameters), or (None, None) if only the text
-            tells what the statement does, or this release of SQLAlchemy is
-            another than the planner knows.
-        """
-        compiled = context.compiled
-        planner = self.workspace.planner
-        try:
-            if compiled.kvs_failure is not None:
-                raise compiled.kvs_failure
-            if compiled.kvs_dml is None and not _reads(sql):
-                # A construct of a service's own, whose text writes.
-                return None, None
-            if compiled.kvs_plan is None or (
-                    compiled.kvs_plan[0] is not planner):
-                compiled.kvs_plan = (planner, _plan(planner, compiled))
-            plan = compiled.kvs_plan[1]
-            if plan is None:
-                return None, None
-            values = plans.Parameters(
-                context.compiled_parameters,
-                _dictionary_of(compiled, private.BIND_PROCESSORS),
-                _dictionary_of(context, private.EXPANDED_PARAMETERS))
-            plan.load(self.workspace, values, sql)
-            return plan, values
-        except (AttributeError, LookupError, TypeError) as error:
-            _tell_once(error)
-            return None, None
 
     def _run_unplanned(self, cursor, compiled, sql, parameters, many):
         """Run a statement on whole tables, and lock these if it locks."""
@@ -390,19 +244,6 @@ class Connection:
             for name in self._names(sqltext.parse(sql)):
                 self.workspace.writing.hold(
                     sources.Source(name, name, False, 0), None)
-
-    def _run(self, cursor, target, sql, parameters, many):
-        """Run a statement whose rows are loaded.
-
-        :param target: the table whose rows it may update, or None.
-        """
-        keys = ()
-        if target is not None:
-            keys = self.workspace.writing.rows_to_update(
-                target, sql, parameters if many else (parameters,))
-        cursor.run(sql, parameters, many)
-        if keys:
-            self.workspace.writing.note_updated(target, keys)
 
     def _begin(self):
         space = self.workspace
@@ -418,103 +259,6 @@ class Connection:
     def _names(self, statement):
         """Return the tables that a statement names, itself or by views."""
         return self.workspace.names_of(statement.names)
-
-    def _verify(self, cursor, plan, sql, parameters, many):
-        """Load the rows that those a statement writes could collide with.
-
-        The statement is run, its rows are looked at, and it is undone.
-        """
-        space = self.workspace
-        sqlite = space.sqlite
-        before = space.writing.unique_values(plan.target)
-        sqlite.execute("SAVEPOINT " + _VERIFY)
-        try:
-            try:
-                self._try(cursor, sql, parameters, many)
-            except Error:
-                # It will be raised again. What an executemany() did before
-                # remains, so that is looked at too.
-                pass
-            loads = space.writing.collisions(plan.target, before, sql)
-        finally:
-            sqlite.execute("ROLLBACK TO " + _VERIFY)
-            sqlite.execute("RELEASE " + _VERIFY)
-        space.ids.repeat(plan.target, space.ids.given)
-        loads.run()
-
-    def _follow_keys(self, cursor, plan, sql, parameters, many):
-        """Load the rows that foreign keys of a statement are about."""
-        space = self.workspace
-        for name in space.enforcement.keys.below(plan.target):
-            if space.info(name) is not None:
-                space.state(name).note_write()
-        if plan.parents is None:
-            # Those of the statement before: this one may not be tried.
-            space.ids.given = []
-            space.enforcement.follow(plan.target, sql, lambda: (
-                self._try(cursor, sql, parameters, many)))
-            space.ids.repeat(plan.target, space.ids.given)
-
-    def _run_schema(self, cursor, statement, sql, names):
-        space = self.workspace
-        # SQLite keeps the text, and adds to it at an ALTER.
-        sql = sqltext.without_comments(sql)
-        words = [token.keyword for token in statement.tokens]
-        if words[1:2] in (["TEMP"], ["TEMPORARY"]):
-            # A workspace keeps nothing beyond its transaction.
-            raise exceptions.UnsupportedStatementError(
-                "temporary tables are not supported")
-        if words[:2] == ["CREATE", "TRIGGER"]:
-            # It would fire for rows that are loaded, and what it writes
-            # would not be looked for.
-            raise exceptions.UnsupportedStatementError(
-                "triggers are not supported")
-        if not sqltext.is_unique_index_of_columns(statement):
-            # Two transactions could each add one of two rows that collide.
-            raise exceptions.UnsupportedStatementError(
-                "unique indexes on expressions or on some of the rows are "
-                "not supported")
-        table = sqltext.table_of(statement)
-        if table is not None and words[0] == "ALTER":
-            self._alter_table(table, sql)
-            return
-        if words[:2] == ["DROP", "INDEX"]:
-            self._drop_index(statement, sql)
-            return
-        if table is not None and words[0] == "CREATE":
-            sql = sqltext.with_generated_id(sql)
-            if "SELECT" not in words:
-                # Tables that it merely refers to.
-                names = ()
-        space.before_schema_change(names, sql)
-        cursor.run(sql, (), False)
-        changed = set(names)
-        if table is not None:
-            changed.add(table)
-        space.after_schema_change(changed)
-
-    def _alter_table(self, table, sql):
-        space = self.workspace
-        change = alteration.Alteration(space.sqlite, sql)
-        names = space.names_of({table.lower()})
-        space.before_schema_change(names, sql)
-        try:
-            change.run()
-        except IntegrityError:
-            space.verify()
-            raise
-        for name in names:
-            if change.table != name:
-                space.after_rename(name, change.table)
-        space.after_schema_change({*names, change.table})
-
-    def _drop_index(self, statement, sql):
-        space = self.workspace
-        table = alteration.owner_of_index(space.sqlite, statement)
-        names = [] if table is None else [table]
-        space.before_schema_change(names, sql)
-        alteration.drop_index(space.sqlite, statement, table)
-        space.after_schema_change(names)
 
     # Statements that are not run as they are --------------------------------
 

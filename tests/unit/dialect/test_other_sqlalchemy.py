@@ -12,7 +12,7 @@ from sqlalchemy.sql import expression
 
 from nova_kvs.compatibility import private
 from nova_kvs.dialect import compiler
-from nova_kvs.dialect import dbapi
+from nova_kvs.dialect import statements
 from tests import base
 
 NAMES = sorted(
@@ -32,7 +32,7 @@ CHILDREN = sa.Table(
 
 @pytest.fixture(autouse=True)
 def told(monkeypatch):
-    monkeypatch.setattr(dbapi, "_told", [])
+    monkeypatch.setattr(statements, "_told", [])
 
 
 def _lose(monkeypatch, constant, becomes):
