@@ -22,6 +22,9 @@ LONG_HISTORY_BYTES = 64 << 10
 LONG = 10000
 #: Decoded records, of the tables that are kept.
 RECORDS = 50000
+#: Bytes of the rows that were read without the rest of their partitions, as
+#: they are stored.
+ROW_BYTES = 2 << 20
 #: Records whose partition is remembered.
 LOCATORS = 50000
 #: Reads of buckets of a global index, with what their entries named.

@@ -19,6 +19,7 @@ from nova_kvs.record import format as stored_format
 from nova_kvs.record import housekeeping
 from nova_kvs.record import importing
 from nova_kvs.record import partition_cache
+from nova_kvs.record import read_set
 from nova_kvs.record import runner
 from nova_kvs.record import schema as record_schema
 from nova_kvs.record import transaction
@@ -169,6 +170,7 @@ class Database:
         self.remembered_entries = cache.Cache(cache.ENTRIES)
         #: Of ReadSet: what was decoded before, and what partitions held.
         self.decoded = cache.Cache(cache.RECORDS)
+        self.decoded_alone = read_set.RowCache()
         self.cached = partition_cache.PartitionCache()
         #: (until when, side write) of included columns to go with the next
         #: commit.
@@ -182,6 +184,7 @@ class Database:
         self.seen_parents = cache.Cache(cache.PARENTS)
         #: Name in the metrics -> Cache whose hits are counted.
         self.caches = {"partitions": self.cached, "records": self.decoded,
+                       "rows": self.decoded_alone,
                        "index_entries": self.remembered_entries}
         self.grace_ms = int(settings.index_grace * 1000)
         #: For how long a partition that held a record when it was read is
@@ -315,6 +318,8 @@ class Database:
                     self.seen_parents):
             if len(one) > one.limit:
                 one.trim()
+        if self.decoded_alone.is_full:
+            self.decoded_alone.trim()
 
     def add_included(self, entries):
         """Let included columns be written with a commit, or get lost.

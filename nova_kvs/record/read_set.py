@@ -4,14 +4,49 @@
 Invariant: a cell once seen keeps its value, whatever is read later.
 """
 
+from nova_kvs import cache
 from nova_kvs import exceptions
 from nova_kvs.record import access
 from nova_kvs.record import codec
 from nova_kvs.record import partition_cache
 from nova_kvs.txn import reading
 
+#: What was read of a partition of which nothing was; nobody changes it.
+_EMPTY = {}
 # What a named tuple's class does, without a call in between.
 _make = tuple.__new__
+
+
+class RowCache(cache.Cache):
+    """Decoded rows that were read without the rest of their partitions.
+
+    Field -> (Table, what is stored, Record). It takes nothing while it is
+    full: of a scan of more rows than it can hold the first ones stay.
+
+    :ivar size_bytes: of what is stored.
+    """
+
+    __slots__ = ("size_bytes",)
+
+    def __init__(self):
+        super().__init__(cache.ROW_BYTES)
+        self.size_bytes = 0
+
+    @property
+    def is_full(self):
+        """Whether it has to be trimmed before it takes more."""
+        return self.size_bytes > self.limit
+
+    def weigh(self, value):
+        return len(value[1])
+
+    def size(self):
+        # Counted anew: threads may have got in each other's way.
+        return sum(map(self.weigh, list(self.values())))
+
+    def trim(self):
+        super().trim()
+        self.size_bytes = self.size()
 
 
 class ReadSet:
@@ -22,32 +57,32 @@ class ReadSet:
     :ivar whole: everything in the partition was read.
     :ivar floor: the highest floor seen.
     :ivar stored: field -> what is stored there.
-    :ivar complete: prefixes (of tables) of which everything was read.
+    :ivar complete: tuple of prefixes (of tables) of which everything was read.
     """
 
     __slots__ = ("partition", "whole", "floor", "stored", "complete",
                  "_groups", "_records", "_tables", "_computed",
-                 "_record_class", "_locators", "_decoded")
+                 "_record_class", "_database")
 
-    def __init__(self, partition, locators, decoded):
+    def __init__(self, partition, database):
         """Make one of which nothing was read.
 
-        :param locators: dict that gets (table's name, key) -> partition of
-            what is decoded, of tables whose keys do not tell it.
-        :param decoded: Cache of field -> (Table, what is stored, Record), of
-            what was decoded before of tables that are kept.
+        :param database: nova_kvs.record.database.Database, whose caches know
+            what was decoded before, and take where records are whose keys do
+            not tell.
         """
+        # There may be thousands, of one field each: nothing is made before it
+        # is asked for.
         self.partition = partition
-        self._locators = locators
-        self._decoded = decoded
+        self._database = database
         self.whole = False
         self.floor = 0
-        self.stored = {}
-        self.complete = set()
-        self._groups = {}
-        self._records = {}
-        self._tables = {}
-        self._computed = {}
+        self.stored = _EMPTY
+        self.complete = ()
+        self._groups = None
+        self._records = None
+        self._tables = None
+        self._computed = None
         self._record_class = access.Record
 
     def absorb(self, snapshot):
@@ -57,12 +92,11 @@ class ReadSet:
         if self.stored:
             # Not in place: what was seen may be in the partition cache.
             self.stored = {**self.stored, **snapshot.stored, **self.stored}
-            self._records = dict(self._records)
+            if self._records is not None:
+                self._records = dict(self._records)
         else:
             self.stored = snapshot.stored
-        self._groups = partition_cache.group(self.stored)
-        self._tables = {}
-        self._computed = {}
+        self._groups = self._tables = self._computed = None
 
     def absorb_whole(self, snapshot, cached, schema):
         """Add a snapshot of all that is in the partition.
@@ -100,17 +134,29 @@ class ReadSet:
         value = self.stored.get(field)
         return None if value is None else reading.version_of(value)
 
+    def note_complete(self, prefixes):
+        """Note that everything was read of some tables' prefixes."""
+        self.complete = (*self.complete, *prefixes)
+
     def has_all(self, table):
         """Tell whether every record of a table was read."""
         return self.whole or table.prefix in self.complete
 
     def has_records(self):
         """Tell whether any record was seen."""
-        return bool(self._groups)
+        return bool(self._grouped())
 
     def record_fields(self):
         """Return the set of the fields of the records that were seen."""
-        return {field for fields in self._groups.values() for field in fields}
+        return {field for fields in self._grouped().values()
+                for field in fields}
+
+    def _grouped(self):
+        """Return prefix of a table's fields -> list of them."""
+        groups = self._groups
+        if groups is None:
+            groups = self._groups = partition_cache.group(self.stored)
+        return groups
 
     def records(self, table):
         """Return the records of a table that were read.
@@ -121,13 +167,18 @@ class ReadSet:
             decode.
         """
         prefix = table.prefix
-        found = self._tables.get(prefix)
+        tables = self._tables
+        if tables is None:
+            tables = self._tables = {}
+        found = tables.get(prefix)
         if found is None:
             records = self._records
+            if records is None:
+                records = self._records = {}
             decode = self._decode
-            found = self._tables[prefix] = [
+            found = tables[prefix] = [
                 records.get(field) or decode(table, field)
-                for field in self._groups.get(prefix, ())]
+                for field in self._grouped().get(prefix, ())]
         return found
 
     def compute(self, table, make):
@@ -138,25 +189,37 @@ class ReadSet:
         :param make: function of a list of Records.
         """
         name = table, make
-        if name not in self._computed:
-            self._computed[name] = make(self.records(table))
-        return self._computed[name]
+        computed = self._computed
+        if computed is None:
+            computed = self._computed = {}
+        if name not in computed:
+            computed[name] = make(self.records(table))
+        return computed[name]
 
     def record(self, table, field):
         """Return one record, or None if it was not read."""
-        record = self._records.get(field)
+        records = self._records
+        record = None if records is None else records.get(field)
         if record is None and field in self.stored:
             record = self._decode(table, field)
         return record
 
     def _decode(self, table, field):
         stored = self.stored[field]
-        cached = self._decoded
-        known = cached.get(field) if table.is_cached else None
+        if table.is_cached:
+            cached = self._database.decoded
+        else:
+            # Of whole partitions the partition cache has the records.
+            cached = None if self.whole else self._database.decoded_alone
+        known = None if cached is None else cached.get(field)
         if known is not None and known[1] == stored and (
                 known[0] is table and known[2].partition == self.partition):
             cached.hits += 1
             record = known[2]
+            if type(record) is access.Record:
+                # Read again: what is made of it is worth keeping.
+                record = _make(access.CachedRecord, record)
+                cached[field] = (table, stored, record)
         else:
             values = codec.decode(reading.payload_of(stored), field)
             key = table.record_key(values)
@@ -169,8 +232,17 @@ class ReadSet:
             if table.is_cached:
                 cached.misses += 1
                 cached[field] = (table, stored, record)
+            elif cached is not None:
+                cached.misses += 1
+                if not cached.is_full:
+                    if known is not None:
+                        cached.size_bytes -= len(known[1])
+                    cached.size_bytes += len(stored)
+                    cached[field] = (table, stored, record)
+        if self._records is None:
+            self._records = {}
         # Two threads may share a CachedPartition: the first one's stay.
         record = self._records.setdefault(field, record)
         if table.partition_column is not None:
-            self._locators[table.name, record.key] = self.partition
+            self._database.locators[table.name, record.key] = self.partition
         return record

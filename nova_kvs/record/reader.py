@@ -317,7 +317,7 @@ class Reader:
         self.speculation = reading.Speculation.of(
             reading.PartitionRead(partition, (), known))
         seen = self.read_sets[partition] = read_set.ReadSet(
-            partition, self.locators, self._database.decoded)
+            partition, self._database)
         seen.recall(known)
         for read in reads:
             reads[read] = known.snapshot
@@ -350,7 +350,7 @@ class Reader:
         seen = self.read_sets.get(partition)
         if seen is None:
             seen = self.read_sets[partition] = read_set.ReadSet(
-                partition, self.locators, self._database.decoded)
+                partition, self._database)
         seen.absorb(snapshot)
 
     def _absorb(self, reads, results):
@@ -366,14 +366,14 @@ class Reader:
             seen = read_sets.get(partition)
             if seen is None:
                 seen = read_sets[partition] = read_set.ReadSet(
-                    partition, self.locators, database.decoded)
+                    partition, database)
             if kind is reading.IndexRead:
                 seen.absorb(result[1])
                 if read.ranges == local_index.PRESENT:
-                    seen.complete.update(self._schema.present_prefixes)
+                    seen.note_complete(self._schema.present_prefixes)
             elif kind is reading.PartitionRead and not read.prefixes:
                 seen.absorb_whole(result, self.cached, self._schema)
             else:
                 seen.absorb(result)
                 if kind is reading.PartitionRead:
-                    seen.complete.update(read.prefixes)
+                    seen.note_complete(read.prefixes)
