@@ -17,6 +17,10 @@ _GROUP = cfg.OptGroup(
          "passwords can also stand in the query of one URL, which wins. The "
          "defaults of the advanced ones fit most clouds.")
 _SINCE = "2026.2"
+#: Longest time that one operation may be repeated, in seconds. The outcome of
+#: a transaction, by which a commit that is sent again is known, lives for a
+#: minute.
+LONGEST_WAIT_S = 30.0
 
 #: Options that are secret or have another place in a URL.
 NOT_IN_QUERY = frozenset([
@@ -81,13 +85,13 @@ OPTS = [
         advanced=True,
         default=8.0,
         min=0.01,
-        # The outcome of a transaction, by which a commit that is sent again
-        # is known, lives for a minute.
-        max=30.0,
+        max=LONGEST_WAIT_S,
         help="Longest time, in seconds, that one operation is repeated while "
-             "servers do not answer or a failover is going on. When it is "
-             "over the caller gets a database connection error. It should "
-             "be longer than the cluster needs to promote a replica."),
+             "no server answers. If others answer than the one it needs, a "
+             "failover may be going on, and it is repeated for twice this "
+             "time, up to 30 seconds. Then the caller gets a database "
+             "connection error. Twice this time should be longer than the "
+             "cluster needs to promote a replica."),
     cfg.IntOpt(
         "pool_size",
         advanced=True,
@@ -217,7 +221,7 @@ OPTS = [
         help="Time, in seconds, that entries of a global index outlive the "
              "value they were made for. By default six times "
              "transaction_lifetime, and not below transaction_lifetime and "
-             "three times request_timeout together. Must be longer than "
+             "six times request_timeout together. Must be longer than "
              "transaction_lifetime."),
     cfg.IntOpt(
         "id_block_size",

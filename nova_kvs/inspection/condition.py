@@ -150,12 +150,12 @@ def _timeouts(facts, settings):
         # No cluster, or the user may not ask.
         return
     needed_s = FAILOVER_FACTOR * node_timeout_ms / 1000 + ELECTION_S
-    if settings.request_timeout <= needed_s:
+    if settings.failover_timeout <= needed_s:
         yield Line("timeouts", Status.WARNING, "operations are given up "
-                   "after %.1f s (request_timeout), a failover takes up to "
-                   "%.1f s: lower the servers' cluster-node-timeout (%.1f s) "
-                   "or raise request_timeout" % (
-                       settings.request_timeout, needed_s,
+                   "after %.1f s (twice request_timeout), a failover takes "
+                   "up to %.1f s: lower the servers' cluster-node-timeout "
+                   "(%.1f s) or raise request_timeout" % (
+                       settings.failover_timeout, needed_s,
                        node_timeout_ms / 1000))
 
 

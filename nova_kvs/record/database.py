@@ -152,9 +152,9 @@ class Database:
             lifetime_ms=int(settings.transaction_lifetime * 1000),
             commit_replicas=self._replicas,
             replica_timeout_ms=self._replica_timeout_ms,
-            # What is sent last may be repeated for request_timeout.
+            # What is sent last may be repeated for failover_timeout.
             side_write_life_ms=int(1000 * max(
-                settings.index_grace - settings.request_timeout,
+                settings.index_grace - settings.failover_timeout,
                 settings.transaction_lifetime)),
             atomic=base.Characteristics.ATOMIC in store.CHARACTERISTICS,
             failpoint=failpoint, reapplies=settings.reapply_lost_commits)

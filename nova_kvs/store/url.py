@@ -137,11 +137,13 @@ class StoreURL(typing.NamedTuple):
         del values["read_from_replicas"]
         lifetime = values["transaction_lifetime"]
         grace = values.pop("hint_grace")
+        wait = values["request_timeout"]
+        values["failover_timeout"] = patience = max(
+            wait, min(2 * wait, conf.LONGEST_WAIT_S))
         if grace is None:
             # Both the index entries and the commit behind them may be
-            # repeated for request_timeout.
-            grace = max(6 * lifetime,
-                        lifetime + 3 * values["request_timeout"])
+            # repeated for failover_timeout.
+            grace = max(6 * lifetime, lifetime + 3 * patience)
         elif grace <= lifetime:
             raise exceptions.ConfigurationError(
                 "hint_grace must be longer than transaction_lifetime, or "

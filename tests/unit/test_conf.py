@@ -52,7 +52,7 @@ def test_the_grace_is_longer_than_a_transaction():
     # Both the index entries and the commit behind them may be repeated that
     # long.
     assert settings.index_grace > (
-        settings.transaction_lifetime + 2 * settings.request_timeout)
+        settings.transaction_lifetime + 2 * settings.failover_timeout)
 
 
 def test_old_names_of_options_work(tmp_path, caplog, monkeypatch):

@@ -65,6 +65,8 @@ class ExchangingStore(base.Store):
         #: True once a server has answered. Until then an error is likelier
         #: one of the address than a passing fault.
         self._answered = False
+        #: time.monotonic() of a server's last answer.
+        self._heard_at = 0.0
 
     def _exchange(self, items, groups, replies, deadline, fence,
                   asking=False):
@@ -132,6 +134,7 @@ class ExchangingStore(base.Store):
     def _heard(self, node):
         """Note that a server has answered."""
         self._answered = True
+        self._heard_at = time.monotonic()
         if node in self._lost:
             self._lost.discard(node)
             self.successions += 1

@@ -4,8 +4,10 @@
 A batch is sent to every node concerned before the first reply is read.
 Items that a server did not run (its slot moved, it is loading, it became a
 replica, ...) and items that were lost with a connection are sent again, to
-the node that has their keys by then, until ``request_timeout`` is over. That
-is sound because every script and every plain command may run twice.
+the node that has their keys by then, until ``request_timeout`` is over, or
+``failover_timeout`` if others of the servers answer and one may be about to
+take over. That is sound because every script and every plain command may run
+twice.
 """
 
 import abc
@@ -194,6 +196,7 @@ class RemoteStore(exchange.ExchangingStore):
         everything = range(len(items))
         writes = {index for index in everything if raw.is_write(items[index])}
         touched = writes - repetition.not_run(failures)
+        began = deadline - self.settings.request_timeout
         refused = None
         pause_s = 0
         while True:
@@ -205,7 +208,10 @@ class RemoteStore(exchange.ExchangingStore):
             cause = failures[0].error
             if isinstance(cause, repetition.NotSent):
                 cause = cause.cause
-            if time.monotonic() >= deadline or not self._answered:
+            now = time.monotonic()
+            if now >= deadline and self._may_fail_over(began, cause):
+                deadline = began + self.settings.failover_timeout
+            if now >= deadline or not self._answered:
                 raise self._give_up(touched, cause)
             if pause_s or not all(
                     repetition.is_immediate(failure.error)
@@ -230,6 +236,18 @@ class RemoteStore(exchange.ExchangingStore):
             error = refused[0]
             error.nothing_applied = not touched and _has_not_begun(error)
             raise error
+
+    def _may_fail_over(self, began, cause):
+        """Tell whether another server may be about to take over.
+
+        Some server has answered since an operation began, and the one that
+        it needs does not. (If none answers, nobody can be waited for.)
+
+        :param began: time.monotonic() then.
+        :param cause: why the operation is to be repeated.
+        """
+        return self._heard_at >= began and isinstance(
+            cause, (*wire.LOST, redis_exceptions.ClusterDownError))
 
     def _repeat(self, items, again, failures, replies, deadline, fence):
         """Send items again, to where they belong by now.

@@ -219,11 +219,11 @@ def test_a_failover_takes_longer_than_operations_wait(capsys):
     with fixtures.RedisClusterFixture(
             masters=3, replicas=0, options=options) as cluster:
         databases.make(url=cluster.url("x"))
-        main.main(["check", cluster.url("x", request_timeout=7)])
+        main.main(["check", cluster.url("x", request_timeout=3.5)])
         assert ("WARNING timeouts: operations are given up after 7.0 s "
-                "(request_timeout), a failover takes up to 7.0 s"
+                "(twice request_timeout), a failover takes up to 7.0 s"
                 ) in capsys.readouterr().out
-        main.main(["check", cluster.url("x", request_timeout=8)])
+        main.main(["check", cluster.url("x", request_timeout=4)])
         assert "timeouts" not in capsys.readouterr().out
 
 

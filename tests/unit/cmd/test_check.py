@@ -93,8 +93,8 @@ def test_state_of_the_cluster(cluster, status, examine):
 
 
 @pytest.mark.parametrize("node_timeout_ms, request_timeout, expected", [
-    (15000, 8, "WARNING"), (3000, 8, None), (3000, 5, "WARNING"),
-    (None, 1, None)])
+    (15000, 8, "WARNING"), (5000, 8, None), (5000, 4, "WARNING"),
+    (15000, 20, None), (None, 1, None)])
 def test_a_failover_that_takes_too_long(
         node_timeout_ms, request_timeout, expected, examine, monkeypatch):
     found = condition._timeouts(

@@ -201,7 +201,7 @@ def test_the_url_wins_over_the_old_name_in_the_file():
 
 @pytest.mark.parametrize("query, expected", [
     ("", 60), ("transaction_lifetime=20", 120), ("request_timeout=30", 100),
-    ("transaction_lifetime=1&request_timeout=1", 6), ("hint_grace=70", 70)])
+    ("transaction_lifetime=1&request_timeout=1", 7), ("hint_grace=70", 70)])
 def test_the_grace_follows_from_the_other_times(query, expected):
     url = store_url.parse_url("kvs+redis://h/db?" + query)
     assert url.settings().index_grace == expected

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The round trip and its repetition, against servers that are stubs."""
 
+import time
+
 import pytest
 from redis import exceptions as redis_exceptions
 
@@ -215,6 +217,73 @@ def test_a_write_that_was_only_refused_was_not_applied(log, refusal):
     with pytest.raises(exceptions.StoreUnavailableError):
         store.batch([_set(b"a")])
     assert len(_sent(log)) > 1
+
+
+class _LostMaster(stubs.StubNode):
+    """A node that refuses connections until its replica takes over.
+
+    :param served: function that tells whether it has.
+    """
+
+    def __init__(self, name, log, served):
+        super().__init__(name, log, b"v")
+        self._served = served
+
+    def acquire(self, deadline):
+        self.refuse = not self._served()
+        return super().acquire(deadline)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return a list with the time, which passes in pauses only."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(
+        0, now[0] + seconds))
+    return now
+
+
+def test_a_failover_is_waited_for_while_others_answer(log, clock):
+    store = stubs.StubStore([
+        stubs.StubNode("a", log, b"u"),
+        _LostMaster("b", log, lambda: clock[0] > 109)], request_timeout=8)
+    assert store.batch([_get(b"a"), _get(b"b")]) == [b"u", b"v"]
+
+
+@pytest.mark.parametrize("request_timeout, given_up_after", [
+    (8, 16), (20, 30), (30, 30)])
+def test_a_failover_that_never_comes(
+        log, clock, request_timeout, given_up_after):
+    store = stubs.StubStore([
+        stubs.StubNode("a", log, b"u"),
+        _LostMaster("b", log, lambda: False)],
+        request_timeout=request_timeout)
+    with pytest.raises(exceptions.StoreUnavailableError):
+        store.batch([_get(b"a"), _get(b"b")])
+    assert 0 <= clock[0] - 100 - given_up_after < 1
+
+
+def test_nobody_is_waited_for_if_no_server_answers(log, clock):
+    store = stubs.StubStore([
+        stubs.StubNode("a", log, b"u"),
+        _LostMaster("b", log, lambda: False)], request_timeout=8)
+    store.batch([_get(b"a")])
+    clock[0] += 1
+    with pytest.raises(exceptions.StoreUnavailableError):
+        store.batch([_get(b"b")])
+    assert clock[0] < 110
+
+
+@pytest.mark.parametrize("refusal, given_up_after", [
+    (CLUSTER_DOWN, 16), (TRY_AGAIN, 8)])
+def test_what_a_cluster_that_is_down_and_a_move_refuse(
+        log, clock, refusal, given_up_after):
+    store = stubs.StubStore(
+        [stubs.StubNode("a", log, *[refusal] * 999)], request_timeout=8)
+    with pytest.raises(exceptions.StoreUnavailableError):
+        store.batch([_get(b"a")])
+    assert 0 <= clock[0] - 100 - given_up_after < 1
 
 
 def test_a_write_to_a_node_that_refuses_connections_was_not_applied(log):
