@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Allocations: of which provider, by which consumer.
 
-A global index finds an allocation by its consumer. It names its provider, and
-the consumer names its project and user. So that one round trip is enough,
-what they named the last time is read along, and what they name now if that
-is something else.
+A global index finds an allocation by its consumer. It names its provider and
+its resource class, and the consumer names its project and user. So that one
+round trip is enough, what they named the last time is read along, and what
+they name now if that is something else.
 """
 
 from nova_kvs.db.placement import attributes
@@ -19,13 +19,14 @@ _MODULE = "placement.objects.allocation:"
 
 
 class _Owners:
-    """Consumers, their projects and users, and maybe providers, by id.
+    """Projects, users and classes, and maybe providers, by id.
 
     :param expected: what is thought to be wanted: (ids of providers, of
-        projects, of users).
+        projects, of users, of resource classes).
     """
 
-    _TABLES = (tables.PROVIDERS, tables.PROJECTS, tables.USERS)
+    _TABLES = (tables.PROVIDERS, tables.PROJECTS, tables.USERS,
+               tables.RESOURCE_CLASSES)
 
     def __init__(self, session, expected):
         self._session = session
@@ -58,15 +59,19 @@ class _Owners:
                 for records, table in zip(self._found, self._TABLES)]
 
 
-def _load(session, ctx, owners, *finds, caches=("rc_cache",)):
-    """Load finds, owners that were prefetched and names, in one batch.
+def _load(session, owners, *finds):
+    """Load finds, and owners that were prefetched, in one batch.
 
-    :param caches: of the context, that are to be filled.
     :returns: the Records of each find.
     """
-    found = attributes.load(session, ctx, caches, *finds, *owners.finds())
+    found = session.records(*finds, *owners.finds())
     owners.take(found[len(finds):])
     return found[:len(finds)]
+
+
+def _classes_of(allocations):
+    """Return the ids of the resource classes of allocations."""
+    return tuple({values["resource_class_id"] for values in allocations})
 
 
 @native.reader(_MODULE + "_get_allocations_by_consumer_uuid")
@@ -75,7 +80,7 @@ def get_by_consumer(session, ctx, consumer_uuid):
 
     :source: placement.objects.allocation._get_allocations_by_consumer_uuid
     """
-    return of_consumer(session, ctx, ("rc_cache",), consumer_uuid)[0]
+    return of_consumer(session, ctx, consumer_uuid)[0]
 
 
 def expect(session, consumer_uuid, rows, project_id, user_id):
@@ -84,15 +89,17 @@ def expect(session, consumer_uuid, rows, project_id, user_id):
     :param rows: Rows of its allocations, which were inserted.
     """
     providers = tuple({row.resource_provider_id for row in rows})
+    classes = tuple({row.resource_class_id for row in rows})
     tables.memory(session, "consumers")[consumer_uuid] = (
-        providers, (project_id,), (user_id,))
+        providers, (project_id,), (user_id,), classes)
     memory = tables.memory(session, "providers")
     for provider in providers:
         if provider in memory:
             memory[provider] = tuple([
-                known if one in known else (*known, one) for known, one
-                in zip(memory[provider],
-                       (consumer_uuid, project_id, user_id))])
+                known if set(known).issuperset(some)
+                else tuple({*known, *some}) for known, some
+                in zip(memory[provider], (
+                    (consumer_uuid,), (project_id,), (user_id,), classes))])
     transaction = session.transaction
     table = session.schema_table(tables.ALLOCATIONS)
     global_index.expect(transaction, table, ("consumer_id",), [
@@ -101,29 +108,33 @@ def expect(session, consumer_uuid, rows, project_id, user_id):
         for row in rows])
 
 
-def of_consumer(session, ctx, caches, consumer_uuid):
+def of_consumer(session, ctx, consumer_uuid):
     """Return what a consumer has, as dicts.
 
-    :param caches: of the context, that are to be filled.
+    :param ctx: whose cache gets the names of the classes; None if nobody
+        asks for them.
     :returns: the dicts, the Records of all its allocations and of itself.
     """
     memory = tables.memory(session, "consumers")
-    expected = memory.get(consumer_uuid, ((), (), ()))
+    expected = memory.get(consumer_uuid, ((), (), (), ()))
     owners = _Owners(session, expected)
     records, consumers = _load(
-        session, ctx, owners,
+        session, owners,
         find(tables.ALLOCATIONS, consumer_id=consumer_uuid),
-        find(tables.CONSUMERS, uuid=consumer_uuid), caches=caches)
+        find(tables.CONSUMERS, uuid=consumer_uuid))
     if not records or not consumers:
         return [], records, consumers
     consumer = tables.CONSUMERS.values(consumers[0])
     allocations = [tables.ALLOCATIONS.values(record) for record in records]
     wanted = (
         tuple({values["resource_provider_id"] for values in allocations}),
-        (consumer["project_id"],), (consumer["user_id"],))
-    providers, projects, users = owners.complete(*wanted)
-    if wanted != expected:
-        memory[consumer_uuid] = wanted
+        (consumer["project_id"],), (consumer["user_id"],),
+        () if ctx is None else _classes_of(allocations))
+    providers, projects, users, classes = owners.complete(*wanted)
+    if ctx is not None:
+        attributes.fill_names(ctx.rc_cache, classes)
+        if wanted != expected:
+            memory[consumer_uuid] = wanted
     project = projects.get(consumer["project_id"])
     user = users.get(consumer["user_id"])
     if project is None or user is None:
@@ -160,10 +171,10 @@ def get_by_provider(session, ctx, rp_id):
     :source: placement.objects.allocation._get_allocations_by_provider_id
     """
     memory = tables.memory(session, "providers")
-    expected = memory.get(rp_id, ((), (), ()))
+    expected = memory.get(rp_id, ((), (), (), ()))
     owners = _Owners(session, ((), *expected[1:]))
     records, consumers = _load(
-        session, ctx, owners,
+        session, owners,
         find(tables.ALLOCATIONS, resource_provider_id=rp_id),
         find(tables.CONSUMERS, uuid=In(expected[0])))
     allocations = [tables.ALLOCATIONS.values(record) for record in records]
@@ -177,9 +188,11 @@ def get_by_provider(session, ctx, rp_id):
     project_ids, user_ids = (
         tuple({by_uuid[uuid][name] for uuid in uuids if uuid in by_uuid})
         for name in ("project_id", "user_id"))
-    _providers, projects, users = owners.complete(
-        (), project_ids, user_ids)
-    wanted = uuids, project_ids, user_ids
+    class_ids = _classes_of(allocations)
+    _providers, projects, users, classes = owners.complete(
+        (), project_ids, user_ids, class_ids)
+    attributes.fill_names(ctx.rc_cache, classes)
+    wanted = uuids, project_ids, user_ids, class_ids
     if wanted != expected:
         memory[rp_id] = wanted
     result = []

@@ -67,7 +67,18 @@ def load(session, ctx, names, *finds):
 def _empty(ctx, names):
     caches = [getattr(ctx, name, None) for name in names]
     return [cache for cache in caches if type(cache) in _CLASSES
-            and not cache._str_cache]
+            and not cache._all_cache]
+
+
+def fill_names(cache, found):
+    """Let a cache have some names, without the rest of their table.
+
+    It reads the table if it is asked for another.
+
+    :param found: {id: values} of rows.
+    """
+    cache._str_cache.update({
+        number: values["name"] for number, values in found.items()})
 
 
 @native.reader(_REFRESH, at=1)

@@ -134,7 +134,7 @@ def delete(database, req):
 
     def drop(session):
         found, records, consumers = allocations.of_consumer(
-            session, context, (), consumer)
+            session, None, consumer)
         if not found:
             raise native.Fallback()
         ids = {one["id"] for one in found}

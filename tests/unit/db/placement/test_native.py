@@ -300,6 +300,23 @@ def test_sums_are_those_of_now(side):
     assert side.call(candidates) == [5]
 
 
+def test_names_of_the_classes_that_are_allocated(side):
+    side.fill({models.ResourceClass: [
+        {"id": 0, "name": "VCPU"}, {"id": 1, "name": "MEMORY_MB"}]})
+
+    def look(context):
+        found = allocation.get_all_by_consumer_id(context, _UUID)
+        read = dict(context.rc_cache._str_cache)
+        return ([one.resource_class for one in found], read,
+                context.rc_cache.string_from_id(1),
+                context.rc_cache.id_from_string("VCPU"),
+                len(list(context.rc_cache.get_all())))
+
+    for _turn in range(2):
+        assert side.call(look) == (
+            ["VCPU"], {0: "VCPU"}, "MEMORY_MB", 0, 2)
+
+
 def test_documentation_lists_the_functions():
     page = pathlib.Path(__file__).resolve().parents[4].joinpath(
         "doc", "source", "contributor", "placement.inc")
