@@ -23,10 +23,11 @@ def create(url):
     engine.dispose()
 
 
-def beat(number, ready, stop, url, **options):
+def beat(number, ready, stop, url, worked, failed):
     """Report a service's state again and again, through outages.
 
-    :param options: values of [nova_kvs] options.
+    :param worked: semaphore that is released after each report.
+    :param failed: semaphore that is released after each DBConnectionError.
     :returns: ``(beats, failures)``: the times of those that worked, and
         ``(begin, end)`` of those that raised DBConnectionError; by the
         monotonic clock in s.
@@ -49,7 +50,9 @@ def beat(number, ready, stop, url, **options):
             api.service_update(context, service["id"], {
                 "report_count": found["report_count"] + 1})
             beats.append(time.monotonic())
+            worked.release()
         except db_exception.DBConnectionError:
             failures.append((begin, time.monotonic()))
+            failed.release()
         time.sleep(BEAT_S)
     return beats, failures

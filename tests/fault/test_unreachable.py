@@ -14,6 +14,8 @@ from tests.fault import workload
 
 #: With the options' defaults.
 PROMISED_S = 10
+#: An outage ends after so many errors.
+FAILURES = 2
 
 
 class Outage:
@@ -55,7 +57,7 @@ def write_several(engine):
 
 
 def connect(engine):
-    """What a process does that starts now."""
+    """Read as a process that starts now."""
     fresh = workload.make_engine(engine.url.update_query_dict(
         {"pool_size": str(10 + time.monotonic_ns() % 10 ** 6)}))
     try:
@@ -107,18 +109,22 @@ def test_errors_come_in_time(proxied, show, database_name, how):
 def test_a_conductor_goes_on(proxied, show, database_name, how):
     url = proxied.url(database_name)
     conductor.create(url)
-    with fleet.Fleet(conductor.beat, 1, url) as load:
-        time.sleep(2)
+    worked = fleet.context.Semaphore(0)
+    failed = fleet.context.Semaphore(0)
+    with fleet.Fleet(conductor.beat, 1, url, worked, failed) as load:
+        assert worked.acquire(timeout=fleet.PATIENCE_S)
         begin = time.monotonic()
         with Outage(proxied, how):
-            time.sleep(PROMISED_S + 2)
-        end = time.monotonic()
-        time.sleep(5)
+            for _ in range(FAILURES):
+                assert failed.acquire(timeout=fleet.PATIENCE_S)
+            while worked.acquire(block=False):
+                pass
+            end = time.monotonic()
+        assert worked.acquire(timeout=fleet.PATIENCE_S), "it did not go on"
         (beats, failures), = load.stop()
     assert any(beat < begin for beat in beats)
     assert failures
     after = [beat for beat in beats if beat > end]
-    assert after, "it did not go on"
     slowest = max(last - first for first, last in failures)
     assert slowest < PROMISED_S
     show("a conductor that was up (%s)" % how,
