@@ -10,15 +10,8 @@ from nova_kvs.store.etcd import rounds
 from nova_kvs.store import operations
 from nova_kvs.store import registry
 from tests import base
-from tests import etcd_servers
 
 ALL = ((b"-", b"+"),)
-
-
-@pytest.fixture(scope="module")
-def servers():
-    with etcd_servers.EtcdFixture() as running:
-        yield running
 
 
 @pytest.fixture

@@ -11,15 +11,8 @@ from nova_kvs.store.etcd import http2
 from nova_kvs.store import operations
 from nova_kvs.store import registry
 from tests import base
-from tests import etcd_servers
 
 COMMITTED = operations.Verdict.COMMITTED
-
-
-@pytest.fixture(scope="module")
-def servers():
-    with etcd_servers.EtcdFixture() as running:
-        yield running
 
 
 @pytest.fixture

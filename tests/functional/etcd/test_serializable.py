@@ -12,17 +12,10 @@ from nova_kvs.record import database as record_database
 from nova_kvs.store import operations
 from nova_kvs.store import registry
 from tests import base
-from tests import etcd_servers
 from tests.fault import workload
 
 COMMITTED = operations.Verdict.COMMITTED
 CHANGED = operations.Verdict.CHANGED
-
-
-@pytest.fixture(scope="module")
-def servers():
-    with etcd_servers.EtcdFixture() as running:
-        yield running
 
 
 @pytest.fixture

@@ -21,33 +21,11 @@ SCHEMA = (
     "vm_state VARCHAR(255), deleted INTEGER, created_at DATETIME, "
     "display_name VARCHAR(255), PRIMARY KEY (id), "
     "CONSTRAINT uniq_instances0uuid UNIQUE (uuid))",
-    "CREATE INDEX instances_host_idx ON instances (host)",
-    "CREATE TABLE instance_metadata (id INTEGER NOT NULL PRIMARY KEY, "
-    "instance_uuid VARCHAR(36), key VARCHAR(255), value VARCHAR(255))",
-    "CREATE TABLE block_device_mapping (id INTEGER NOT NULL PRIMARY KEY, "
-    "instance_uuid VARCHAR(36), volume_id VARCHAR(36), "
-    "uuid VARCHAR(36), UNIQUE (uuid))",
-    "CREATE TABLE virtual_interfaces (id INTEGER NOT NULL PRIMARY KEY, "
-    "instance_uuid VARCHAR(36), address VARCHAR(255), uuid VARCHAR(36), "
-    "deleted INTEGER, UNIQUE (address, deleted))",
-    "CREATE TABLE instance_actions (id INTEGER NOT NULL PRIMARY KEY, "
-    "instance_uuid VARCHAR(36), action VARCHAR(255))",
-    "CREATE TABLE instance_actions_events (id INTEGER NOT NULL PRIMARY KEY, "
-    "action_id INTEGER, event VARCHAR(255))",
-    "CREATE TABLE shadow_instance_actions (id INTEGER NOT NULL PRIMARY KEY, "
-    "instance_uuid VARCHAR(36), action VARCHAR(255))",
-    "CREATE TABLE shadow_instance_actions_events (id INTEGER NOT NULL "
-    "PRIMARY KEY, action_id INTEGER, event VARCHAR(255))",
-    "CREATE TABLE tags (resource_id VARCHAR(36) NOT NULL, "
-    "tag VARCHAR(80) NOT NULL, PRIMARY KEY (resource_id, tag))",
-    "CREATE TABLE services (id INTEGER NOT NULL PRIMARY KEY, "
-    "host VARCHAR(255), topic VARCHAR(255), report_count INTEGER, "
-    "UNIQUE (host, topic))",
-    "CREATE INDEX services_topic_idx ON services (topic, report_count)",
+    *databases.DDL[1:-1],
     "CREATE TABLE values_of_all_types (number INTEGER, ratio FLOAT, "
     "text VARCHAR(255), data BLOB, PRIMARY KEY (number, text))",
     "CREATE INDEX all_types_idx ON values_of_all_types (text, ratio, data)",
-    "CREATE TABLE notes (author VARCHAR(255), text TEXT)",
+    databases.DDL[-1],
 )
 
 PLACEMENT = (
@@ -145,6 +123,25 @@ def _commit(world, step, database, *rows):
     records = [tx.insert(table, row) for table, row in rows]
     tx.commit()
     return records
+
+
+def _lose(world, failpoint, *deleted):
+    """Move a server, by a process that ends at a failpoint.
+
+    :param deleted: (table, key) of records that it would delete.
+    """
+    other = _stopping(world, failpoint)
+    world.step("lost")
+    tx = other.begin()
+    record = databases.one(tx, "instances", (1,))
+    tx.update(record, {**record.values, "host": "h2"})
+    for table, key in deleted:
+        tx.delete(databases.one(tx, table, key))
+    tx.insert("services", {"host": "h2", "topic": "compute"})
+    try:
+        tx.commit()
+    except Stopped:
+        pass
 
 
 def _insert_server(world, database):
@@ -282,17 +279,7 @@ def pending(world):
     """A process that ends before the commit point, and its successor."""
     database = _database(world, SCHEMA)
     _insert_server(world, database)
-    other = _stopping(world, "after_prewrite")
-    world.step("lost")
-    tx = other.begin()
-    record = databases.one(tx, "instances", (1,))
-    tx.update(record, {**record.values, "host": "h2"})
-    tx.delete(databases.one(tx, "block_device_mapping", (1,)))
-    tx.insert("services", {"host": "h2", "topic": "compute"})
-    try:
-        tx.commit()
-    except Stopped:
-        pass
+    _lose(world, "after_prewrite", ("block_device_mapping", (1,)))
     yield "intents"
     world.step("next")
     world.advance(LATER_S)
@@ -313,16 +300,7 @@ def committed(world):
     """A process that ends after the commit point, and its successor."""
     database = _database(world, SCHEMA)
     _insert_server(world, database)
-    other = _stopping(world, "after_commit")
-    world.step("lost")
-    tx = other.begin()
-    record = databases.one(tx, "instances", (1,))
-    tx.update(record, {**record.values, "host": "h2"})
-    tx.insert("services", {"host": "h2", "topic": "compute"})
-    try:
-        tx.commit()
-    except Stopped:
-        pass
+    _lose(world, "after_commit")
     yield "an outcome and intents"
     world.step("housekeeping")
     world.advance(LATER_S)

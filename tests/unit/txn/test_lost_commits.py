@@ -210,26 +210,16 @@ def test_what_is_not_applied_is_lost_with_the_outcome(
     assert counted(coordinator) == (1, 0, 0)
 
 
+@pytest.mark.parametrize("change", [{}, {"fields": None}], ids=[
+    "a process that applies", "housekeeping"])
 def test_a_part_that_is_lost_before_it_is_applied(
-        coordinator, replicated, partitions):
-    """Whoever applies intents that are not there leaves no outcome."""
+        change, coordinator, replicated, partitions):
+    """Nobody takes intents that are gone for applied ones."""
     put(coordinator, *partitions[:2])
     resolve = next(item for items in replicated.operations[::-1]
                    for item in items if type(item) is operations.Resolve)
     replicated.fail_over(partitions[1])
-    replicated.batch([resolve])
-    coordinator.tell_losses()
-    assert counted(coordinator) == (1, 0, 0)
-
-
-def test_a_part_that_is_lost_before_housekeeping_settles(
-        coordinator, replicated, partitions):
-    """It does not take what it does not find for applied."""
-    put(coordinator, *partitions[:2])
-    resolve = next(item for items in replicated.operations[::-1]
-                   for item in items if type(item) is operations.Resolve)
-    replicated.fail_over(partitions[1])
-    replicated.batch([resolve._replace(fields=None)])
+    replicated.batch([resolve._replace(**change)])
     coordinator.tell_losses()
     assert counted(coordinator) == (1, 0, 0)
 
