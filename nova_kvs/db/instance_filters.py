@@ -43,16 +43,26 @@ class Query:
     tests: list = dataclasses.field(default_factory=list)
     #: As of nova_kvs.db.session.Find.
     ranges: dict | None = None
+    #: pairs of a column and a function of its stored value.
+    column_tests: list = dataclasses.field(default_factory=list)
+    #: Equalities of one of which a server satisfies all; empty: it need not.
+    alternatives: tuple = ()
     #: functions of the stored values and of a Related.
     tags: list = dataclasses.field(default_factory=list)
 
     def test(self, stored):
         """Return whether a server passes all tests but the equalities."""
-        return all(test(stored) for test in self.tests)
+        return all(test(stored) for test in self.tests) and all(
+            test(stored.get(name)) for name, test in self.column_tests)
 
-    def find(self):
-        """Return the Find of all but the tests of tags."""
-        return session.Find(INSTANCES, self.equal, self.test, self.ranges)
+    def find(self, more=()):
+        """Return the Find of all but the tests of tags.
+
+        :param more: equalities that hold, too.
+        """
+        return session.Find(
+            INSTANCES, {**self.equal, **dict(more)}, self.test, self.ranges,
+            tuple(self.column_tests))
 
 
 def parse(context, filters):
@@ -91,6 +101,8 @@ def _deleted(query, filters):
             query.tests.append(
                 lambda stored: stored.get("deleted") == stored["id"]
                 or stored.get("vm_state") == soft)
+            query.alternatives = ({"deleted": session.Not((0,))},
+                                  {"vm_state": soft})
         else:
             query.equal["deleted"] = session.Not((0,))
             query.tests.append(
@@ -201,5 +213,4 @@ def _regex(query, filters):
             test = matching.matches(safe(value))
         else:
             raise native.Fallback()
-        query.tests.append(
-            lambda stored, name=name, test=test: test(stored.get(name)))
+        query.column_tests.append((name, test))

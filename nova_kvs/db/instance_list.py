@@ -24,6 +24,7 @@ from nova_kvs.db import matching
 from nova_kvs.db import native
 from nova_kvs.db import pages
 from nova_kvs.db import session
+from nova_kvs.record import planner
 
 INSTANCES = joins.INSTANCES
 _OBJECTS = "nova.objects.instance:InstanceList."
@@ -96,8 +97,12 @@ def _by_filters(s, context, filters, limit, marker, columns_to_join,
     table_only = joins.are_elsewhere(names, manual)
     records = None
     if not query.tags:
-        records = pages.page(s, query.find(), limit, after, sort_keys,
-                             sort_dirs, table_only)
+        page = limit, after, sort_keys, sort_dirs, table_only
+        records = _one_of(s, query, *page)
+        if records is None:
+            records = pages.by_entries(s, query.find(), *page)
+        if records is None:
+            records = pages.page(s, query.find(), *page)
     if records is None:
         found = query.find()
         records = _with_tags(s, query) if query.tags else s.records(
@@ -107,6 +112,29 @@ def _by_filters(s, context, filters, limit, marker, columns_to_join,
     records = matching.limited(records, limit)
     return joins.fill(s, context, s.rows(INSTANCES, records),
                       names, manual)
+
+
+def _one_of(s, query, *page):
+    """Return the records that a query's alternatives find: as ``pages.page``.
+
+    :returns: None if it has none, or another way is better.
+    """
+    if not query.alternatives:
+        return None
+    found = {}
+    for equal in query.alternatives:
+        if not query.equal.keys().isdisjoint(equal):
+            return None
+        find = query.find(equal)
+        records = pages.by_entries(s, find, *page)
+        if records is None:
+            find = find._replace(equal=s.bind_equal(find))
+            if s.path(find).rank > planner.Rank.INDEX and not (
+                    s.finds_deleted(find)):
+                return None
+            records = s.records(find, table_only=True)[0]
+        found.update((record.key, record) for record in records)
+    return list(found.values())
 
 
 def _with_tags(s, query):

@@ -8,6 +8,9 @@ import operator
 
 from nova_kvs.db import matching
 from nova_kvs.db import session
+from nova_kvs.record import access
+from nova_kvs.record import entries
+from nova_kvs.record.indexes import entry_columns
 from nova_kvs.record import planner
 
 #: Rows that are looked at at once where few pass a list's filters.
@@ -72,6 +75,81 @@ def page(s, found, limit, after, sort_keys, sort_dirs, table_only=False):
         low, high = (None, last) if path.reverse else (last, None)
         # Few of the rows pass: look at more of them at once.
         chunk = min(chunk * 4, LARGEST_CHUNK)
+
+
+def by_entries(s, found, limit, after, sort_keys, sort_dirs,
+               table_only=False):
+    """Return records whose entries in an index pass: the page's, and more.
+
+    :param limit: rows of the page; None: all of them. Others as of ``page``.
+    :returns: list of Records, unsorted, that all pass; None if another way
+        is better.
+    """
+    equal = s.bind_equal(found)
+    found = found._replace(equal=equal)
+    if limit is not None and limit < 0 or (
+            s.path(found).rank < planner.Rank.BROAD):
+        return None
+    if found.ranges and s.range_path(found) is not None:
+        return None
+    table = s.schema_table(found.table)
+    conditions = [*_conditions(equal), *[
+        (name, entry_columns.text(test)) for name, test in found.column_tests]]
+    order = [] if limit is None else [
+        (name, direction == "desc")
+        for name, direction in zip(sort_keys, sort_dirs)]
+    path = planner.by_entries(
+        table, [name for name, _ in conditions], order)
+    if path is None:
+        return None
+    first = path.index.columns[:1]
+    if path.columns.issubset(first) and (
+            _path(s, found, sort_keys, sort_dirs) is not None):
+        return None
+    start = None
+    if after is not None:
+        start = [after.get(name) for name, _ in path.order]
+    cursor = entries.Cursor(
+        table, path.index, [(name, test) for name, test in conditions
+                            if name in path.columns], path.order,
+        **_prefixes(equal, *first),
+        start=None if start is None or None in start else start)
+    chosen = []
+    chunk = limit if limit is None else limit + 2
+    while True:
+        records = s.transaction.load([access.ByEntries(
+            table.name, cursor, chunk,
+            table_only or limit is not None and chunk > limit + 2)])[0]
+        chosen += session.matching(records, equal, found.test)
+        if cursor.is_done or sum(
+                [cursor.precedes(record.values)
+                 for record in chosen]) >= limit:
+            return chosen
+        chunk = min(chunk * 4, LARGEST_CHUNK)
+
+
+def _conditions(equal):
+    """Return pairs of a column and a condition on entries.
+
+    :param equal: bound equalities.
+    """
+    for name, value in equal.items():
+        if type(value) is session.Not:
+            yield name, entry_columns.unequal(value.values)
+        else:
+            yield name, entry_columns.among(
+                value.values if type(value) is session.In else (value,))
+
+
+def _prefixes(equal, column):
+    """Return what a Cursor takes of an index's first column."""
+    if column not in equal:
+        return {}
+    value = equal[column]
+    if type(value) is session.Not:
+        return {"refused": value.values}
+    return {"prefixes": value.values if type(value) is session.In
+            else (value,)}
 
 
 def some(s, found, limit):

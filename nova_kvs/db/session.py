@@ -50,6 +50,9 @@ class Find(typing.NamedTuple):
     #: column name -> (lowest, highest stored value, or None), of rows that
     #: can pass the test; None if nothing is known.
     ranges: typing.Any = None
+    #: pairs of a column and a function of its stored value, of which the test
+    #: is made among others.
+    column_tests: tuple = ()
 
 
 def find(table, test=None, **equal):

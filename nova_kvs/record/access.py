@@ -61,6 +61,20 @@ class ByRange(typing.NamedTuple):
     table_only: bool = False
 
 
+class ByEntries(typing.NamedTuple):
+    """The next rows whose entries in an index pass a condition.
+
+    At least ``limit`` of them, if so many are left; None: all. ``cursor`` is
+    of nova_kvs.record.entries.Cursor and serves one transaction.
+    ``table_only`` as for ByIndex.
+    """
+
+    table: str
+    cursor: typing.Any
+    limit: int | None = None
+    table_only: bool = False
+
+
 class ByIdRange(typing.NamedTuple):
     """The first rows of a table with automatic ids, in the order of these.
 

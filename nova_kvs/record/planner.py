@@ -19,9 +19,11 @@ else: ``partial_path`` tells whether a condition asks for that value.
 """
 
 import enum
+import itertools
 import typing
 
 from nova_kvs.record import access
+from nova_kvs.record.indexes import entry_columns
 
 #: Most live rows share one value of this column.
 BROAD_COLUMN = "deleted"
@@ -446,6 +448,59 @@ def in_range(table, known, ranges):
         found.append(ById(Rank.BROAD, table.key, False))
     return min(found, key=lambda path: (path.rank, -len(path.prefix)),
                default=None)
+
+
+class ByEntries(typing.NamedTuple):
+    """A way to read the rows whose entries in an index pass a condition.
+
+    :ivar index: one that has all rows.
+    :ivar columns: that its entries tell and the condition names.
+    :ivar order: pairs of column and whether it descends: of a wanted order
+        as much as entries tell.
+    """
+
+    index: typing.Any
+    columns: frozenset
+    order: tuple
+
+    @property
+    def is_useful(self):
+        """False if the entries tell no row from the others."""
+        return bool(self.order or self.columns.difference(
+            self.index.columns[:1]))
+
+    def explain(self):
+        """Return a text of the path, the same for the same table."""
+        text = "scan of index %s, condition on entries" % self.index.name
+        if self.columns:
+            text += " (%s)" % ", ".join(sorted(self.columns))
+        if self.order:
+            text += ", sorted by (%s)" % ", ".join(
+                [column for column, _ in self.order])
+        return text
+
+
+def by_entries(table, columns, order):
+    """Return the best useful ByEntries path, or None.
+
+    It reads all entries: any index that finds rows by their values is better.
+
+    :param table: nova_kvs.record.schema.Table.
+    :param columns: whose values decide whether a row is wanted.
+    :param order: pairs of column and whether it descends.
+    """
+    found = []
+    for index in table.indexes:
+        if index.is_global and index.is_ordered and index.is_complete:
+            offered = entry_columns.offered(table, index)
+            told = tuple(itertools.takewhile(
+                lambda pair: pair[0] in offered, order))
+            found.append(ByEntries(
+                index, offered.intersection(columns), told))
+    # Of equals the one whose entries are shortest.
+    return max([path for path in found if path.is_useful], key=lambda path: (
+        len(path.columns), len(path.order), -len(path.index.columns)),
+        default=None)
 
 
 def _after_prefix(table, known):

@@ -6,6 +6,7 @@ import time
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import access
+from nova_kvs.record import entries
 from nova_kvs.record import id_ranges
 from nova_kvs.record.indexes import base
 from nova_kvs.record.indexes import local_index
@@ -20,6 +21,7 @@ _PATHS = {
     access.ByKey: paths.by_key,
     access.ByIndex: paths.by_index,
     access.ByRange: ranges.by_range,
+    access.ByEntries: entries.by_entries,
     access.FullScan: paths.full_scan,
     access.ByIdRange: id_ranges.by_id_range,
     access.SomeRows: paths.some_rows,

@@ -135,13 +135,12 @@ CALLS = {
 _NO_INDEX = "SQL has no index for it either; of each server one row is read"
 EXCEPTIONS = {
     "active in a time": "the answer is all servers of that time",
-    "all projects' page by name": _NO_INDEX,
-    "all projects' page by UUID": "an entry more for each boot, for an "
-    "order that nobody reads; of each server one row is read",
-    "deleted and soft-deleted servers": _NO_INDEX,
 }
 DIALECT_EXCEPTIONS = {
     **{name: EXCEPTIONS[name] for name in EXCEPTIONS},
+    "all projects' page by name": _NO_INDEX,
+    "all projects' page by UUID": _NO_INDEX,
+    "deleted and soft-deleted servers": _NO_INDEX,
     "deleted servers": "an OR of two columns",
     "a cell's mappings": "a limit over an inner join is not pushed down; "
     "the native function reads what it returns",

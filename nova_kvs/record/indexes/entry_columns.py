@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Columns of rows, as the entries of a global index have them.
+
+Encoded values are equal as the values are, and sort as they do, so most of
+what a list asks needs none decoded. Text that is too long for an entry is
+cut: what is asked of it passes here, and the row decides.
+"""
+
+import re
+from urllib import parse
+
+from nova_kvs import keyspace
+from nova_kvs.record.indexes import global_index
+
+NULL = keyspace.encode_tuple((None,))
+_TEXT = keyspace.encode_tuple(("",))[:1]
+_END = keyspace.encode_tuple(("",))[1:]
+_NUMBER_BYTES = len(keyspace.encode_tuple((0,))) - 1
+#: One encoded value: text and bytes end with 0 and 1, and have 0 as 0, 255.
+_VALUE = (rb"(?:\x01|\x02.{%d}|[\x03\x04][^\0]*(?:\0\xff[^\0]*)*\0\x01)"
+          % _NUMBER_BYTES)
+#: Longest encoded value that is surely not cut, and in its exact place among
+#: those that are.
+_EXACT_BYTES = keyspace.KEPT_COMPONENT_BYTES + len(_TEXT + _END)
+
+
+def encode(value):
+    """Return a value as entries have it."""
+    return keyspace.encode_tuple((value,))
+
+
+def is_cut(encoded):
+    """Tell whether a value was too long to be kept."""
+    return encoded is None or len(encoded) > _EXACT_BYTES and len(
+        _unescaped(encoded)) > keyspace.MAX_COMPONENT_BYTES
+
+
+def is_exact(encoded):
+    """Tell whether cut values sort on the right side of this one."""
+    return encoded is not None and len(encoded) <= _EXACT_BYTES
+
+
+def _unescaped(encoded):
+    return encoded[len(_TEXT):-len(_END)].replace(b"\0\xff", b"\0")
+
+
+class Columns:
+    """Takes some columns out of an index's entries.
+
+    Beside the index's own an entry tells its row's key, if that is one
+    column, and the value that names its partition.
+
+    :param home: key of the partition of rows without such a value.
+    :param names: of ``offered``.
+    :ivar at: column -> its place in what ``of`` returns.
+    """
+
+    def __init__(self, table, index, home, names):
+        own = [name for name in index.columns if name in names]
+        last = index.columns.index(own[-1]) + 1 if own else 0
+        self._match = re.compile(b"".join(
+            [b"(%s)" % _VALUE if name in own else _VALUE
+             for name in index.columns[:last]]), re.DOTALL).match
+        others = [name for name in names if name not in own]
+        self._others = [
+            self._value_of_key if (name,) == table.key
+            else self._value_of_partition for name in others]
+        self._prefix_bytes = len(table.prefix)
+        self._home = home
+        self.at = {name: place for place, name in enumerate(own + others)}
+
+    def of(self, stored):
+        """Return the encoded values of a stored entry, None if unknown.
+
+        :raises AttributeError: if it is not an entry of this index.
+        """
+        found = self._match(stored).groups()
+        if self._others:
+            found += tuple([make(stored) for make in self._others])
+        return found
+
+    def _value_of_key(self, stored):
+        return global_index.field_of(stored)[self._prefix_bytes:]
+
+    def _value_of_partition(self, stored):
+        key = global_index.partition_of(stored).key
+        if key == self._home:
+            return NULL
+        value = key[key.rindex(b":") + 1:-1]
+        if value.startswith(b"~"):
+            return None
+        if b"%" in value:
+            value = parse.unquote_to_bytes(value)
+        return encode(value.decode("utf-8", "surrogatepass"))
+
+
+def offered(table, index):
+    """Return the names of the columns that an index's entries tell."""
+    found = set(index.columns)
+    if len(table.key) == 1:
+        found.update(table.key)
+    if table.names_partitions and (
+            table.native[table.partition_column] is str):
+        found.add(table.partition_column)
+    return frozenset(found.difference(getattr(index, "coarse", ())))
+
+
+# Conditions: functions of an encoded value, true of all rows that may pass ---
+
+def among(values):
+    """Return the condition that a column equals one of some values.
+
+    :param values: as stored; None stands for NULL.
+    """
+    return frozenset(map(encode, values)).__contains__
+
+
+def unequal(values):
+    """Return the condition that a column is none of some values, nor NULL.
+    """
+    refused = frozenset(map(encode, (*values, None)))
+    return lambda encoded: encoded not in refused
+
+
+def text(test):
+    """Return the condition that a test of a value is true, NULL never is.
+
+    :param test: function of text. What is no text may pass.
+    """
+    def may_pass(encoded):
+        if encoded[:1] != _TEXT:
+            return encoded != NULL
+        return is_cut(encoded) or test(
+            _unescaped(encoded).decode("utf-8", "surrogatepass"))
+    return may_pass
