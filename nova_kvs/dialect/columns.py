@@ -99,6 +99,18 @@ class Columns:
             origin += found
         return origin
 
+    def only_scope(self, query):
+        """Return the scope of a query that is one SELECT, in one place.
+
+        :returns: None of any other.
+        """
+        arms = _arms(query)
+        scopes = self._scopes.get(arms[0], ()) if len(arms) == 1 else ()
+        if len(scopes) != 1:
+            return None
+        scope, = scopes
+        return scope if scope.select is not None else None
+
     def _origin_of_derived(self, column):
         """Return the origin of a subquery's column."""
         arms = _arms(_query_of(column.table))

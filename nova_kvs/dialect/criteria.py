@@ -8,8 +8,10 @@ than what is true of every row that passes the clause.
 
 from sqlalchemy.sql import elements
 from sqlalchemy.sql import operators
+from sqlalchemy.sql import selectable
 
 from nova_kvs.dialect import columns
+from nova_kvs.dialect import paging
 from nova_kvs.dialect import sources
 
 
@@ -146,6 +148,8 @@ class Criteria:
 
     def links(self, scope, clause, among):
         """Yield (source, column, origin) that a clause says."""
+        if isinstance(clause, selectable.Exists):
+            yield from self._links_of_exists(scope, clause, among)
         if not isinstance(clause, elements.BinaryExpression):
             return
         left, right = columns.plain(clause.left), columns.plain(clause.right)
@@ -164,6 +168,31 @@ class Criteria:
                     source, column, other, name)
                     for other, name in sources.bases(origin)):
                 yield source, column, origin
+
+
+    def _links_of_exists(self, scope, clause, among):
+        """Yield the links that the criteria of an EXISTS say.
+
+        Of a row of ``among`` some row of the subquery must be equal.
+        """
+        inner = self._columns.only_scope(clause.element)
+        if inner is None or clause.operator is not operators.exists or not (
+                paging.is_of_rows(inner.select)):
+            return
+        own = set(inner.sources.values())
+        for criterion in inner.criteria:
+            for part in conjuncts(criterion):
+                if not isinstance(part, elements.BinaryExpression) or (
+                        part.operator is not operators.eq):
+                    continue
+                left, right = map(columns.plain, (part.left, part.right))
+                for one, other in ((left, right), (right, left)):
+                    source, column = self._columns.stored(scope, one, among)
+                    mate, name = self._columns.stored(inner, other, own)
+                    if source is not None and mate is not None and (
+                            self._columns.are_comparable(
+                                source, column, mate, name)):
+                        yield source, column, ((mate, name),)
 
 
 #: Operator -> sides on which the left operand is bounded: True is below.

@@ -50,6 +50,8 @@ class Page(typing.NamedTuple):
     :ivar criteria: of the SELECT. :ivar clauses: that say the order.
     :ivar sample: a column of the source.
     :ivar skips_null: rows with NULL in the order's column do not matter.
+    :ivar told_by: sets of columns: where a DISTINCT or GROUP BY makes one row
+        of those that are equal in these columns.
     """
 
     order: tuple
@@ -59,12 +61,21 @@ class Page(typing.NamedTuple):
     clauses: tuple
     sample: typing.Any
     skips_null: bool = False
+    told_by: tuple = ()
+
+    def keeps_rows(self, table):
+        """Tell whether each row of the table makes a row of the SELECT.
+
+        :param table: record.schema.Table of the source.
+        """
+        return all([columns.issuperset(table.key)
+                    for columns in self.told_by])
 
 
-#: Attributes of a SELECT that makes other rows than those of the tables, or
-#: leaves some out.
-_OTHERS = (private.DISTINCT, private.DISTINCT_ON, private.GROUP_BY_CLAUSES,
-           private.HAVING_CRITERIA)
+#: Attributes of a SELECT that makes one row of several.
+_MERGING = (private.DISTINCT, private.GROUP_BY_CLAUSES)
+#: Those of one that leaves rows out.
+_OTHERS = (private.DISTINCT_ON, private.HAVING_CRITERIA)
 
 
 def page_of(select, source_of, value_of):
@@ -80,6 +91,8 @@ def page_of(select, source_of, value_of):
             getattr(select, private.FETCH_CLAUSE) is not None):
         return None
     if limit is None:
+        if any(getattr(select, name) for name in _MERGING):
+            return None
         return _extreme_of(select, source_of)
     limit = value_of(limit)
     offset = getattr(select, private.OFFSET_CLAUSE)
@@ -107,7 +120,13 @@ def page_of(select, source_of, value_of):
             [_is_own(criterion, source_of) for criterion in criteria]):
         return None
     return Page(tuple(order), limit, offset, criteria, clauses[:len(order)],
-                sample)
+                sample, told_by=tuple([
+                    frozenset([source_of(_plain(clause))[1]
+                               for clause in merged])
+                    for merged in (
+                        selected if getattr(select, private.DISTINCT) else (),
+                        getattr(select, private.GROUP_BY_CLAUSES))
+                    if merged]))
 
 
 def _extreme_of(select, source_of):
@@ -135,6 +154,21 @@ def _extreme_of(select, source_of):
                 (*criteria, argument.is_not(None)),
                 (argument.desc() if descends else argument.asc(),),
                 argument, True)
+
+
+def is_of_rows(select):
+    """Tell whether a SELECT without a row of its tables has none itself.
+
+    An aggregate has one; text may be an aggregate.
+    """
+    return not getattr(select, private.HAVING_CRITERIA) and all([
+        _is_column(column) or isinstance(column, elements.BindParameter)
+        or isinstance(column, elements.ColumnClause)
+        and column.name in ("1", "*")
+        or isinstance(column, elements.TextClause)
+        and column.text in ("1", "*")
+        for column in map(_plain, getattr(
+            select, private.ALL_SELECTED_COLUMNS))])
 
 
 def first_of(element):

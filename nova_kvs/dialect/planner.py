@@ -74,7 +74,10 @@ class Planner:
         :param compiled: a KVSCompiler.
         """
         found = analysis.Analysis(compiled, self._names, self._affinity)
-        levels = self._levels(found.sources, found.pages, compiled)
+        levels = self._levels(found.sources, {
+            source: page for source, page in found.pages.items()
+            if source.table not in self._schema.tables
+            or page.keeps_rows(self._schema.tables[source.table])}, compiled)
         checks, verify = (), False
         dml = compiled.kvs_dml
         target = None

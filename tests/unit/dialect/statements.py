@@ -126,7 +126,10 @@ def conditions(draw, froms, tables, depth=2):
     if kind == "exists":
         where = draw(conditions([inner, *froms], tables, 0))
         both = sa.and_(where, draw(conditions([inner], tables, 0)))
-        return sa.exists().select_from(inner).where(both)
+        what = draw(st.sampled_from((
+            (), (sa.literal_column("1"),), (inner.c[0],),
+            (sa.func.count(),))))
+        return sa.exists(*what).select_from(inner).where(both)
     where = draw(conditions([inner], tables, 0))
     other = draw(st.sampled_from(list(inner.c)))
     if kind == "insub":

@@ -106,14 +106,24 @@ def _queries(draw, table):
                 table, other, sa.and_(
                     other.c.deleted == table.c.deleted,
                     other.c.id != table.c.id)).order_by(*order, other.c.id)
+        merged = (table.c.id, other.c.id)
     else:
         query = sa.select(table).where(*criteria).order_by(*order)
+        merged = (table.c.id,)
+    merge = draw(st.sampled_from([None, None, "key", "all", "others"]))
+    if merge == "key":
+        query = query.group_by(*merged)
+    elif merge == "all":
+        query = query.distinct()
+    elif merge == "others":
+        query = sa.select(numbers, status).where(*criteria).distinct(
+        ).order_by(numbers, status)
     limit = draw(st.sampled_from([None, -1, 0, 1, 2, 5, 30]))
     if limit is not None:
         query = query.limit(limit)
         if draw(st.booleans()):
             query = query.offset(draw(st.sampled_from([0, 1, 3, 40])))
-    if draw(st.booleans()):
+    if merge != "others" and draw(st.booleans()):
         inner = query.subquery()
         query = sa.select(inner, other.c.deleted).select_from(
             inner.outerjoin(other, other.c.id == inner.c.id)).order_by(
@@ -314,6 +324,11 @@ CHEAP = {
             instances.c.deleted == 0, _created > 10).limit(5), 4),
     "beginning": (
         sa.select(images).where(images.c.name.like("n00%")), 6),
+    "different rows": (
+        sa.select(images).distinct().order_by(images.c.name).limit(5), 5),
+    "groups of one": (
+        sa.select(images).group_by(images.c.id, images.c.size).order_by(
+            images.c.name).limit(5), 5),
     "inner SELECT": (
         sa.select(images.c.id).where(images.c.name > "n100").order_by(
             images.c.name).limit(5).subquery().select(), 5),

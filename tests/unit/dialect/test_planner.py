@@ -218,6 +218,27 @@ def test_exists_does_not_restrict_the_outer_row(connection):
     assert plan(connection, statement)[:2] == level(0, "services: full scan")
 
 
+@pytest.mark.parametrize("select", [
+    sa.exists(), sa.exists(sa.literal_column("1")), sa.exists(extra.c.id)])
+def test_what_exists_restricts_the_outer_row(connection, select):
+    statement = sa.select(services).where(select.where(
+        services.c.id == extra.c.id, extra.c.instance_uuid == "u"))
+    assert plan(connection, statement) == level(
+        0, "instance_extra: partition (instance_uuid = :instance_uuid_1)"
+    ) + level(1, "services: key (id = instance_extra.id)")
+
+
+@pytest.mark.parametrize("select", [
+    sa.select(sa.func.count(extra.c.id)), sa.select(sa.text("count(*)")),
+    sa.select(sa.literal_column("count(*)")),
+    sa.select(extra.c.id).having(sa.text("1"))])
+def test_an_aggregate_exists_without_a_row(connection, select):
+    statement = sa.select(services).where(select.select_from(extra).where(
+        services.c.id == extra.c.id, extra.c.instance_uuid == "u"
+    ).correlate(services).exists())
+    assert "  services: full scan" in plan(connection, statement)
+
+
 def test_in_subquery(connection):
     statement = sa.select(instances).where(instances.c.uuid.in_(
         sa.select(extra.c.instance_uuid).where(
