@@ -65,8 +65,14 @@ class Analysis:
             for element in scope.froms:
                 self._restrict_by_joins(scope, element)
             own = set(scope.sources.values())
+            there = set()
             for criterion in scope.criteria:
-                self._restrict(scope, criterion, own)
+                there |= self._restrict(scope, criterion, own)
+            for source in own:
+                for column, other, name in source.outer_links:
+                    if other in there:
+                        source.links.setdefault(column, []).append(
+                            ((other, name),))
             if scope.select is not None:
                 self._note_locks(scope)
                 self._note_page(scope)
@@ -173,15 +179,32 @@ class Analysis:
             if element.full:
                 return
             among = self._sources_in(scope, element.right)
-            if not element.isouter:
+            if element.isouter:
+                self._note_outer_links(scope, element, among)
+            else:
                 among |= self._sources_in(scope, element.left)
             self._restrict(scope, element.onclause, among)
 
+    def _note_outer_links(self, scope, element, right):
+        """Note what a row of the right side says of the left one."""
+        left = self._sources_in(scope, element.left)
+        for clause in criteria.conjuncts(element.onclause):
+            for source, column, origin in self._criteria.links(
+                    scope, clause, left):
+                other, name = origin[0]
+                if len(origin) == 1 and other in right:
+                    source.outer_links.append((column, other, name))
+
     def _restrict(self, scope, criterion, among):
-        """Restrict some sources by a criterion that must be true."""
+        """Restrict some sources by a criterion that must be true.
+
+        :returns: those of them that must have a row.
+        """
+        there = set()
         for clause in criteria.conjuncts(criterion):
             for source, column, values in self._criteria.equalities(
                     scope, clause, among):
+                there.add(source)
                 kept = source.values.get(column)
                 if kept is None or _breadth(values) < _breadth(kept):
                     source.values[column] = values
@@ -196,6 +219,7 @@ class Analysis:
                 source.links.setdefault(column, []).append(origin)
             if isinstance(clause, elements.BooleanClauseList):
                 self._alternatives(scope, clause, among)
+        return there
 
     def _alternatives(self, scope, clause, among):
         """Note what each alternative of an OR says of the sources."""
@@ -209,6 +233,9 @@ class Analysis:
             if all(source in found for found in alternatives):
                 source.alternatives.append(
                     tuple(found[source] for found in alternatives))
+        if all(alternatives):
+            for source in among:
+                source.shared_alternatives.append(tuple(alternatives))
 
     def _propagate(self):
         """Give values on along links: what equals a known value is known."""

@@ -169,7 +169,6 @@ class Criteria:
                     for other, name in sources.bases(origin)):
                 yield source, column, origin
 
-
     def _links_of_exists(self, scope, clause, among):
         """Yield the links that the criteria of an EXISTS say.
 

@@ -175,6 +175,10 @@ class Planner:
                 union = None
                 if source not in pages:
                     union = _union(step, rank)
+                    if union is None:
+                        union, before = self._union_of_joins(step, rank)
+                        if before:
+                            levels.append(before)
                 level.append(union or (
                     step if finds_deleted else paging.step_of(
                         step, rank, pages, compiled)))
@@ -196,6 +200,64 @@ class Planner:
         return rank, plan.Path(path, tuple(
             [column for column in path.columns
              if column not in source.values]), origin)
+
+    def _union_of_joins(self, step, rank):
+        """Return the Union that reads less than a step, over joins, or None.
+
+        An alternative of an OR may restrict another table, that this one is
+        joined with: its rows are loaded first.
+
+        :param rank: of the step's path.
+        :returns: Union or None, and the Steps of a level before it.
+        """
+        if step.table is not None and rank >= planner.Rank.BROAD:
+            for alternatives in step.source.shared_alternatives:
+                before, steps = [], []
+                for alternative in alternatives:
+                    found = self._steps_of(step, alternative)
+                    if found is None:
+                        break
+                    before += found[:-1]
+                    steps.append(found[-1])
+                else:
+                    return plan.Union(step, steps), before
+        return None, []
+
+    def _steps_of(self, step, alternative):
+        """Return the Steps to a source's rows in one alternative, or None.
+
+        :param alternative: Source -> the values of its columns.
+        """
+        source, table = step.source, step.table
+        if source in alternative:
+            one = source.one_of(alternative[source])
+            rank, path, _ = planner.choose(table, one.values)
+            if rank < planner.Rank.BROAD:
+                return (plan.Step(one, table, plan.Path(path)),)
+        for other, values in alternative.items():
+            joined = self._schema.tables.get(other.table)
+            if other is source or joined is None:
+                continue
+            one = other.one_of(values)
+            rank, path, _ = planner.choose(joined, one.values)
+            if rank >= planner.Rank.BROAD:
+                continue
+            names = {column: name for column, mate, name in (
+                *source.outer_links, *(
+                    (column, *origin[0])
+                    for column, origins in source.links.items()
+                    for origin in origins if len(origin) == 1))
+                if mate is other}
+            rank, linked, origin = planner.choose(
+                table, source.values, lambda missing: set(missing).issubset(
+                    names) and ((one, tuple(map(names.get, missing))),))
+            if rank < planner.Rank.BROAD and origin:
+                return (plan.Step(one, joined, plan.Path(path)),
+                        plan.Step(source, table, plan.Path(
+                            linked, tuple([
+                                column for column in linked.columns
+                                if column not in source.values]), origin)))
+        return None
 
     def _may_link(self, source, pending, rank):
         """Tell whether loading others first could give a better path."""

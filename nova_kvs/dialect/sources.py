@@ -38,7 +38,8 @@ class Source:
     """One occurrence of a table in a statement."""
 
     __slots__ = ("table", "label", "nullable", "values", "links", "ranges",
-                 "alternatives", "order", "unequal")
+                 "alternatives", "order", "unequal", "outer_links",
+                 "shared_alternatives")
 
     def __init__(self, table, label, nullable, order):
         self.table = table
@@ -58,6 +59,12 @@ class Source:
         #: Of each OR that restricts it: a dict as ``values`` for each of the
         #: alternatives, of which one is true.
         self.alternatives = []
+        #: (column, Source on the right side of an outer join, its column):
+        #: they are equal where that side has a row.
+        self.outer_links = []
+        #: Of each OR that restricts it or what it is joined with: a dict of
+        #: Source -> as ``values`` for each of the alternatives.
+        self.shared_alternatives = []
         self.order = order
 
     def one_of(self, values):

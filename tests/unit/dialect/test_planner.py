@@ -162,14 +162,24 @@ def test_outer_join_does_not_restrict_its_left_side(connection):
         1, "notes: key (service_id = services.id, name = :name_1)")
 
 
-def test_outer_join_is_not_restricted_by_its_right_side(connection):
+def test_outer_join_is_restricted_by_a_row_that_must_be_there(connection):
     statement = sa.select(services).select_from(notes.outerjoin(
         services, notes.c.service_id == services.c.id)).where(
         services.c.id == 1)
-    # The criterion makes rows without a service vanish, so it restricts
-    # notes as well, though only by way of the join, which does not.
+    # The criterion makes rows without a service vanish.
     assert plan(connection, statement) == level(
-        0, "notes: full scan", "services: key (id = :id_1)")
+        0, "notes: index (service_id = :id_1)", "services: key (id = :id_1)")
+
+
+def test_an_or_over_a_join_is_a_union_of_paths(connection):
+    statement = sa.select(services).select_from(notes.outerjoin(
+        services, notes.c.service_id == services.c.id)).where(sa.or_(
+            notes.c.service_id == 1, services.c.id == 2))
+    assert plan(connection, statement) == level(
+        0, "services: key (id = :id_1)") + level(
+        1, "notes: index (service_id = :service_id_1) or notes: index "
+        "(service_id = services.id)") + level(
+        2, "services: key (id = notes.service_id)")
 
 
 def test_full_join_restricts_nothing(connection):
