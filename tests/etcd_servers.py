@@ -95,8 +95,10 @@ class EtcdFixture(fixtures.Servers):
             super()._spawn(node, command, log)
 
     def _wait_started(self, node):
+        # One that ended is told at once. On a busy machine members elect a
+        # leader again and again before an empty one has caught up.
         fixtures.wait_for(lambda: self.is_healthy(node),
-                          "etcd is healthy at %s:%d" % node)
+                          "etcd is healthy at %s:%d" % node, timeout_s=120)
 
     def wait_healthy(self):
         """Wait until all members answer and have a leader."""
