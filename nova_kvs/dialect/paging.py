@@ -367,14 +367,16 @@ def _end_of(pattern, is_low):
 class PageStep(RangeStep):
     """Loads the first rows of a source, in an order that an index has."""
 
-    def __init__(self, step, path, page, probe):
+    def __init__(self, step, path, page, probe, is_alone):
         """Prepare a step.
 
         :param page: Page. :param probe: Probe, of the columns of the path.
+        :param is_alone: whether the statement has no other table.
         """
         super().__init__(step, path)
         self._page = page
         self._probe = probe
+        self._is_alone = is_alone
 
     def collect(self, workspace, parameters, loads):
         """Load pages until the limit is full."""
@@ -417,7 +419,8 @@ class PageStep(RangeStep):
         while True:
             rows, = workspace.load([path.access(
                 self.name, prefix, low, high, size,
-                table_only=size > wanted + SLACK)], [state])
+                table_only=self._is_alone or size > wanted + SLACK)],
+                [state])
             if len(rows) < size:
                 return
             values = rows[-1].values
@@ -446,11 +449,12 @@ def _is_before(values, others, reverse):
     return second < first if reverse else first < second
 
 
-def step_of(step, rank, pages, compiled):
+def step_of(step, rank, pages, compiled, is_alone):
     """Return a step that reads less than another one, or that one.
 
     :param step: plan.Step. :param rank: of its path.
     :param pages: source -> Page. :param compiled: a KVSCompiler.
+    :param is_alone: whether the statement has no other table.
     """
     source, table = step.source, step.table
     if table is None or rank <= planner.Rank.LINKED_UNIQUE or (
@@ -472,7 +476,8 @@ def step_of(step, rank, pages, compiled):
         if path is not None and path.rank <= rank:
             try:
                 return PageStep(step, path, page, Probe(
-                    compiled, page, path.columns if page.order else ()))
+                    compiled, page, path.columns if page.order else ()),
+                    is_alone)
             except LookupError:
                 pass
     path = ranged

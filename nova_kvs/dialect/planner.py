@@ -181,7 +181,7 @@ class Planner:
                             levels.append(before)
                 level.append(union or (
                     step if finds_deleted else paging.step_of(
-                        step, rank, pages, compiled)))
+                        step, rank, pages, compiled, len(sources) == 1)))
                 pending.remove(source)
             resolved.update(step.source for step in level)
             levels.append(level)

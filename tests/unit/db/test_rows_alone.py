@@ -4,7 +4,9 @@
 import datetime
 
 from nova import conf
+from nova.db.main import models
 import pytest
+import sqlalchemy as sa
 
 from tests.differential import clouds
 
@@ -117,3 +119,33 @@ def test_cost_of_a_marker_of_another_cell(cloud, name):
     found, size, _commands = _cost(cloud, *MARKERS[name])
     assert found in (_UUIDS[9], "m9")
     assert size < _ELSE
+
+
+_I, _M = models.Instance.__table__, models.Migration.__table__
+_METADATA = models.InstanceMetadata.__table__
+#: Statements of one table, which return ten rows.
+STATEMENTS = {
+    "a page": sa.select(_I).where(_I.c.deleted == 0).order_by(
+        _I.c.created_at.desc(), _I.c.id.desc()).limit(10),
+    "a page of migrations": sa.select(_M).order_by(
+        _M.c.created_at.desc(), _M.c.id.desc()).limit(10),
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_cost_of_a_statement(cloud, name):
+    engine = sa.create_engine(cloud.main_url)
+    for _turn in range(2):
+        before = cloud.main.store.stats.bytes_in
+        with engine.connect() as connection:
+            found = connection.execute(STATEMENTS[name]).fetchall()
+            size = cloud.main.store.stats.bytes_in - before
+            # What else belongs to the rows is there for those who ask.
+            metadata = connection.execute(sa.select(_METADATA).where(
+                _METADATA.c.instance_uuid == found[0].uuid)).fetchall()
+            connection.rollback()
+    engine.dispose()
+    print("%s: %d bytes" % (name, size))
+    assert len(found) == 10
+    assert size < 10 * 1200 + 8000
+    assert len(metadata) == (name == "a page")
