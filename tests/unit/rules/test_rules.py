@@ -165,3 +165,12 @@ def test_a_services_rules_are_installed(name):
 
 def test_tables_with_partitions_of_their_own_have_none():
     assert not set(rules.installed()) & set(partition_rules.RULES)
+
+
+def test_a_users_name_is_found_in_all_of_keystones_tables():
+    columns = {"local_user": ("user_id", "domain_id", "name"),
+               "federated_user": ("id", "user_id", "display_name")}
+    assert [rules.indexes_for(table, names)
+            for table, names in columns.items()] == [
+        [("kvs_local_user_name", ("name",))],
+        [("kvs_federated_user_display_name", ("display_name",))]]
