@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interface of fsck's checks, and what they share.
+"""The interface of fsck's checks, and the code that they share.
 
-A check knows what to read and whether that is wrong. It is made of what a
-walk has seen, which may be of different moments, and is asked again later:
-what holds then of the same state is damage.
+A check tells what to read and judges the results. A walk makes checks of the
+keys that it sees. Since it may see them at different moments, every fault is
+looked for again later: the same state found twice is damage.
 """
 
 import abc
@@ -34,7 +34,7 @@ class Fault(typing.NamedTuple):
 
 
 class RawRead(typing.NamedTuple):
-    """An operation whose reply is taken as it is."""
+    """A read whose result is the reply to one operation."""
 
     #: Of nova_kvs.store.operations.
     request: tuple
@@ -125,7 +125,7 @@ class Context:
             self.name, table, row, partition, field))
 
     def needed_global_entries(self, table, row, partition, field):
-        """Return those that must be there: of indexes that are built."""
+        """Return the entries that must be there: of indexes that are built."""
         return [entry for index in table.indexes if index.is_global
                 if (entry := index.entry(
                     self.name, row, partition, field)) is not None]
@@ -136,7 +136,7 @@ class Context:
             table, row, field, partition == self.home(table)))
 
     def needed_local_entries(self, table, row, partition, field):
-        """Return those that must be there: of indexes that are built."""
+        """Return the entries that must be there: of indexes that are built."""
         return local_index.entries(
             table, row, field, partition == self.home(table),
             indexes=[index for index in table.indexes
@@ -149,7 +149,7 @@ class Context:
     def commit(self, mutations):
         """Commit a repair.
 
-        :returns: whether everything was still as it was seen.
+        :returns: True if everything was still as the check had read it.
         """
         try:
             self.database.coordinator.commit(mutations)
@@ -162,7 +162,7 @@ def decode(table, field, payload):
     """Return the values of a record.
 
     :raises nova_kvs.exceptions.CorruptRecordError: if they cannot be read,
-        or are those of another primary key.
+        or belong to another primary key.
     """
     row = codec.decode(payload, field)
     try:
@@ -175,7 +175,7 @@ def decode(table, field, payload):
 
 
 def decode_value(table, field, value):
-    """Return the values of a record as ``decode``, of all its bytes."""
+    """Return the values of a record like ``decode``, from all its bytes."""
     if len(value) < VERSION.size:
         raise exceptions.CorruptRecordError(field=field)
     return decode(table, field, value[VERSION.size:])
@@ -184,12 +184,12 @@ def decode_value(table, field, value):
 class Check(abc.ABC):
     """One thing that may be wrong."""
 
-    #: Nothing in flight can look like it: no need to wait.
+    #: True if nothing in flight can look like it: one look is enough.
     IS_CERTAIN = False
 
     @abc.abstractmethod
     def reads(self, context):
-        """Return the reads that tell."""
+        """Return the reads whose results ``verdict`` judges."""
 
     @abc.abstractmethod
     def verdict(self, context, results):
@@ -197,24 +197,25 @@ class Check(abc.ABC):
 
     @abc.abstractmethod
     def describe(self):
-        """Return where it is, as a dict of str: no values of columns."""
+        """Return its place as a dict of str, without values of columns."""
 
     def repair(self, context, fault):
-        """Put it right if it still is as ``fault`` says.
+        """Repair the fault, unless its state has changed.
 
-        :returns: whether that was done.
+        :returns: True if it was repaired.
         """
         return False
 
     def promise(self, fault):
-        """Return what an item of the housekeeping queue must name to show
-        that somebody will see to a fault, or None.
+        """Return a sign that housekeeping will repair a fault, or None.
+
+        It will if a task in its queue names this.
         """
         return None
 
 
 def text(data):
-    """Return bytes of a key or field for people: ASCII, no blanks."""
+    """Return bytes of a key or field as ASCII text without blanks."""
     return "".join(
         chr(byte) if 32 < byte < 127 and byte != 92 else "\\x%02x" % byte
         for byte in data)

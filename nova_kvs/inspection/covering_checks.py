@@ -40,8 +40,9 @@ class _Check(checks.Check):
 
 
 class MinimumNeeded(_Check):
-    """A row of a covering index must have a minimum version, or it is always
-    read.
+    """A row of a covering index must have a minimum version.
+
+    Without one the index does not serve: the row is always read.
     """
 
     def verdict(self, context, results):
@@ -54,7 +55,7 @@ class MinimumNeeded(_Check):
         return checks.Fault("minimum-missing", cell.version)
 
     def repair(self, context, fault):
-        """Raise it to the version that was read: no later one was known."""
+        """Raise it to the version that was read: none later was known."""
         context.store.batch(
             [covering_index.raising(self._place, fault.state)])
         return True
@@ -63,7 +64,7 @@ class MinimumNeeded(_Check):
 class MinimumHeld(_Check):
     """A minimum version must be of a row in the index.
 
-    :raises ValueError: if it is not made like one.
+    :raises ValueError: if it has not the form of one.
     """
 
     def __init__(self, place, prefix_of_keys):
@@ -87,7 +88,7 @@ class MinimumHeld(_Check):
         return self._place
 
     def repair(self, context, fault):
-        """Do what housekeeping does, unless it was raised meanwhile."""
+        """Drop it as housekeeping does, unless it was raised meanwhile."""
         context.store.batch([covering_index.dropping(
             self._place, int(fault.state[0]))])
         return True
@@ -120,7 +121,7 @@ class IncludedHeld(_Check):
         table, row = _needed(context, self._place, self._partition,
                              self._field, cell)
         if table is None:
-            # A check of its minimum version.
+            # MinimumHeld finds that.
             return None
         try:
             version, checksum = covering_index.head_of(
@@ -135,7 +136,7 @@ class IncludedHeld(_Check):
         return checks.Fault("included-stale", stored)
 
     def promise(self, fault):
-        """Return the Place of columns whose minimum version had gone before.
+        """Return the Place of columns whose minimum version went first.
 
         A check that an earlier write had queued may remove the minimum
         version of a row that has just left; included columns read before
@@ -145,7 +146,7 @@ class IncludedHeld(_Check):
         return self._place if fault.kind == "included-dangling" else None
 
     def repair(self, context, fault):
-        """Remove them: whoever needs them next reads the row."""
+        """Remove them: the next reader of the index reads the row."""
         key = keyspace.included_key(self._place.bucket)
         context.store.batch([
             operations.RemoveField(key, self._place.member)])

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks through a database while it is in use, and puts it right.
+"""Checks a database while it is in use, and repairs it.
 
-A walk over all keys makes checks of what it sees. What somebody is about to
-tidy up (the housekeeping queue says so) is no damage. Anything else that looks
-wrong is looked at again when all that was in flight then is decided: a grace
-period later, or at once if the walk met no trace of a transaction of the last
-minute. Repairs are transactions or scripts that look once more.
+A walk over all keys makes checks of them. A fault that a task in the
+housekeeping queue will repair is no damage. Any other is looked for again when
+the transactions in flight are decided: a grace period later, or at once if the
+walk met no trace of a transaction of the last minute. Repairs are transactions
+or scripts that check the state once more.
 
 Memory: the keys of one round trip, and at most ``SUSPECTS`` checks.
 """
@@ -27,14 +27,14 @@ from nova_kvs.record import housekeeping
 from nova_kvs.record.indexes import covering_index
 from nova_kvs.txn import by_intents
 
-#: Checks that wait for their second look; more interrupt the walk.
+#: Faults that wait for their second check; more interrupt the walk.
 SUSPECTS = 20000
-#: Checks looked at in one round trip.
+#: Checks whose reads share a round trip.
 CHUNK = 500
-#: Times that a database is looked through to repair it: what is put right
-#: can show something else, such as the entries of a record that was removed.
+#: Walks over a database to repair it: a repair can show other damage, such as
+#: the entries of a record that was removed.
 ROUNDS = 5
-#: Findings of a kind that a report tells one by one, unless all are asked for.
+#: Faults of a kind that a report lists, unless all are asked for.
 DETAILS = 10
 #: Added to the grace period, for clocks and slow commands.
 _MARGIN_MS = 200
@@ -43,12 +43,12 @@ _MARGIN_MS = 200
 class Report:
     """The result of a run of fsck.
 
-    :ivar keys: :ivar records: number of those looked at, in one round.
+    :ivar keys: :ivar records: numbers of those read in one walk.
     :ivar found: kind -> number. :ivar repaired: kind -> number.
     :ivar details: list of dicts, the first ``DETAILS`` of each kind or all.
-    :ivar pending: things that looked wrong and will be tidied up by the
-        housekeeping of any process.
-    :ivar is_clean: nothing is wrong (any more).
+    :ivar pending: number of faults that the housekeeping of any process
+        will repair.
+    :ivar is_clean: True if nothing is wrong (any more).
     """
 
     def __init__(self, is_long=False):
@@ -79,7 +79,7 @@ class Fsck:
     :param quarantine: with it, damage is repaired; called with a dict that
         describes bytes which are about to be removed for good.
     :param progress: called with a text now and then.
-    :param is_long: whether the report tells all findings one by one.
+    :param is_long: True to list every fault in the report.
     """
 
     def __init__(self, database, lifetime_ms, quarantine=None,
@@ -149,18 +149,18 @@ class Fsck:
         self._settle(is_quiet)
 
     def _look(self, found):
-        """Keep those checks that see something wrong."""
+        """Keep the checks that find a fault."""
         self._suspects += self._wrong(found)
 
     def _wrong(self, found):
-        """Return those checks that see something wrong: the first look."""
+        """Return the checks that find a fault, for the first time."""
         wrong = [check for check, _ in self._ask(found)]
         if wrong:
             self._suspected_at = time.monotonic()
         return wrong
 
     def _ask(self, found):
-        """Yield (check, Fault) of the checks that see something wrong."""
+        """Yield (check, Fault) of the checks that find one."""
         context = self._context
         found = iter(found)
         while chunk := list(itertools.islice(found, CHUNK)):
@@ -174,9 +174,9 @@ class Fsck:
                     yield check, fault
 
     def _settle(self, is_quiet=False):
-        """Look again at what looked wrong, and repair what is.
+        """Look for the faults again, and repair those that are still there.
 
-        :param is_quiet: nothing is known to be in flight.
+        :param is_quiet: True if nothing is known to be in flight.
         """
         suspects, self._suspects = self._unpromised(self._suspects), []
         if not suspects:
@@ -185,16 +185,16 @@ class Fsck:
             self._wait(len(suspects))
         self._context.database.refresh_schema()
         before = suspects = self._unpromised(suspects)
-        # Once more: work that was done since the last look shows in this
-        # one, and work that was queued before it was in the queue.
+        # A third time: repairs made since the second look show in this one,
+        # and those that were due before it stood in the queue.
         for check, fault in self._ask(suspects):
             if before[check] == fault:
                 self.report.add(check, fault, self._repair(check, fault))
 
     def _unpromised(self, suspects):
-        """Look at suspects, and count those that somebody will see to.
+        """Run suspects again, and count those that housekeeping will repair.
 
-        :returns: dict of check -> Fault, of the others that are wrong.
+        :returns: dict of check -> Fault of the other faults.
         """
         wrong = dict(self._ask(suspects))
         promised = self._promised({
@@ -219,12 +219,12 @@ class Fsck:
             is_done = check.repair(self._context, fault)
         except exceptions.UndeterminedError:
             is_done = False
-        # What was not as it was seen any more may have been put right by
-        # the repair of another fault.
+        # If its state has changed, the repair of another fault may have
+        # repaired this one.
         return is_done or not list(self._ask([check]))
 
     def _promised(self, wanted):
-        """Return which promises are in the housekeeping queue."""
+        """Return the set of the promises that the queue keeps."""
         found = set()
         if not wanted:
             return found
@@ -240,7 +240,7 @@ class Fsck:
 
 
 def _promises(member):
-    """Return what an item of the queue promises to look at."""
+    """Return the promises that a task of the queue keeps."""
     try:
         kind, value, _ = msgpack.unpackb(member)
         if kind == housekeeping.INDEXES:
@@ -254,6 +254,6 @@ def _promises(member):
             return [value[0]]
     except (ValueError, TypeError, IndexError,
             msgpack.exceptions.UnpackException):
-        # A check of its own.
+        # Another check finds that.
         pass
     return []

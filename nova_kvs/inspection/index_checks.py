@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what is kept across partitions: global indexes, directories."""
+"""Checks of global indexes and directories, which span partitions."""
 
 import os
 import struct
@@ -15,7 +15,7 @@ from nova_kvs.record import partition_rules
 from nova_kvs.store import operations
 from nova_kvs.txn import reading
 
-#: Members with one prefix that are looked at; more have a longer prefix.
+#: Members of one prefix that are read; more have a longer prefix.
 _ENOUGH = 100
 
 
@@ -61,7 +61,7 @@ class GlobalEntryNeeded(checks.Check):
                 "index": checks.text(self._entry.key)}
 
     def repair(self, context, fault):
-        """Add the entry, and a check of it, as a commit does."""
+        """Add the entry and the task that checks it, as a commit does."""
         stored = global_index.member(
             self._entry, fault.state, os.urandom(index_base.NONCE_BYTES))
         table = context.table_of(self._field)
@@ -76,7 +76,7 @@ class GlobalEntryNeeded(checks.Check):
 class GlobalEntryHeld(checks.Check):
     """An entry of a global index must name a record with its values.
 
-    :raises ValueError: if the member is not made like an entry.
+    :raises ValueError: if the member has not the form of an entry.
     """
 
     def __init__(self, key, member, prefix_of_keys):
@@ -119,7 +119,7 @@ class GlobalEntryHeld(checks.Check):
         return self._key, self._prefix
 
     def repair(self, context, fault):
-        """Do what housekeeping does with an entry that is due."""
+        """Check the entry as housekeeping does when it is due."""
         table = context.table_of(self._field)
         context.housekeeper.check_indexes([[(
             table.name if table else "", self._partition.key, self._field,
@@ -128,7 +128,7 @@ class GlobalEntryHeld(checks.Check):
 
 
 class Malformed(checks.Check):
-    """A member of a sorted set that is not made like one of its kind."""
+    """A member of a sorted set that has not the form of its kind."""
 
     IS_CERTAIN = True
 
@@ -177,7 +177,7 @@ class DirectoryNeeded(checks.Check):
         return {"partition": checks.text(self._partition.key)}
 
     def repair(self, context, fault):
-        """List it, and check later whether it is empty by then."""
+        """List it, and have housekeeping check later if it is empty."""
         _add(context, [
             directory.adding(context.name, self._kind, self._partition,
                              os.urandom(index_base.NONCE_BYTES)),
@@ -252,9 +252,9 @@ class DirectoryHeld(checks.Check):
         return self._partition.key
 
     def repair(self, context, fault):
-        """Do what housekeeping does with a partition found empty twice.
+        """Remove it as housekeeping does with a partition found empty twice.
 
-        Its floor has to wait for one more look at the entries that it guards.
+        The floor stays until the entries that it guards are checked again.
         """
         context.housekeeper.check_partitions([[
             (self._partition.key, self._kind, [self._member], None)]])
