@@ -26,7 +26,7 @@ SORT_KEYS = (
     "task_state", "terminated_at", "updated_at", "user_id", "uuid",
     "vm_state", "availability_zone", "locked")
 CALLS = []
-_RECENT = datetime.timedelta(seconds=10)
+_RECENT = datetime.timedelta(hours=1)
 
 
 def _main(label, name, arguments, **kwargs):
@@ -52,14 +52,16 @@ def _list(label, filters, key="created_at", limit=100, marker=None):
             filters(world) if callable(filters) else filters)}
         found = {name: value for name, value in found.items()
                  if value is not None}
-        return (found, limit, marker and marker(world), [], [key, "id"],
-                ["desc", "desc"])
+        # The API adds the UUID to what it is asked to sort by.
+        keys = list(dict.fromkeys([key, "uuid"]))
+        return (found, limit, marker and marker(world), [], keys,
+                ["desc"] * len(keys))
     _main("list: " + label, "instance_get_all_by_filters_sort", arguments)
 
 
 def _end(world):
     """Return the moment at which the last server was made."""
-    return clouds.START + datetime.timedelta(seconds=world.cloud.servers)
+    return world.cloud.created(world.cloud.servers)
 
 
 def _number(world):
@@ -113,8 +115,8 @@ for _name, _filters in (
 _list("second page", {}, marker=lambda world: _uuid(world)[0])
 _main("marker of another cell", "instance_get_by_sort_filters",
       lambda world: (["created_at", "uuid"], ["desc", "desc"],
-                     [clouds.START + datetime.timedelta(
-                         seconds=world.server()), base.server_uuid(0)]))
+                     [world.cloud.created(world.server()),
+                      base.server_uuid(0)]))
 
 # What hangs off servers -----------------------------------------------------
 

@@ -19,6 +19,8 @@ DELETED_SHARE = 20
 ARCHIVED_SHARE = 50
 FEW = 20
 START = datetime.datetime(2026, 1, 1)
+#: Days in which the servers were made, one after the other.
+DAYS = 30
 #: After all servers were saved last.
 LATER = datetime.datetime(2026, 6, 1)
 
@@ -30,6 +32,11 @@ class Cloud(cloud.Cloud):
         super().__init__(servers)
         self.hosts = min(HOSTS, max(1, servers // 2))
         self.projects = PROJECTS
+
+    def created(self, number):
+        """Return the moment at which a server was made and saved."""
+        return START + datetime.timedelta(
+            seconds=DAYS * 86400 * number // self.servers)
 
     @staticmethod
     def is_deleted(number):
@@ -55,7 +62,8 @@ class Cloud(cloud.Cloud):
         main, api = main_models, api_models
         found = super().server_rows(number)
         server = cloud.server_uuid(number)
-        created = START + datetime.timedelta(seconds=number)
+        created = self.created(number)
+        at_once = found[0][1][0]["created_at"]
         base = {"created_at": created, "instance_uuid": server}
         is_deleted = self.is_deleted(number)
         # All rows of a table have the same columns.
@@ -67,6 +75,8 @@ class Cloud(cloud.Cloud):
                     row.update(deleted=row["id"] if is_deleted else 0,
                                deleted_at=created if is_deleted else None)
             for row in rows:
+                row.update({name: created for name, value in row.items()
+                            if value == at_once})
                 if model is main.InstanceAction:
                     row["updated_at"] = None
                 elif model is main.InstanceActionEvent:
