@@ -37,6 +37,37 @@ load common
     is "${lines[-1]}" kvs+redis://10.0.0.5/placement
 }
 
+@test "other services are in the store when asked for" {
+    local db
+    devstack 'source_phase
+        for db in nova_cell1 placement keystone glance cinder neutron; do
+            echo $db $(database_connection_url $db)
+        done' NOVA_KVS_SERVICES=nova,placement,glance,neutron \
+        NOVA_KVS_URL=kvs+redis://10.0.0.5
+    succeeds
+    for db in nova_cell1 placement; do
+        [[ "$output" == *"$db kvs+redis://10.0.0.5/$db"$'\n'* ]] || fail $db
+    done
+    for db in keystone cinder; do
+        [[ "$output" == *"$db mysql+pymysql://"* ]] || fail $db
+    done
+    for db in glance neutron; do
+        [[ "$output" == *"$db kvs+redis://10.0.0.5/$db?foreign_keys=true"* ]] ||
+            fail $db
+    done
+    devstack 'source_phase; database_connection_url keystone' \
+        NOVA_KVS_SERVICES=keystone NOVA_KVS_PORT=7000 NOVA_KVS_PASSWORD=pw
+    succeeds
+    is "${lines[-1]}" 'kvs+cluster://default:pw@127.0.0.1:7000/keystone?node=127.0.0.1:7001&node=127.0.0.1:7002&foreign_keys=true'
+}
+
+@test "a service that cannot be in the store stops the plugin" {
+    devstack 'source_phase; check_nova_kvs_settings' \
+        NOVA_KVS_SERVICES=nova,heat
+    [[ "$status" -ne 0 && "$output" == *"heat must be one of nova"* ]] ||
+        fail heat
+}
+
 @test "a store elsewhere gets the database's name before the query" {
     devstack 'source_phase; database_connection_url nova_cell1' \
         'NOVA_KVS_URL=kvs+cluster://nova:pw@10.0.0.5:7000/?node=10.0.0.6:7000&node=10.0.0.7:7000'
