@@ -11,7 +11,8 @@ PATIENCE_S = 90
 context = multiprocessing.get_context("forkserver")
 # Imported once, not by every process.
 context.set_forkserver_preload(
-    ["tests.fault.ledger", "tests.fault.blackbox.client"])
+    ["tests.fault.ledger", "tests.fault.blackbox.client",
+     "nova_kvs.dialect.base"])
 
 
 def _run(pipe, ready, stop, work, number, args):

@@ -153,6 +153,55 @@ def test_every_lost_commit_is_told(fresh_cluster, scale, show, reapplies):
         assert lost == told
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_what_two_failovers_in_a_row_lose_is_told(
+        fresh_cluster, show, caplog, goes_on):
+    """Whether or not the process notices each of them."""
+    cluster = fresh_cluster
+    url = cluster.url("fault", request_timeout=20)
+    coordinator = record_database.open_database(url).coordinator
+    commits = []
+    for turn in range(2):
+        node = cluster.master_of(b"kvs:{1}")
+        if goes_on or turn == 0:
+            commits += _rows(coordinator, "kept%d" % turn)
+        cut_off(cluster, node)
+        if goes_on or turn == 0:
+            commits += _rows(coordinator, "cut%d" % turn)
+        cluster.kill(node)
+        fixtures.wait_for(lambda: _is_served(cluster, node),
+                          "a replica takes over")
+        cluster.restart(node)
+        cluster.wait_healthy(timeout_s=60)
+    coordinator.read([reading.FieldsRead(
+        keyspace.Partition(keys[0]), (FIELD,)) for keys in commits])
+    coordinator.tell_losses()
+    lost = missing(url, commits)
+    told = named(caplog.messages)
+    show("two failovers in a row", acknowledged=len(commits),
+         lost_partitions=len(told), not_there=len(lost),
+         not_told=len(lost - told))
+    assert lost == told
+    assert lost
+    assert coordinator.stats.lost_unknown == 0
+
+
+def _rows(coordinator, name):
+    """Insert rows, in one and two partitions; return what was committed."""
+    commits = []
+    for count in range(100):
+        partitions = [
+            keyspace.partition("fault", "t", "%s-%d-%d" % (name, count, part))
+            for part in range(1 + count % 2)]
+        with contextlib.suppress(exceptions.UndeterminedError,
+                                 exceptions.StoreUnavailableError):
+            coordinator.commit([
+                mutation.Mutation(partition, FIELD, 0, b"value")
+                for partition in partitions])
+            commits.append([partition.key for partition in partitions])
+    return commits
+
+
 def _is_served(cluster, dead):
     try:
         return cluster.master_of(b"kvs:{1}") != dead

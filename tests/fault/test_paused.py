@@ -17,8 +17,8 @@ from tests import fixtures
 OPTIONS = {"transaction_lifetime": 1, "request_timeout": 1}
 #: Longer than transactions live, and entries without a row.
 PAUSE_S = 12
-#: More steps than a commit has: who is not stopped is done.
-STEPS = 6
+#: As many as most commits have: who is not stopped is done.
+STEPS = 4
 DONE, REFUSED, UNKNOWN = "done", "refused", "unknown"
 
 metadata = sqlalchemy.MetaData()
@@ -144,9 +144,9 @@ def clients(cluster, database_name):
 
 def test_who_stands_still_tears_nothing(clients, show):
     url, started = clients
-    fixtures.wait_for(
-        lambda: all(stands_still(process) for process, _ in started),
-        "all clients stand still", fleet.PATIENCE_S)
+    for process, _ in started:
+        fixtures.wait_for(lambda: stands_still(process),
+                          "a client stands still", fleet.PATIENCE_S)
     stopped = sum(process.is_alive() for process, _ in started)
     database = record_database.open_database(url)
     engine = sqlalchemy.create_engine(url)
@@ -175,7 +175,7 @@ def test_who_stands_still_tears_nothing(clients, show):
             if answer != UNKNOWN:
                 assert found == {answer == DONE}, (CASES[number], answer)
     # Some of each: else nobody stood where it matters.
-    assert stopped > len(CASES) / 4
+    assert stopped > len(CASES) / 2
     assert {DONE, REFUSED} <= set(told)
     show("clients stand still at each step of a commit", clients=len(told),
          stopped=stopped, **{name: told.count(name) for name in set(told)})
