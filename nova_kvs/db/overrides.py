@@ -66,6 +66,17 @@ def are_patched(watched):
 def are_replaced(watched):
     """Tell whether any of what ``watch`` returned was replaced since."""
     for look_up, name, value in watched:
-        if look_up(name) is not value:
+        found = look_up(name)
+        if found is not value and not _is_told_of_us(found, value):
             return True
     return False
+
+
+def _is_told_of_us(found, value):
+    """Tell whether a function is another one that knows our scheme, too.
+
+    The dialect puts it in place with the first engine, which may be after the
+    native functions are.
+    """
+    return getattr(found, "kvs_knows_itself", None) is True and (
+        getattr(found, "__wrapped__", None) is value)

@@ -12,6 +12,7 @@ from nova import context as nova_context
 from nova.db.api import models as api_models
 from nova.db.main import api as main_db_api
 from nova.db.main import models as main_models
+from nova.db import utils as db_utils
 from nova import exception
 from nova import objects
 from oslo_db.sqlalchemy import enginefacade
@@ -23,6 +24,7 @@ from nova_kvs.db import engines
 from nova_kvs.db import native
 from nova_kvs.db import overrides
 from nova_kvs.db import server_requests
+from nova_kvs.dialect import filters
 from tests.differential import clouds
 
 _UUID = "00000001-0000-4000-8000-000000000000"
@@ -100,6 +102,23 @@ def test_replaced_helper_of_a_helper_is_noticed(cloud):
         assert overrides.are_replaced(watched)
     with mock.patch.object(main_db_api, "instance_destroy"):
         assert not overrides.are_replaced(watched)
+
+
+def test_a_helper_that_the_dialect_tells_of_us_is_not_replaced(cloud):
+    watched = native.REGISTRY[
+        native.MAIN + ":instance_get_all_by_filters_sort"].nova_callees
+    helper = db_utils._db_connection_type
+    novas = getattr(helper, "__wrapped__", helper)
+    watched = [(look_up, name, novas if value is helper else value)
+               for look_up, name, value in watched]
+    assert any(value is novas for _look_up, _name, value in watched)
+    with mock.patch.object(db_utils, "_db_connection_type", novas):
+        # The first engine, after the native functions were put in.
+        filters.register()
+        assert db_utils._db_connection_type is not novas
+        assert not overrides.are_replaced(watched)
+    with mock.patch.object(db_utils, "_db_connection_type"):
+        assert overrides.are_replaced(watched)
 
 
 def test_open_transaction_is_novas(cloud):
