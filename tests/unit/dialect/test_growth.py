@@ -135,8 +135,10 @@ def _statements(draw):
                 "net_id" if parts[0] is ports else "id"])):
         if other in parts or draw(st.booleans()):
             continue
-        on = sa.and_(joined, other.c.id != "b") if draw(
-            st.booleans()) else joined
+        on = sa.and_(joined, draw(st.sampled_from([
+            sa.true(), other.c.id != "b",
+            (other.c.target if other is shares
+             else other.c.project_id) == "p1"])))
         element = element.join(other, on, isouter=draw(st.booleans()),
                                full=draw(st.integers(0, 9)) == 0)
         parts.append(other)
