@@ -301,7 +301,10 @@ class LostCommits:
              and done.parts[0].partition not in done.told)
             for done in chunk for part in done.parts[1:]
             if part in suspicious[done]
-            or done in missing and part.partition not in done.told]
+            # Its server may have lost somebody's abort, too, before it
+            # committed: then the intents here had been removed.
+            or (done in missing or done.parts[0] in suspicious[done])
+            and part.partition not in done.told]
         if asked:
             # A failover may have lost no more than that intents were applied.
             # Nobody would do that again when the outcome has gone.
