@@ -35,6 +35,7 @@ class MemoryStore(server.ServerStore):
                 "install nova-kvs[memory]")
         base.Store.__init__(self, url, settings)
         self._answered = True
+        self._heard_at = 0.0
         self._incarnations = {}
         self._lost = set()
         self._node = _EmbeddedNode(url.database, settings)
