@@ -52,6 +52,13 @@ def test_seeds(first):
     assert simulation.main(first, 500) == set()
 
 
+@pytest.mark.parametrize("seed", [
+    7678, 12774, 17930, 18698, 20442, 20774, 300970, 351526])
+def test_seeds_that_failed(seed):
+    """Found among many thousands, each a fault that has been mended."""
+    assert simulation.main(seed, 1) == set()
+
+
 def test_a_seed_does_the_same_again():
     """Whatever ran before it in the same process."""
     first = simulation.replay(710)
