@@ -303,8 +303,9 @@ def test_cost_of_a_statement(few_and_many, name):
                  for cloud in few_and_many)
     print("%s: %s with 50 servers, %s with 500" % (name, few, many))
     assert many[0] <= few[0] + 4
-    # Buckets of an index hold more entries than a page reads.
-    assert many[1] <= 2 * few[1] + 2000
+    # Of each of an index's eight buckets as many entries are read as a page
+    # could need: with 50 servers there are fewer.
+    assert many[1] <= 2 * few[1] + 6000
 
 
 def test_exceptions_are_calls():

@@ -67,7 +67,7 @@ def found(db, column="project_id", value="p"):
 def read_records(db):
     """Return how many records are read for an answer."""
     rows, = db.begin().load([wanted("project_id", "p")])
-    return sum(type(row) is access.Record for row in rows)
+    return sum(type(row) is not access.Values for row in rows)
 
 
 def change(db, key, **values):
