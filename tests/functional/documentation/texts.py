@@ -20,7 +20,8 @@ _CALLABLES = {
     **{cls.__name__: cls for cls in (
         access.ByPartition, access.ByKey, access.ByIndex, access.ByRange,
         access.FullScan, access.PartitionsOf, access.InPartitions,
-        access.Page, access.DeletedRows, access.ByIdRange)},
+        access.Page, access.DeletedRows, access.ByIdRange,
+        access.ByEntries)},
 }
 
 
