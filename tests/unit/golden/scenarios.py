@@ -144,6 +144,27 @@ def _lose(world, failpoint, *deleted):
         pass
 
 
+def _tidy(world, database):
+    """Let housekeeping do all that is left to it."""
+    for _turn in range(3):
+        world.advance(LATER_S)
+        databases.tidy(database)
+
+
+def _save_and_tidy(world, database, *saves):
+    """Change the first server, step by step.
+
+    :param saves: pairs of the step's name and the new values.
+    """
+    for step, values in saves:
+        world.step(step)
+        databases.update(database, "instances", (1,), **values)
+        yield step
+    world.step("housekeeping")
+    _tidy(world, database)
+    yield "tidied"
+
+
 def _insert_server(world, database):
     return _commit(
         world, "insert", database,
@@ -242,15 +263,11 @@ def servers(world):
     databases.delete(database, "virtual_interfaces", (1,))
     yield "deleted"
     world.step("housekeeping")
-    for _turn in range(3):
-        world.advance(LATER_S)
-        databases.tidy(database)
+    _tidy(world, database)
     yield "tidied"
     world.step("end")
     databases.delete(database, "instances", (1,), (2,))
-    for _turn in range(3):
-        world.advance(LATER_S)
-        databases.tidy(database)
+    _tidy(world, database)
     yield "servers deleted and tidied"
 
 
@@ -290,9 +307,7 @@ def pending(world):
     databases.load(another, access.FullScan("services"))
     yield "aborted by another"
     world.step("housekeeping")
-    for _turn in range(3):
-        world.advance(LATER_S)
-        databases.tidy(database)
+    _tidy(world, database)
     yield "tidied"
 
 
@@ -361,19 +376,12 @@ def ordered(world):
             "uuid": "u0", "deleted": 9,
             "created_at": "2024-05-06 07:08:09.000000"}))
     yield "inserted"
-    for step, values in (
-            ("save", {"updated_at": "2024-05-06 07:30:00.000000"}),
-            ("same hour", {"updated_at": "2024-05-06 07:59:59.999999"}),
-            ("reboot", {"updated_at": "2024-05-06 08:00:00.000000",
-                        "task_state": "rebooting"})):
-        world.step(step)
-        databases.update(database, "instances", (1,), **values)
-        yield step
-    world.step("housekeeping")
-    for _turn in range(3):
-        world.advance(LATER_S)
-        databases.tidy(database)
-    yield "tidied"
+    yield from _save_and_tidy(
+        world, database,
+        ("save", {"updated_at": "2024-05-06 07:30:00.000000"}),
+        ("same hour", {"updated_at": "2024-05-06 07:59:59.999999"}),
+        ("reboot", {"updated_at": "2024-05-06 08:00:00.000000",
+                    "task_state": "rebooting"}))
 
 
 ordered.version = 2
@@ -398,9 +406,7 @@ def parts(world):
     databases.delete(database, "services", (1,))
     yield "removed"
     world.step("housekeeping")
-    for _turn in range(3):
-        world.advance(LATER_S)
-        databases.tidy(database)
+    _tidy(world, database)
     yield "tidied"
 
 
@@ -444,19 +450,11 @@ def lists(world):
             "created_at": "2024-05-06 07:08:09.000000"}),
         ("instances", {"uuid": "u2", "vm_state": "error"}))
     yield "inserted"
-    for step, values in (
-            ("state", {"vm_state": "active"}),
-            ("lock", {"locked": 1}),
-            ("soft delete", {"vm_state": "soft-delete"}),
-            ("delete", {"vm_state": "deleted", "deleted": 1})):
-        world.step(step)
-        databases.update(database, "instances", (1,), **values)
-        yield step
-    world.step("housekeeping")
-    for _turn in range(3):
-        world.advance(LATER_S)
-        databases.tidy(database)
-    yield "tidied"
+    yield from _save_and_tidy(
+        world, database,
+        ("state", {"vm_state": "active"}), ("lock", {"locked": 1}),
+        ("soft delete", {"vm_state": "soft-delete"}),
+        ("delete", {"vm_state": "deleted", "deleted": 1}))
 
 
 lists.version = 5
