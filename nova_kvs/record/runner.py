@@ -100,8 +100,7 @@ def _try_lagging(database, function):
         return None
     except exceptions.StoreUnavailableError:
         raise
-    # Whatever a function raises may be due to what lags.
-    except Exception:
+    except Exception:  # Whatever it raises may be due to what lags.
         if tx.was_sent:
             raise
         return None
