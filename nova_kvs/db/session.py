@@ -135,7 +135,7 @@ class Session:
             rows.append(row)
         return rows
 
-    def records(self, *finds, table_only=False, only_columns=None):
+    def records(self, *finds, table_only=False, only_columns=None, along=()):
         """Return a list of Records for each find, as ``load``.
 
         :param table_only: nothing else that belongs to the same servers will
@@ -143,12 +143,15 @@ class Session:
         :param only_columns: names of all the columns that will be looked at,
             or pairs of one and the only value of it that matters, beside the
             equalities of the finds: the answer may be Values.
+        :param along: accesses that are made in the same batch. What they find
+            comes behind that of the finds.
         """
         bound = [found._replace(equal=self.bind_equal(found))
                  for found in finds]
-        return _chosen(bound, self.transaction.load(
-            [self._access(found, table_only, only_columns)
-             for found in bound]))
+        answers = self.transaction.load([
+            *[self._access(found, table_only, only_columns)
+              for found in bound], *along])
+        return _chosen(bound, answers) + answers[len(bound):]
 
     def all(self, table, test=None, ranges=None, **equal):
         """Return the Rows of one find."""

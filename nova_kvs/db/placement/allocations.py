@@ -16,55 +16,65 @@ from nova_kvs.record.indexes import global_index
 find = sessions.find
 In = sessions.In
 _MODULE = "placement.objects.allocation:"
+_NOTHING = ((), (), (), ())
 
 
 class _Owners:
     """Projects, users and classes, and maybe providers, by id.
 
-    :param expected: what is thought to be wanted: (ids of providers, of
-        projects, of users, of resource classes).
+    :ivar known: for each table {id: values, or None if there is no such row}.
     """
 
     _TABLES = (tables.PROVIDERS, tables.PROJECTS, tables.USERS,
                tables.RESOURCE_CLASSES)
 
-    def __init__(self, session, expected):
+    def __init__(self, session):
         self._session = session
-        self._finds = self._make(expected)
-        self._expected = [frozenset(ids) for ids in expected]
-        self._found = None
+        self.known = [{} for _table in self._TABLES]
+        self._asked = ()
 
-    def _make(self, ids):
-        return [find(table, id=In(tuple(some)))
-                for table, some in zip(self._TABLES, ids)]
+    def due(self, wanted):
+        """Return the accesses to make for what is not known, for ``take``.
 
-    def finds(self):
-        """Return what to load along, for ``take``."""
-        return self._finds
+        :param wanted: (ids of providers, of projects, of users, of resource
+            classes).
+        """
+        asked = self._asked = []
+        for table, known, ids in zip(self._TABLES, self.known, wanted):
+            missing = set(ids).difference(known, (None,))
+            if missing:
+                known.update(tables.lasting(self._session, table, missing))
+                missing.difference_update(known)
+                if missing:
+                    asked.append((table, known, tuple(missing)))
+        return [tables.by_ids(self._session, table, ids)
+                for table, _known, ids in asked]
 
-    def take(self, found):
-        """Take what ``finds`` found."""
-        self._found = found
+    def take(self, answers):
+        """Take what the accesses of ``due`` found."""
+        for (table, known, ids), records in zip(self._asked, answers):
+            found = tables.by_key(records, table)
+            tables.keep_lasting(self._session, table, found)
+            known.update({number: found.get(number) for number in ids})
 
     def complete(self, *wanted):
         """Load what was not prefetched.
 
-        :returns: for each table {id: values}.
+        :returns: ``known``.
         """
-        wanted = [frozenset(ids) - {None} for ids in wanted]
-        if not all(expected >= ids for expected, ids
-                   in zip(self._expected, wanted)):
-            self._found = self._session.records(*self._make(wanted))
-        return [tables.by_key(records, table)
-                for records, table in zip(self._found, self._TABLES)]
+        accesses = self.due(wanted)
+        if accesses:
+            self.take(self._session.transaction.load(accesses))
+        return self.known
 
 
-def _load(session, owners, *finds):
-    """Load finds, and owners that were prefetched, in one batch.
+def _load(session, owners, expected, *finds):
+    """Load finds, and the owners that are likely wanted, in one batch.
 
+    :param expected: as of ``_Owners.due``.
     :returns: the Records of each find.
     """
-    found = session.records(*finds, *owners.finds())
+    found = session.records(*finds, along=owners.due(expected))
     owners.take(found[len(finds):])
     return found[:len(finds)]
 
@@ -116,10 +126,10 @@ def of_consumer(session, ctx, consumer_uuid):
     :returns: the dicts, the Records of all its allocations and of itself.
     """
     memory = tables.memory(session, "consumers")
-    expected = memory.get(consumer_uuid, ((), (), (), ()))
-    owners = _Owners(session, expected)
+    expected = memory.get(consumer_uuid, _NOTHING)
+    owners = _Owners(session)
     records, consumers = _load(
-        session, owners,
+        session, owners, expected,
         find(tables.ALLOCATIONS, consumer_id=consumer_uuid),
         find(tables.CONSUMERS, uuid=consumer_uuid))
     if not records or not consumers:
@@ -171,10 +181,10 @@ def get_by_provider(session, ctx, rp_id):
     :source: placement.objects.allocation._get_allocations_by_provider_id
     """
     memory = tables.memory(session, "providers")
-    expected = memory.get(rp_id, ((), (), (), ()))
-    owners = _Owners(session, ((), *expected[1:]))
+    expected = memory.get(rp_id, _NOTHING)
+    owners = _Owners(session)
     records, consumers = _load(
-        session, owners,
+        session, owners, ((), *expected[1:]),
         find(tables.ALLOCATIONS, resource_provider_id=rp_id),
         find(tables.CONSUMERS, uuid=In(expected[0])))
     allocations = [tables.ALLOCATIONS.values(record) for record in records]

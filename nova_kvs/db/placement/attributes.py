@@ -75,10 +75,11 @@ def fill_names(cache, found):
 
     It reads the table if it is asked for another.
 
-    :param found: {id: values} of rows.
+    :param found: {id: values, or None if there is none} of rows.
     """
     cache._str_cache.update({
-        number: values["name"] for number, values in found.items()})
+        number: values["name"] for number, values in found.items()
+        if values is not None})
 
 
 @native.reader(_REFRESH, at=1)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many round trips a call of Placement's may cost."""
 
+from unittest import mock
+
+from placement.db.sqlalchemy import models
 from placement import lib
 from placement.objects import allocation
 from placement.objects import allocation_candidate
@@ -14,6 +17,7 @@ from placement.objects import usage
 from placement.objects import user
 import pytest
 
+from nova_kvs.db.placement import tables
 from tests.differential import placements
 from tests.differential import test_placement_requests as requests
 from tests.unit.db.placement import test_native
@@ -38,13 +42,83 @@ def cost():
         yield count
 
 
+def test_allocations_of_a_consumer(cost):
+    assert cost(allocation.get_all_by_consumer_id,
+                test_native._UUID) == [3, 1]
+
+
 class _Provider:
     id = 1
 
 
-def test_allocations_of_a_consumer(cost):
-    assert cost(allocation.get_all_by_consumer_id,
-                test_native._UUID) == [3, 1]
+@pytest.fixture
+def asked():
+    """What a function asks the store for, when it is called again."""
+    side = placements.Native()
+    side.fill(test_native.ROWS)
+
+    def call(function, *args):
+        """Return the keys that the second call names."""
+        side.call(function, *args)
+        keys = []
+        batch = side.database.store.batch
+        with mock.patch.object(
+                side.database.store, "batch", side_effect=lambda items, *some,
+                **named: keys.extend(item.key for item in items)
+                or batch(items, *some, **named)):
+            assert side.call(function, *args)
+        return keys
+
+    call.side = side
+    with placements.installed():
+        yield call
+
+
+@pytest.mark.parametrize("function, argument", [
+    (allocation.get_all_by_consumer_id, test_native._UUID),
+    (allocation.get_all_by_resource_provider, _Provider())])
+class TestRowsThatLast:
+    _LASTING = (b"projects}", b"users}", b"resource_classes}")
+
+    def _asked(self, asked, *args):
+        keys = asked(*args)
+        return [name for name in self._LASTING if any(
+            name in key for key in keys)]
+
+    def test_they_are_not_asked_for_again(self, asked, function, argument):
+        assert self._asked(asked, function, argument) == []
+
+    def test_but_after_a_while(
+            self, asked, function, argument, monkeypatch):
+        monkeypatch.setattr(tables, "LASTING_S", 0)
+        assert self._asked(
+            asked, function, argument) == list(self._LASTING)
+
+    def test_custom_classes_are_asked_for(self, asked, function, argument):
+        asked.side.fill({
+            models.ResourceClass: [{"id": 10000, "name": "CUSTOM_A"}],
+            models.Allocation: [dict(
+                test_native.ROWS[models.Allocation][0],
+                resource_class_id=10000)]})
+        assert self._asked(
+            asked, function, argument) == [b"resource_classes}"]
+        asked.side.fill({
+            models.ResourceClass: [{"id": 10000, "name": "CUSTOM_B"}]})
+        found, = asked.side.call(function, argument)
+        assert found.resource_class == "CUSTOM_B"
+
+    def test_not_those_of_another_schema(self, asked, function, argument):
+        asked(function, argument)
+        asked.side.fill({models.Project: [{"id": 1, "external_id": "q"}]})
+        found, = asked.side.call(function, argument)
+        assert found.consumer.project.external_id == "p"
+        database = asked.side.database
+        transaction = database.begin()
+        transaction.set_schema(
+            [*database.schema.ddl, "CREATE TABLE other (id INTEGER)"])
+        transaction.commit()
+        found, = asked.side.call(function, argument)
+        assert found.consumer.project.external_id == "q"
 
 
 def test_allocations_of_a_provider(cost):
