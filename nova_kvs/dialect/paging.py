@@ -234,7 +234,43 @@ _PURE = (elements.BinaryExpression, elements.BooleanClauseList,
          elements.True_, elements.False_, elements.Case)
 
 
-class Probe:
+class Expression:
+    """SQL of the workspace, with the parameters of a statement."""
+
+    def __init__(self, compiled, select, own=()):
+        """Compile it.
+
+        :param compiled: KVSCompiler of the statement.
+        :param select: a SELECT of elements of the statement.
+        :param own: names of parameters that the statement does not have.
+        :raises LookupError: if it has others that the statement has not.
+        """
+        self._compiled = select.compile(dialect=compiled.dialect)
+        #: (name here, name in the statement, whether it is a list).
+        self._names = [
+            (name, compiled.bind_names[element], bool(element.expanding))
+            for element, name in self._compiled.bind_names.items()
+            if name not in own]
+        self._processors = getattr(self._compiled, private.BIND_PROCESSORS)
+
+    def expanded(self, parameters, own=()):
+        """Return the text, and the names and values of its parameters.
+
+        :param own: name -> value of those that the statement does not have.
+        """
+        state = self._compiled.construct_expanded_state({
+            **{name: parameters.raw(other, is_list)
+               for name, other, is_list in self._names}, **dict(own)})
+        values = []
+        for name in state.positiontup:
+            value = state.parameters[name]
+            process = state.processors.get(name) or (
+                self._processors.get(name))
+            values.append(value if process is None else process(value))
+        return state.statement, state.positiontup, values
+
+
+class Probe(Expression):
     """Asks the workspace for a row of a SELECT, by its number."""
 
     def __init__(self, compiled, page, columns):
@@ -247,35 +283,21 @@ class Probe:
         elements_of = {
             column: _direction(clause)[0]
             for (column, _descends), clause in zip(page.order, page.clauses)}
-        probe = getattr(selectable.Select, private.CREATE_RAW_SELECT)(
+        super().__init__(compiled, getattr(
+            selectable.Select, private.CREATE_RAW_SELECT)(
             _raw_columns=[elements_of[column] for column in columns] or [
                 page.sample],
             **{private.WHERE_CRITERIA: page.criteria,
-               private.ORDER_BY_CLAUSES: page.clauses})
-        self._compiled = probe.compile(dialect=compiled.dialect)
-        #: (name here, name in the statement, whether it is a list).
-        self._names = [
-            (name, compiled.bind_names[element], bool(element.expanding))
-            for element, name in self._compiled.bind_names.items()]
-        self._processors = getattr(self._compiled, private.BIND_PROCESSORS)
+               private.ORDER_BY_CLAUSES: page.clauses}))
 
     def row(self, workspace, parameters, number):
         """Return the columns of a row that is loaded, or None.
 
         :param number: of the row, from 0.
         """
-        state = self._compiled.construct_expanded_state({
-            name: parameters.raw(other, is_list)
-            for name, other, is_list in self._names})
-        values = []
-        for name in state.positiontup:
-            value = state.parameters[name]
-            process = state.processors.get(name) or (
-                self._processors.get(name))
-            values.append(value if process is None else process(value))
+        sql, _names, values = self.expanded(parameters)
         rows = workspace.sqlite.execute(
-            "%s\n LIMIT 1 OFFSET %d" % (state.statement, number),
-            values).fetchall()
+            "%s\n LIMIT 1 OFFSET %d" % (sql, number), values).fetchall()
         return rows[0] if rows else None
 
 
@@ -332,7 +354,10 @@ class RangeStep:
         """
         if not self.path.columns:
             return None, None
-        column = self.path.columns[0]
+        return self._bounds_of(self.path.columns[0], parameters)
+
+    def _bounds_of(self, column, parameters):
+        """Return (low, high) of a column, as ``_bounds``."""
         bounds = []
         for is_low in (True, False):
             ends = []
@@ -468,6 +493,9 @@ def step_of(step, rank, pages, compiled, is_alone):
     if page is not None:
         if page.order:
             path = planner.in_order(table, single, page.order)
+            if path is not None and _passes_over_more(
+                    ranged, path, source.ranges):
+                path = None
         else:
             # Of equals the first.
             path = min([path for path in (
@@ -481,8 +509,26 @@ def step_of(step, rank, pages, compiled, is_alone):
             except LookupError:
                 pass
     path = ranged
-    # The longer one of two prefixes of one index, or the only one.
-    if path is not None and (path.rank < rank or path.rank == rank and set(
-            path.prefix).issuperset(step.path.columns)):
+    # The longer one of two prefixes of one index, or the only one. A range
+    # is narrower than what most rows have in common.
+    if path is not None and (path.rank < rank or path.rank == rank and (
+            rank == planner.Rank.BROAD
+            or set(path.prefix).issuperset(step.path.columns))):
         return RangeStep(step, path)
     return step
+
+
+def _passes_over_more(ranged, path, bounds):
+    """Tell whether an order's rows are many more than those of a range.
+
+    What has changed since a moment is little: more than a page in the order
+    of something else passes over it.
+
+    :param ranged: planner.Ordered by a range, or None.
+    :param path: planner.Ordered by the order.
+    :param bounds: pairs of column and whether it is a lower bound.
+    """
+    return ranged is not None and ranged.rank <= path.rank and (
+        type(ranged) is planner.Ordered
+        and ranged.columns[0] != path.columns[0]
+        and (ranged.columns[0], True) in bounds)

@@ -5,7 +5,7 @@ from sqlalchemy.sql import elements
 
 from nova_kvs.compatibility import private
 from nova_kvs.dialect import analysis
-from nova_kvs.dialect import paging
+from nova_kvs.dialect import entry_paging
 from nova_kvs.dialect import plan
 from nova_kvs.dialect import sqltext
 from nova_kvs.dialect import subqueries
@@ -180,7 +180,7 @@ class Planner:
                         if before:
                             levels.append(before)
                 level.append(union or (
-                    step if finds_deleted else paging.step_of(
+                    step if finds_deleted else entry_paging.step_of(
                         step, rank, pages, compiled, len(sources) == 1)))
                 pending.remove(source)
             resolved.update(step.source for step in level)

@@ -122,14 +122,33 @@ def unequal(values):
     return lambda encoded: encoded not in refused
 
 
-def text(test):
-    """Return the condition that a test of a value is true, NULL never is.
+def within(low, high):
+    """Return the condition that a column is between two values, inclusive.
+
+    NULL is before every value.
+
+    :param low: as stored, or None: no bound. :param high: likewise.
+    """
+    low, high = (None if bound is None else encode(bound)
+                 for bound in (low, high))
+    # What was cut may be on either side of a bound that was.
+    if low is None or not is_exact(low):
+        low = NULL
+    if high is not None and not is_exact(high):
+        high = None
+    return lambda encoded: low <= encoded and (
+        high is None or encoded <= high)
+
+
+def text(test, passes_null=False):
+    """Return the condition that a test of a value is true.
 
     :param test: function of text. What is no text may pass.
+    :param passes_null: whether NULL may pass.
     """
     def may_pass(encoded):
         if encoded[:1] != _TEXT:
-            return encoded != NULL
+            return encoded != NULL or passes_null
         return is_cut(encoded) or test(
             _unescaped(encoded).decode("utf-8", "surrogatepass"))
     return may_pass

@@ -138,8 +138,6 @@ EXCEPTIONS = {
 }
 DIALECT_EXCEPTIONS = {
     **{name: EXCEPTIONS[name] for name in EXCEPTIONS},
-    "all projects' page by name": _NO_INDEX,
-    "all projects' page by UUID": _NO_INDEX,
     "deleted and soft-deleted servers": _NO_INDEX,
     "deleted servers": "an OR of two columns",
     "a cell's mappings": "a limit over an inner join is not pushed down; "

@@ -31,7 +31,11 @@ instances = sa.Table(
     sa.Column("uuid", sa.String(36), unique=True),
     sa.Column("host", sa.Text), sa.Column("project_id", sa.Text),
     sa.Column("created_at", sa.Numeric), sa.Column("display_name", sa.Text),
-    sa.Column("deleted", sa.Integer))
+    sa.Column("deleted", sa.Integer), sa.Column("user_id", sa.Text),
+    # The other columns of the index whose entries tell what lists ask.
+    sa.Column("image_ref", sa.Text), sa.Column("key_name", sa.Text),
+    sa.Column("instance_type_id", sa.Integer),
+    sa.Column("availability_zone", sa.Text), sa.Column("locked", sa.Integer))
 
 _LONG = "n" * 95
 _NAMES = st.sampled_from([
@@ -60,7 +64,8 @@ for column in (images.c.size, instances.c.created_at):
 def _rows(table):
     kinds = {"name": _NAMES, "size": _NUMBERS, "status": _STATUS,
              "deleted": _DELETED, "host": _STATUS, "project_id": _STATUS,
-             "created_at": _NUMBERS, "display_name": _NAMES}
+             "created_at": _NUMBERS, "display_name": _NAMES,
+             "user_id": _NAMES, "locked": _DELETED}
     return st.lists(st.fixed_dictionaries({
         column.name: kinds[column.name] for column in table.c
         if column.name in kinds}), max_size=25)
@@ -84,13 +89,20 @@ def _queries(draw, table):
         sa.or_(numbers < number, sa.and_(numbers == number, table.c.id < 9)),
         sa.or_(numbers < number, names == name),
         status.in_(["x", "y"]), table.c.id > 2, table.c.id != 4,
+        names.like("%" + name[-1:] + "%"), names.regexp_match("^n+b?$"),
+        sa.or_(names.is_(None), names.regexp_match("b")),
+        sa.not_(names.in_(["a", name])), names != name,
+        *([] if table is images else [
+            table.c.user_id == name, table.c.user_id == names,
+            table.c.deleted != 0, table.c.locked.in_([0, number])]),
     ]), max_size=3))
     if draw(st.integers(0, 4)) == 0:
         return sa.select(draw(st.sampled_from([sa.func.min, sa.func.max]))(
             draw(st.sampled_from([numbers, names, table.c.id])))).where(
                 *criteria)
     order = draw(st.lists(st.sampled_from(
-        [numbers, names, status, table.c.deleted]), max_size=3))
+        [numbers, names, status, table.c.deleted,
+         *([] if table is images else [table.c.uuid])]), max_size=3))
     order = [*order, table.c.id]
     if draw(st.booleans()):
         order = order[-1:]
@@ -322,6 +334,30 @@ CHEAP = {
     "any of a range": (
         sa.select(instances).where(
             instances.c.deleted == 0, _created > 10).limit(5), 4),
+    "name": (
+        sa.select(instances).where(
+            instances.c.display_name == "n77").order_by(
+            _created.desc()).limit(5), 1),
+    "part of a name": (
+        sa.select(instances).where(
+            instances.c.deleted == 0, instances.c.display_name.like("%77%")
+        ).order_by(_created.desc()).limit(5), 2),
+    "regular expression": (
+        sa.select(instances).where(
+            instances.c.display_name.regexp_match("^n7.?$")).order_by(
+            _created.desc(), instances.c.uuid).limit(20), 11),
+    "sorted by name": (
+        sa.select(instances).where(instances.c.deleted == 0).order_by(
+            instances.c.display_name, instances.c.id).limit(5), 5),
+    "sorted by UUID, behind a marker": (
+        sa.select(instances).where(instances.c.uuid > "u50").order_by(
+            instances.c.uuid).limit(5), 5),
+    "count by name": (
+        sa.select(sa.func.count()).select_from(instances).where(
+            instances.c.deleted == 0, instances.c.display_name == "n77"), 1),
+    "beginning of names": (
+        sa.select(instances.c.uuid).where(
+            instances.c.display_name.like("n19%")), 11),
     "beginning": (
         sa.select(images).where(images.c.name.like("n00%")), 6),
     "different rows": (
