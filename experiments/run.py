@@ -334,10 +334,9 @@ def _homes(cloud, store, boots):
     if not isinstance(store, stores.KVS):
         return {}
     active = set(boots.active)
-    counts = collections.Counter()
-    for request in boots.requests:
-        if request.server_id in active:
-            site = cloud.site_of(request.controller)
-            counts["%d > %s" % (site, ",".join(map(
-                str, store.homes(request.server_id, site))))] += 1
+    servers = {request.server_id: cloud.site_of(request.controller)
+               for request in boots.requests if request.server_id in active}
+    counts = collections.Counter(
+        "%d > %s" % (servers[server_id], ",".join(map(str, homes)))
+        for server_id, homes in store.homes(servers).items())
     return dict(sorted(counts.items()))

@@ -106,19 +106,24 @@ class KVS:
             pipeline.get(key)
         return pipeline.execute(raise_on_error=False)
 
-    def homes(self, server_id, site):
-        """Return the sites whose masters hold a server's partition.
+    def homes(self, servers):
+        """Return the sites whose masters hold the partitions of servers.
 
-        :param site: on which it was booted.
+        :param servers: server's UUID -> site on which it was booted.
+        :returns: server's UUID -> list of sites.
         """
-        key = keyspace.partition(
-            self.cell_database(site), "s", server_id).key
-        homes = []
+        homes = {server_id: [] for server_id in servers}
         for node in self._nodes():
             with node.client() as client:
+                pipeline = client.pipeline(transaction=False)
+                for server_id, site in servers.items():
+                    pipeline.exists(keyspace.partition(
+                        self.cell_database(site), "s", server_id).key)
                 # A cluster's node refuses keys that are not its own.
-                if client.execute_command("KEYS", key):
-                    homes.append(node.site)
+                for server_id, found in zip(
+                        servers, pipeline.execute(raise_on_error=False)):
+                    if found == 1:
+                        homes[server_id].append(node.site)
         return homes
 
 
