@@ -285,7 +285,8 @@ class Commits:
         while True:
             try:
                 found, _ = yield rounds.Ranges([
-                    messages.range_request(*each, revision=revision)
+                    messages.range_request(
+                        *each, revision=revision, serializable=True)
                     for each in bounds])
                 break
             except faults.Refusal as refusal:

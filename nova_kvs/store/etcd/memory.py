@@ -106,7 +106,9 @@ class _Link:
             sent, replies, max(min(_TIMEOUT_S, self._deadline - asked_at),
                                0.01), self._token, True)
         self._stats.bytes_in += self._connection.received_bytes
-        self._confirmed_at = asked_at
+        if self.revisions is None:
+            # Later rounds of a batch may ask the member alone.
+            self._confirmed_at = asked_at
         answers = []
         for reply in replies:
             if reply.status:

@@ -94,13 +94,16 @@ class Reads:
         """Read an index and its rows, in one trip if it is as it was.
 
         The rows that the same read found last time are asked for along with
-        the index; what is missing then, in a second trip.
+        the index; what is missing then, in a second trip. That one asks for
+        the revision of the first: a member that has it need not hear of
+        others what there is since.
         """
         key, index_key, ranges, limit, reverse = operation
         most = rounds.MOST_OPERATIONS - len(ranges)
         revision = 0
         if most < len(_NO_RECORDS):
             _, revision = yield _ranges([_one(layout.head(key))], serializable)
+            serializable = True
             most = rounds.MOST_OPERATIONS
         expected = self._last_fields.get(operation, _NO_RECORDS)
         found, latest = yield rounds.Ranges([
@@ -125,7 +128,7 @@ class Reads:
             if len(missing) > rounds.MOST_OPERATIONS:
                 missing = None
             more, _ = yield rounds.Ranges(
-                _fields(key, missing, serializable, revision))
+                _fields(key, missing, True, revision))
             found += more
         self._last_fields.pop(operation, None)
         self._last_fields[operation] = fields if len(fields) <= most else None

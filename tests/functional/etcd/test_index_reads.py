@@ -6,12 +6,16 @@ import os
 import pytest
 
 from nova_kvs import keyspace
+from nova_kvs.store.etcd import faults
+from nova_kvs.store.etcd import http2
 from nova_kvs.store.etcd import rounds
 from nova_kvs.store import operations
 from nova_kvs.store import registry
 from tests import base
 
 ALL = ((b"-", b"+"),)
+#: In a request for a range.
+SERIALIZABLE = b"\x38\x01"
 
 
 @pytest.fixture
@@ -103,3 +107,39 @@ def test_all_ranges_are_read_at_one_moment(store, partition):
     assert removed and members == fields == numbers
     members, fields, _ = read(store, partition, ranges)
     assert members == fields == numbers[:3]
+
+
+def test_rows_that_are_missing_are_asked_of_one_member(store, partition):
+    """It need not hear of the others what there is since."""
+    change(store, partition, [1])
+    call = store._client.call
+    sent = []
+
+    def note(calls, *args):
+        sent.append(calls)
+        return call(calls, *args)
+
+    store._client.call = note
+    assert read(store, partition) == ([1], [1], 2)
+    (_, first), (_, second) = sent[0][0], sent[1][0]
+    assert SERIALIZABLE not in first
+    assert SERIALIZABLE in second
+
+
+def test_a_member_that_does_not_know_the_revision_yet(store, partition):
+    """The process had to go on with another one in between."""
+    change(store, partition, [1])
+    call = store._client.call
+    answers = []
+
+    def lag(calls, *args):
+        answers.append(call(calls, *args))
+        if len(answers) == 2:
+            return [faults.Refusal(http2.Reply(
+                11, "etcdserver: mvcc: required revision is a future "
+                "revision", b""))]
+        return answers[-1]
+
+    store._client.call = lag
+    members, fields, _ = read(store, partition)
+    assert members == fields == [1] and len(answers) > 2
