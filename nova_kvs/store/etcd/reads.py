@@ -47,18 +47,28 @@ class Reads:
 
     def _read_partition(self, operation, serializable):
         key, prefixes = operation
+        # A partition is read again and again, mostly unchanged. Its head
+        # tells that without a field being sent, or parsed.
+        known = self._heads.recall(key)
+        condition = None
+        if known is not None:
+            condition = messages.is_of_revision(layout.head(key), known[0])
         if prefixes:
             found, _ = yield _ranges(
                 [_one(layout.field(key, _FLOOR))]
                 + [layout.fields(key, prefix) for prefix in prefixes],
-                serializable)
+                serializable, condition)
+            if found is None:
+                return _only(known[1], prefixes)
             fields = {}
             for each in found:
                 fields.update(_named(key, each))
             return [item for pair in fields.items() for item in pair]
-        (found,), _ = yield _ranges(
-            [layout.head_and_fields(key)], serializable)
-        items = found.items
+        found, _ = yield _ranges(
+            [layout.head_and_fields(key)], serializable, condition)
+        if found is None:
+            return known[1]
+        items = found[0].items
         revision = 0
         if items and items[0].key == layout.head(key):
             revision = items[0].mod_revision
@@ -269,10 +279,10 @@ def _one(key):
     return key, b""
 
 
-def _ranges(bounds, serializable):
+def _ranges(bounds, serializable, condition=None):
     return rounds.Ranges([
         _range(start, end, serializable=serializable)
-        for start, end in bounds])
+        for start, end in bounds], condition)
 
 
 def _fields(key, names, serializable, revision):
@@ -303,6 +313,14 @@ def _named(key, found):
     """Return pairs of field and value."""
     start = len(layout.field(key, b""))
     return [(item.key[start:], item.value) for item in found.items]
+
+
+def _only(pairs, prefixes):
+    """Return the floor and the fields that begin with a prefix."""
+    values = iter(pairs)
+    return [item for pair in zip(values, values)
+            if pair[0] == _FLOOR or pair[0].startswith(prefixes)
+            for item in pair]
 
 
 def _flat(key, items):

@@ -19,6 +19,9 @@ MOST_OPERATIONS = 100
 #: Bytes of one transaction of writes that could as well be several. etcd's
 #: own limit is 1.5 MiB by default.
 MOST_BYTES = 1 << 20
+#: Conditions of one transaction that reads: if one does not hold, all that
+#: hang on them is read.
+_MOST_CONDITIONS = 16
 
 
 class Ranges(typing.NamedTuple):
@@ -30,6 +33,9 @@ class Ranges(typing.NamedTuple):
 
     #: As nova_kvs.store.etcd.messages.range_request returns them.
     requests: list
+    #: If it holds, what was found may be None instead of a list: whoever
+    #: wishes knows it. Then there are at most ``MOST_OPERATIONS``.
+    condition: bytes | None = None
 
 
 class Change(typing.NamedTuple):
@@ -92,6 +98,32 @@ def run(client, generators, least=0):
     return results
 
 
+class _Group:
+    """Ranges that share a transaction.
+
+    :ivar requests: all of them.
+    :ivar always: those that are wanted whatever the conditions.
+    """
+
+    __slots__ = ("requests", "always", "conditions")
+
+    def __init__(self):
+        self.requests = []
+        self.always = []
+        self.conditions = []
+
+    def has_room(self, count, condition):
+        """Return whether it takes some ranges more."""
+        return len(self.requests) + count <= MOST_OPERATIONS and (
+            condition is None or len(self.conditions) < _MOST_CONDITIONS)
+
+    def request(self):
+        """Return the transaction's request."""
+        return messages.txn_request(
+            self.conditions, map(messages.range_op, self.always),
+            map(messages.range_op, self.requests) if self.conditions else ())
+
+
 def _answer(client, wishes, least):
     """Yield pairs of a number and the answer to its wish: one round trip."""
     groups = []
@@ -101,18 +133,26 @@ def _answer(client, wishes, least):
         if type(wish) is Change:
             changes.append((number, wish.request))
             continue
-        # Where the replies will be: group, number of the first, count.
+        condition = wish.condition
+        # Where the replies will be: group, numbers of the first in it among
+        # all and among those that are always wanted, count.
         pieces = []
         for at in range(0, len(wish.requests), MOST_OPERATIONS):
             piece = wish.requests[at:at + MOST_OPERATIONS]
-            if not groups or len(groups[-1]) + len(piece) > MOST_OPERATIONS:
-                groups.append([])
-            pieces.append((len(groups) - 1, len(groups[-1]), len(piece)))
-            groups[-1] += piece
+            if not groups or not groups[-1].has_room(len(piece), condition):
+                groups.append(_Group())
+            group = groups[-1]
+            pieces.append((
+                len(groups) - 1, len(group.requests),
+                len(group.always) if condition is None else None, len(piece)))
+            group.requests += piece
+            if condition is None:
+                group.always += piece
+            else:
+                group.conditions.append(condition)
         places.append((number, pieces))
     replies = _send(client, [
-        *[messages.txn_request((), map(messages.range_op, requests))
-          for requests in groups],
+        *[group.request() for group in groups],
         *[request for _, request in changes]], bool(changes), least)
     for number, pieces in places:
         yield number, _found(replies, pieces)
@@ -147,12 +187,17 @@ def _found(replies, pieces):
     """
     found = []
     revision = 0
-    for group, first, count in pieces:
+    for group, first, first_always, count in pieces:
         reply = replies[group]
         if isinstance(reply, Exception):
             return reply
-        found += reply.replies[first:first + count]
         revision = reply.revision
+        if reply.succeeded:
+            # All conditions hold.
+            first = first_always
+        if first is None:
+            return None, revision
+        found += reply.replies[first:first + count]
     return found, revision
 
 
