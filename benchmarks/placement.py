@@ -176,10 +176,39 @@ class World:
         server = self._put.pop()
         return lambda: self._call("DELETE", "/allocations/" + server)
 
+    def _set(self, what, body):
+        """Return a PUT of what a provider has.
+
+        The GET of its generation is a part of it.
+        """
+        path = self._provider()
+
+        def put():
+            generation = self._call("GET", path)["generation"]
+            self._call("PUT", path + what, dict(
+                body, resource_provider_generation=generation))
+
+        return put
+
+    def set_inventories(self):
+        return self._set("/inventories", {"inventories": {
+            one: dict(values, reserved=self._random.randrange(8))
+            for one, values in _INVENTORIES.items()}})
+
+    def set_traits(self):
+        return self._set("/traits", {
+            "traits": self._random.sample(_TRAITS, 3)})
+
+    def set_aggregates(self):
+        return self._set("/aggregates", {"aggregates": [
+            name("aggregate", number)
+            for number in self._random.sample(range(8), 3)]})
+
     #: Method's name -> what Nova, or nobody, asks this for.
     REQUESTS = ("root", "consumer", "candidates", "provider", "allocations",
                 "usages", "inventories", "aggregates", "traits", "tree",
-                "put", "delete")
+                "put", "delete", "set_inventories", "set_traits",
+                "set_aggregates")
 
 
 def measure(world, request, count, stats):

@@ -104,6 +104,19 @@ def refresh(session, cache, ctx):
     cache._all_cache = all_.copy()
 
 
+@native.reader("placement.objects.trait:_get_all_filtered_from_db")
+def get_traits(session, context, filters):
+    """Return the traits that have one of some names, as dicts.
+
+    :source: placement.objects.trait._get_all_filtered_from_db
+    """
+    if filters.keys() != {"name_in"}:
+        raise native.Fallback()
+    records, = session.records(sessions.find(tables.TRAITS, name=sessions.In(
+        tuple(map(str, filters["name_in"])))))
+    return [tables.TRAITS.values(record) for record in records]
+
+
 # Calls the one above, and adds what has no row.
 native.together(
     "placement.attribute_cache:ConsumerTypeCache._refresh_from_db",

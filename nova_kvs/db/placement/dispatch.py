@@ -12,7 +12,7 @@ from nova_kvs.db.placement import native
 from nova_kvs.db import selection as selections
 
 #: Modules whose import fills ``native.REGISTRY``.
-MODULES = ("allocations", "attributes", "candidates", "claims",
+MODULES = ("allocations", "attributes", "candidates", "changes", "claims",
            "consumers", "providers", "searches")
 
 

@@ -171,18 +171,20 @@ def run(database, function):
     """Run a function in a transaction that writes, and commit.
 
     :param function: is given a Session, each time a new one.
+    :returns: what the function returns.
     :raises nova_kvs.exceptions.ConflictError: if it was in others' way each
         time.
     """
     def attempt():
         transaction = database.begin(serializable=True)
         current = session.Session(database, transaction=transaction)
-        function(current)
+        result = function(current)
         if transaction.is_torn:
             raise exceptions.ConflictError()
         current.commit_what_was_missing()
+        return result
 
-    retry.run(attempt)
+    return retry.run(attempt)
 
 
 def together(target, name="context", at=0, prepare=None, context_of=None):

@@ -17,6 +17,8 @@ import pytest
 import webob
 
 from nova_kvs.db import engines
+from nova_kvs.db.placement import overview
+from nova_kvs.record import transaction
 from nova_kvs.store import operations
 from tests.differential import placements
 
@@ -184,3 +186,55 @@ def test_a_provider_shrinks_between_its_inventory_and_itself(
         assert cloud.claim() == 409
     assert done[1] == 200
     assert cloud.used() == TOTAL - 1
+
+
+@only_native
+def test_an_inventory_goes_while_it_is_claimed(cloud, monkeypatch):
+    with within_a_read(monkeypatch, operations.ReadPartition, b":a:",
+                       cloud.drop_inventory) as done:
+        assert cloud.claim() == 409
+    assert done[1] == 204
+    assert cloud.ask("GET", cloud._path("allocations")).json[
+        "allocations"] == {}
+
+
+@only_native
+@pytest.mark.parametrize("change", ["drop_inventory", "shrink"])
+def test_a_claim_while_the_inventory_changes(cloud, monkeypatch, change):
+    """What is allocated was read before, the provider's row after that."""
+    change = getattr(cloud, change, lambda: cloud.set_total(1))
+    with within_a_read(monkeypatch, operations.ReadPartition, b":a:",
+                       cloud.claim) as done:
+        assert change() == 409
+    assert done[1] == 204
+    assert cloud.used() == 1
+
+
+@only_native
+def test_a_claim_before_a_change_commits(cloud, monkeypatch):
+    with meanwhile(monkeypatch, overview, "usages", cloud.claim) as done:
+        assert cloud.drop_inventory() == 409
+    assert done[1] == 204
+    assert cloud.used() == 1
+
+
+def test_of_equal_changes_one_succeeds(cloud):
+    bodies = [cloud.inventory(total, 1) for total in (11, 12, 13, 14)]
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        statuses = list(threads.map(lambda body: cloud.ask(
+            "PUT", cloud._path("inventories"), body).status_int, bodies))
+    assert sorted(statuses) == [200, 409, 409, 409]
+
+
+@only_native
+def test_a_trait_goes_while_a_provider_gets_it(cloud, monkeypatch):
+    trait_path = "/traits/CUSTOM_A"
+    assert cloud.ask("PUT", trait_path).status_int == 201
+    with meanwhile(
+            monkeypatch, transaction.RecordTransaction, "rely_on",
+            lambda: cloud.ask("DELETE", trait_path).status_int) as done:
+        assert cloud.ask("PUT", cloud._path("traits"), {
+            "resource_provider_generation": 1,
+            "traits": ["CUSTOM_A"]}).status_int == 400
+    assert done[1] == 204
+    assert cloud.ask("GET", cloud._path("traits")).json["traits"] == []

@@ -194,3 +194,31 @@ class TestClaims:
         assert self._cost(cloud, "POST", "/allocations", {
             first: requests._body({1: {"VCPU": 2}}, 2),
             second: requests._body(amounts)}) == 3
+
+
+class TestChanges:
+    """A change reads the provider, reads what is to change, and commits."""
+
+    @pytest.mark.parametrize("what, bodies", [
+        ("inventories", [{"inventories": {"VCPU": {"total": total}}}
+                         for total in (3, 4)]),
+        ("traits", [{"traits": some} for some in (["HW_A"], [])]),
+        ("aggregates", [{"aggregates": some} for some in (
+            [requests.NOBODY], [])])])
+    def test_of_a_provider(self, what, bodies, monkeypatch):
+        monkeypatch.setattr(trait, "_TRAITS_SYNCED", True)
+        monkeypatch.setattr(resource_class, "_RESOURCE_CLASSES_SYNCED", True)
+        path = "/resource_providers/%s/%s" % (requests.PROVIDERS[0], what)
+        with placements.installed():
+            side = placements.Native()
+            cloud = requests.Cloud(side)
+            side.fill({models.Trait: [{"id": 1, "name": "HW_A"}]})
+            stats = side.database.store.stats
+            cost = []
+            for turn, body in enumerate(bodies * 2, 3):
+                before = stats.round_trips
+                assert cloud.ask("PUT", path, dict(
+                    body, resource_provider_generation=turn))[0] == 200
+                cost.append(stats.round_trips - before)
+        # At first ids are taken. Names of traits are one trip more.
+        assert cost[2:] == [3 + (what == "traits")] * 2
