@@ -102,6 +102,8 @@ def _by_filters(s, context, filters, limit, marker, columns_to_join,
         if records is None:
             records = pages.by_entries(s, query.find(), *page)
         if records is None:
+            records = pages.by_change(s, query.find(), *page)
+        if records is None:
             records = pages.page(s, query.find(), *page)
     if records is None:
         found = query.find()

@@ -328,8 +328,10 @@ class RangeStep:
         if bounds is None or bounds == (None, None):
             self.step.collect(workspace, parameters, loads)
         else:
+            # Of many rows few are joined: a limit chooses among them.
             loads.add_access(state, self.path.access(
-                self.name, prefix, *bounds))
+                self.name, prefix, *bounds,
+                table_only=self.path.rank == planner.Rank.BROAD))
 
     def _prefix(self, parameters):
         """Return the values of the path's first columns.

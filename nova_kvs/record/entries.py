@@ -24,12 +24,15 @@ class Cursor:
     """A walk through rows by their entries, some rows at a time.
 
     :param table: nova_kvs.record.schema.Table.
-    :param index: an ordered index that has all rows.
+    :param index: an ordered index that has all rows, or all that may pass.
+        Where the order names a coarse column rows are in the order of what
+        entries have of it.
     :param prefixes: values of its first column, as stored, one of which a
         row has; None: any. :param refused: those that none has, nor NULL.
     :param conditions: pairs of a column of ``entry_columns.offered`` and a
         condition of that module.
-    :param order: pairs of such a column and whether it descends.
+    :param order: pairs of such a column, or at last a coarse one, and whether
+        it descends.
     :param start: values of the order's columns: rows before these do not
         matter. None of them is NULL.
     :ivar last: encoded values of the order's first columns, at which or
@@ -44,7 +47,9 @@ class Cursor:
         self.order = order
         self.prefixes = prefixes
         self.refused = refused
-        self.start = start and tuple(map(entry_columns.encode, start))
+        self.start = start and tuple([
+            self._encode(column, value)
+            for (column, _), value in zip(order, start)])
         if self.start and not all(map(entry_columns.is_exact, self.start)):
             self.start = None
         self.last = None
@@ -58,11 +63,19 @@ class Cursor:
         #: Whether only the first entries were looked at.
         self.is_head = self._has_order()
 
+    def _encode(self, column, value):
+        """Return a value as entries have it: only some of a coarse one."""
+        length = self.index.coarse.get(column)
+        return entry_columns.encode(
+            value[:length] if length and type(value) is str else value)
+
     def _has_order(self):
         """Tell whether the index has the order's first column as such."""
-        return (self.prefixes is not None and len(self.prefixes) == 1
-                and len(self.index.columns) > 1 and bool(self.order)
-                and self.order[0][0] == self.index.columns[1])
+        if self.prefixes is None:
+            behind = not self.refused and self.index.columns[:1]
+        else:
+            behind = len(self.prefixes) == 1 and self.index.columns[1:2]
+        return bool(behind and self.order) and self.order[0][0] == behind[0]
 
     @property
     def reverse(self):
@@ -80,10 +93,15 @@ class Cursor:
             low = b"[" + value + base.AFTER
         if self.refused:
             found[0] = (b"[" + entry_columns.NULL + base.AFTER, found[0][1])
-        return [*found, (low, b"+")]
+            return [*found, (low, b"+")]
+        return [self._from_start(b"-", b"+", b"")]
 
     def _range(self, prefix):
-        low, high = b"[" + prefix, b"(" + prefix + base.AFTER
+        return self._from_start(
+            b"[" + prefix, b"(" + prefix + base.AFTER, prefix)
+
+    def _from_start(self, low, high, prefix):
+        """Return a range's ends without what is before the start."""
         if self.start is not None and self._has_order():
             if self.reverse:
                 high = b"(" + prefix + self.start[0] + base.AFTER
@@ -98,7 +116,7 @@ class Cursor:
         """
         if self.is_done or self.last is None:
             return self.is_done
-        own = tuple([entry_columns.encode(values.get(column)) for column, _
+        own = tuple([self._encode(column, values.get(column)) for column, _
                      in self.order[:len(self.last)]])
         # Behind all others: it may be, and is looked at once more.
         return all(map(entry_columns.is_exact, own)) and (

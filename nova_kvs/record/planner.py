@@ -503,6 +503,17 @@ def by_entries(table, columns, order):
         default=None)
 
 
+def coarse_index(table, column):
+    """Return the ordered index that has a column roughly first, or None.
+
+    It lacks the rows that have NULL there.
+    """
+    return next((index for index in table.indexes
+                 if index.is_global and index.is_ordered
+                 and index.only is None and index.columns[0] == column
+                 and column in index.coarse), None)
+
+
 def _after_prefix(table, known):
     """Yield each index with its first columns that are known, and the rest.
 

@@ -72,3 +72,43 @@ def test_bytes_of_a_list(cloud, name):
     # The rows of a first page come with what belongs to them.
     assert size < _COUNT * 700 + 18 * 4200
     assert len(found) == FOUND.get(name, 0)
+
+
+CHANGES = {
+    "last changed": ({"deleted": False}, ["updated_at", "uuid"]),
+    "changed before": (
+        {"changes-before": _WHEN}, ["created_at", "id"]),
+    "changed before, of a name": (
+        {"changes-before": _WHEN + datetime.timedelta(days=9),
+         "display_name": "s29"}, ["created_at", "id"]),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_commands_of_a_page_of_changes(name):
+    made = clouds.KVSCloud()
+    costs = []
+    for count in (30, 120):
+        tx = made.main.begin()
+        for n in range(len(costs) * 30, count):
+            when = str(_WHEN + datetime.timedelta(hours=n)) + ".000000"
+            tx.insert("instances", {
+                "id": n + 1, "uuid": "%08d-0000-4000-8000-000000000000" % n,
+                "deleted": 0, "created_at": when, "updated_at": when,
+                "vm_state": "active", "display_name": "s%d" % n})
+        tx.commit()
+        conf.CONF.set_override("connection", made.main_url, "database")
+        filters, keys = CHANGES[name]
+        for _turn in range(2):
+            before = made.main.store.stats.commands
+            found = made.call(
+                "nova.db.main.api:instance_get_all_by_filters_sort",
+                clouds.context(), dict(filters), 3, None, [], keys,
+                ["desc", "desc"])
+        costs.append(made.main.store.stats.commands - before)
+        conf.CONF.clear_override("connection", "database")
+        assert [row["display_name"] for row in found] == (
+            ["s%d" % (count - 1 - n) for n in range(3)]
+            if name == "last changed" else
+            ["s29"] if "name" in name else ["s0"])
+    assert costs[1] <= costs[0] + 4

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows that are read by their entries are those that SQLite finds."""
 
+import itertools
 import sqlite3
 
 import hypothesis
@@ -35,18 +36,18 @@ ORDERS = st.lists(st.tuples(
     max_size=3, unique_by=lambda pair: pair[0])
 
 
-def make(rows):
-    database = databases.make(scenarios.LISTS)
+def make(rows, ddl=scenarios.LISTS):
+    database = databases.make(ddl)
     if rows:
         databases.insert(database, "instances", *[
             {**row, "uuid": "u%d/\xe4" % n} for n, row in enumerate(rows)])
     return database
 
 
-def in_sqlite(database):
+def in_sqlite(database, ddl=scenarios.LISTS[0]):
     """Return a connection to SQLite with the same rows."""
     connection = sqlite3.connect(":memory:")
-    connection.execute(scenarios.LISTS[0])
+    connection.execute(ddl)
     rows, = databases.load(database, access.FullScan("instances"))
     for row in rows:
         connection.execute("INSERT INTO instances (%s) VALUES (%s)" % (
@@ -141,6 +142,45 @@ def test_the_same_page_as_sqlite(rows, later, chosen, wanted, first, limit,
     for column, descends in reversed(order):
         found.sort(key=lambda row: ranges.sortable(row.get(column)),
                    reverse=descends)
+    assert [row["id"] for row in found[:limit]] == [
+        number for number, in expected]
+
+
+MOMENTS = st.sampled_from([None, *[
+    "2026-01-0%d 0%d:0%d:00.000000" % moment
+    for moment in itertools.product((1, 2), (1, 2), (0, 5))]])
+CHANGES = st.lists(st.fixed_dictionaries({"updated_at": MOMENTS}),
+                   max_size=14)
+
+
+@hypothesis.settings(deadline=None, max_examples=25)
+@hypothesis.given(CHANGES, CHANGES, st.booleans(), MOMENTS,
+                  st.integers(1, 6), st.integers(1, 4))
+def test_the_same_rows_as_sqlite_in_a_rough_order(
+        rows, later, descends, start, limit, chunk):
+    ddl = scenarios.LISTS[0][:-1] + ", updated_at DATETIME)"
+    database = make([{**row, "vm_state": "active"} for row in rows], (ddl,))
+    for number, row in enumerate(later[:len(rows)]):
+        databases.update(database, "instances", (number + 1,), **row)
+    connection = in_sqlite(database, ddl)
+    expected = connection.execute(
+        "SELECT id FROM instances WHERE updated_at IS NOT NULL%s ORDER BY "
+        "updated_at%s, id LIMIT %d" % (
+            " AND updated_at %s= '%s'" % ("<" if descends else ">", start)
+            if start else "", " DESC" * descends, limit)).fetchall()
+    connection.close()
+    table = database.schema.tables["instances"]
+    cursor = entries.Cursor(
+        table, planner.coarse_index(table, "updated_at"), (),
+        [("updated_at", descends)], start=start and (start,))
+    found = page(
+        database, cursor, limit, chunk,
+        lambda values: "updated_at" in values and (
+            start is None or (values["updated_at"] <= start if descends
+                              else values["updated_at"] >= start)))
+    assert len({row["id"] for row in found}) == len(found)
+    found.sort(key=lambda row: row["id"])
+    found.sort(key=lambda row: row["updated_at"], reverse=descends)
     assert [row["id"] for row in found[:limit]] == [
         number for number, in expected]
 
