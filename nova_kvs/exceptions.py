@@ -44,6 +44,21 @@ class FloorError(ConflictError):
     message = "the version of an inserted record was used before"
 
 
+class HeldUpError(ConflictError):
+    """A transaction took so long that others may have tidied up after it.
+
+    :ivar now_ms: the time of the primary partition's server, if that tells
+        that a second attempt is worth it: perhaps only the time at which the
+        transaction began was taken from a wrong clock. Else None.
+    """
+
+    message = "the transaction was held up for too long"
+
+    def __init__(self, now_ms=None, **details):
+        self.now_ms = now_ms
+        super().__init__(**details)
+
+
 class SpeculationFailedError(ConflictError):
     """A transaction assumed what is not stored: rerun it.
 

@@ -76,18 +76,23 @@ class AtOnce:
         :returns: as ``Coordinator.commit_and_read``, but with the replies to
             the reads instead of results; None if they were lost.
         """
-        # Side writes and verified reads go before the commit, and the clock
-        # is read with them. Without them it is assumed, so "too late" may be
-        # a mistake: then nothing is applied, and the clock is known.
+        # The clock is assumed, so "too late" may be a mistake: then nothing
+        # is applied, and the clock is known. Side writes and verified reads go
+        # before the commit, and the clock is read with them.
         partitions = list(groups)
         mutations = commit.flat(groups)
         staged = bool(
             verified or side_writes and not self._steps.options.atomic)
-        for _ in range(1 if staged else CLOCK_TRIES):
-            answer, replicated, versions, replies = self._try(
-                groups, mutations, side_writes, reads, speculation, verified,
-                unchanged, since)
-            if answer.verdict is not Verdict.TOO_LATE:
+        for tries_left in reversed(range(CLOCK_TRIES)):
+            try:
+                answer, replicated, versions, replies = self._try(
+                    groups, mutations, side_writes, reads, speculation,
+                    verified, unchanged, since)
+            except exceptions.HeldUpError as exc:
+                if exc.now_ms is None or not tries_left:
+                    raise
+                continue
+            if staged or answer.verdict is not Verdict.TOO_LATE:
                 break
         if answer.verdict is not Verdict.COMMITTED:
             raise parts.failure(partitions, mutations, answer, speculation)
@@ -119,21 +124,23 @@ class AtOnce:
             recovery.OUTCOME_LIFE_MS, unchanged=unchanged, since=since)
         commit.check_fields(versions, len(mutations))
         early = bool(side_writes) and not together
+        first = mutations[0].partition
+        moment = steps.moment() if early else None
         started = time.monotonic()
         if early or verified:
             steps.reach("before_prewrite")
             now_ms, *replies = steps.stage(
                 {}, {}, txn_id, verified, [
-                    reading.ClockRead(mutations[0].partition).item(),
+                    reading.ClockRead(first).item(),
                     *(commit.items(side_writes, reads) if early else ())],
                 deadline=None)
             steps.reach("after_prewrite")
             # Nobody can take it for abandoned, since it has no intents, and a
             # failover may have held up the side writes. But it must not
             # commit once housekeeping may have removed these.
-            request = commit.valid_for(
-                request, steps.clock.learn(now_ms),
-                options.side_write_life_ms)
+            steps.clock.learn(now_ms)
+            request = commit.valid_since(
+                request, moment, now_ms, options.side_write_life_ms)
         else:
             request = commit.valid_for(
                 request, steps.clock.now(), options.lifetime_ms)

@@ -57,20 +57,37 @@ class ByIntents:
             partitions have their intents: see ``nova_kvs.txn.validation``.
         :returns: as ``nova_kvs.txn.at_once.AtOnce.commit``.
         """
-        steps = self._steps
-        versions = {}
         txn_id = os.urandom(16)
-        deadline = time.monotonic() + steps.options.lifetime_ms / 1000
-        comparison = None
         if serializable:
             # The primary partition has no intents, so none of these is it.
             primary = keyspace.outcome_partition(
                 keyspace.database_of(next(iter(groups)).key), txn_id)
+        else:
+            primary = max(groups, key=lambda partition: len(groups[partition]))
+        moment = self._steps.moment()
+        rest = groups, side_writes, reads, verified, serializable
+        try:
+            return self._try(txn_id, primary, moment, *rest)
+        except exceptions.HeldUpError as exc:
+            if exc.now_ms is None:
+                raise
+            moment = commit.Moment.at(exc.now_ms)
+        return self._try(os.urandom(16), primary, moment, *rest)
+
+    def _try(self, txn_id, primary, moment, groups, side_writes, reads,
+             verified, serializable):
+        """Commit, unless the time at which it began is mistaken.
+
+        :param moment: nova_kvs.txn.commit.Moment, or None.
+        """
+        steps = self._steps
+        versions = {}
+        deadline = time.monotonic() + steps.options.lifetime_ms / 1000
+        comparison = None
+        if serializable:
             comparison = validation.Validation(
                 verified, txn_id, commit.flat(groups), side_writes)
             verified = ()
-        else:
-            primary = max(groups, key=lambda partition: len(groups[partition]))
         own = groups.get(primary, ())
         others = {partition: mutations
                   for partition, mutations in groups.items()
@@ -98,8 +115,8 @@ class ByIntents:
             now_ms, *replies = steps.stage(
                 prewrites, others, txn_id, verified, extras, deadline)
             steps.reach("after_prewrite")
-            request = commit.valid_for(
-                request, steps.clock.learn(now_ms),
+            request = commit.valid_since(
+                request, moment, steps.clock.learn(now_ms),
                 steps.options.lifetime_ms)
             if comparison is not None:
                 steps.validate(comparison, txn_id, deadline)

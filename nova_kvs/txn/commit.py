@@ -7,9 +7,9 @@ Before that nothing is visible, after that nothing is taken back. Where the
 store is ATOMIC that step applies the mutations of every partition, and there
 are no intents.
 
-A Commit is only valid until a moment of its server's own clock, which is
-read with the prewrites. Everything that is kept for a while on account of the
-transaction (an abort, an outcome, index entries without a record) is kept
+A Commit is only valid until a moment of its server's own clock, counted from
+before the first prewrite. Everything that is kept for a while on account of
+the transaction (an abort, an outcome, index entries without a record) is kept
 for longer. So a Commit that comes late, because its client or its packet
 stood still, finds that its time is over, not that nothing forbids it.
 
@@ -20,6 +20,7 @@ stood still, finds that its time is over, not that nothing forbids it.
 """
 
 import time
+import typing
 
 from nova_kvs import exceptions
 from nova_kvs.store import operations
@@ -64,6 +65,41 @@ def valid_for(commit, now_ms, valid_ms):
         committed_life_ms=committed_ms and max(committed_ms, valid_ms),
         refused_life_ms=max(commit.refused_life_ms, valid_ms),
         valid_until_ms=now_ms + valid_ms)
+
+
+class Moment(typing.NamedTuple):
+    """A moment before a transaction sent anything."""
+
+    #: By a server's clock, perhaps another one's than its partition's.
+    server_ms: int
+    #: By the monotonic clock of this process.
+    own_s: float
+
+    @classmethod
+    def at(cls, server_ms):
+        """Return the present moment."""
+        return cls(server_ms, time.monotonic())
+
+
+def valid_since(commit, moment, now_ms, valid_ms):
+    """Return a Commit that does nothing after a time, as ``valid_for``.
+
+    What the Commit rests on was sent between the moment and now. The time now
+    alone would not do: who stood still on the way has read it when the first
+    of it was tidied away, and that forgotten.
+
+    :param moment: Moment before that; None: it is not known.
+    :param now_ms: the time after that, by the clock of the partition's server.
+    :raises nova_kvs.exceptions.HeldUpError: if more time has passed for
+        servers than for this process. It stood still, or the moment is of
+        another server, whose clock differs.
+    """
+    if moment is None:
+        return valid_for(commit, now_ms, valid_ms)
+    passed_ms = 1000 * (time.monotonic() - moment.own_s)
+    if now_ms - moment.server_ms - passed_ms > valid_ms / 2:
+        raise exceptions.HeldUpError(now_ms, partition=commit.parts[0].key)
+    return valid_for(commit, min(moment.server_ms, now_ms), valid_ms)
 
 
 def check_fields(versions, count):
@@ -123,6 +159,15 @@ class Steps:
         self.settler = settler
         self.options = options
         self.clock = ServerClock()
+
+    def moment(self):
+        """Return the Moment before a commit; None if no clock is known.
+
+        It is earlier than it should be if this machine's own clock has stood
+        still, never later.
+        """
+        now_ms = self.clock.now()
+        return None if now_ms is None else Moment.at(now_ms)
 
     def validate(self, comparison, txn_id=b"", deadline=None):
         """Return if what a serializable transaction has read is unchanged.
@@ -245,9 +290,7 @@ class Steps:
                     raise
                 return *self._shut(commit, now, exc), answers
         if sent is None:
-            raise exceptions.ConflictError(
-                "the transaction was held up for too long",
-                partition=commit.parts[0].key)
+            raise exceptions.HeldUpError(partition=commit.parts[0].key)
         return *self._shut(commit, sent, None), answers
 
     def _shut(self, commit, sent, cause):

@@ -123,7 +123,8 @@ class Coordinator:
         """Take in what a server's clock shows, as a ClockRead tells.
 
         Commits of a process that heard of no clock, by this or by an earlier
-        commit, stay valid for ever.
+        commit, stay valid for ever, or count their time from later than
+        their first prewrite.
         """
         self._steps.clock.learn(server_ms)
 

@@ -99,9 +99,7 @@ def failure(partitions, mutations, answer, speculation=None):
     if verdict is Verdict.CHANGED:
         return exceptions.SerializationError()
     if verdict is Verdict.TOO_LATE:
-        return exceptions.ConflictError(
-            "the transaction was held up for too long",
-            partition=partitions[0].key)
+        return exceptions.HeldUpError(partition=partitions[0].key)
     return exceptions.ConflictError(
         "another transaction was in the way for too long",
         partition=partitions[0].key)

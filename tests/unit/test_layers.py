@@ -107,6 +107,7 @@ MAPPING = {
     exceptions.ConfigurationError: ("OperationalError", "DBError"),
     exceptions.ConflictError: ("OperationalError", "DBDeadlock"),
     exceptions.FloorError: ("OperationalError", "DBDeadlock"),
+    exceptions.HeldUpError: ("OperationalError", "DBDeadlock"),
     exceptions.SpeculationFailedError: ("OperationalError", "DBDeadlock"),
     exceptions.ReplicaLaggedError: ("OperationalError", "DBDeadlock"),
     exceptions.SerializationError: ("OperationalError", "DBDeadlock"),

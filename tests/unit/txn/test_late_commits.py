@@ -95,6 +95,79 @@ def test_a_copy_of_a_commit_that_comes_late_does_nothing(
     assert payload(store, database, partitions[0]) is None
 
 
+class StandsStill(stores.Wrapper):
+    """Sends the first item of the first prewrites, and the rest later."""
+
+    def __init__(self, store, until_then, script):
+        super().__init__(store)
+        self._until_then = until_then
+        self._script = script
+
+    def batch(self, items, *args):
+        items = list(items)
+        first = [item for item in items if isinstance(item, self._script)][:1]
+        if first and self._until_then is not None:
+            replies = super().batch(first)
+            until_then, self._until_then = self._until_then, None
+            until_then()
+            at = items.index(first[0])
+            rest = super().batch(items[:at] + items[at + 1:], *args)
+            return rest[:at] + replies + rest[at:]
+        return super().batch(items, *args)
+
+
+def test_who_stood_still_while_it_staged_intents_tears_nothing(
+        store, database, partitions, passes):
+    """It hears the time when its abort is forgotten, and begins again."""
+    def stand_still():
+        scenarios.make_due(store, database)
+        passes(20)
+        reader = txn.Coordinator(store, database)
+        reader.read([txn.PartitionRead(one) for one in partitions])
+        reader.queue.run_all()
+        passes(LONG_S)
+
+    wrapper = StandsStill(store, stand_still, operations.Prewrite)
+    coordinator = txn.Coordinator(wrapper, database)
+    coordinator.learn_clock(1000 * time.time())
+    coordinator.commit([txn.Mutation(one, FIELD, 0, b"x")
+                        for one in partitions])
+    assert [payload(store, database, one)
+            for one in partitions] == [b"x"] * len(partitions)
+
+
+def test_who_stood_still_behind_its_index_entries_adds_them_again(
+        store, database, partitions, passes):
+    partition, other = partitions[:2]
+    key = other.index_key
+
+    def stand_still():
+        passes(LONG_S)
+        assert scenarios.send(store, key, b"ZREM", key, b"entry") == 1
+
+    coordinator = txn.Coordinator(
+        StandsStill(store, stand_still, operations.Add), database)
+    coordinator.learn_clock(1000 * time.time())
+    coordinator.commit([txn.Mutation(partition, FIELD, 0, b"x")],
+                       [operations.Add(key, b"entry")])
+    assert payload(store, database, partition) == b"x"
+    assert scenarios.send(store, key, b"ZSCORE", key, b"entry") is not None
+
+
+def test_clocks_of_servers_that_differ_cost_a_second_try(
+        store, database, partitions, passes):
+    wrapper = stores.Wrapper(store)
+    coordinator = txn.Coordinator(wrapper, database)
+    coordinator.learn_clock(1000 * (time.time() - LONG_S))
+    for number in range(2):
+        coordinator.commit([txn.Mutation(one, FIELD, number, b"x", version=1)
+                            for one in partitions[:2]])
+    names = wrapper.names()
+    assert [name for batch in names for name in batch].count("commit") == 2
+    # Stage, roll back, and then twice: stage, commit, apply.
+    assert len(names) == 2 + 2 * 3
+
+
 def test_nothing_is_committed_when_its_index_entries_may_be_gone(
         store, database, partitions, passes):
     """Housekeeping removes the entries of a row that is not there."""
