@@ -43,7 +43,7 @@ ETCD = (Backend("native-etcd", "etcd", "kvs"),
 #: That of them from which the others are copied.
 _FILLED = "native"
 _BASES = (("nova", main_models.BASE), ("nova_api", api_models.BASE))
-_REDIS_OPTIONS = {"appendonly": "yes", "appendfsync": "everysec"}
+REDIS_OPTIONS = {"appendonly": "yes", "appendfsync": "everysec"}
 _MANAGE = "from nova.cmd import manage; raise SystemExit(manage.main())"
 _SYNC_TIMEOUT_S = 1800
 _COPY_KEYS = 500
@@ -162,9 +162,9 @@ class Servers:
 def _fixture(topology):
     """Return the servers of a topology, not started."""
     if topology == "server":
-        return fixtures.RedisServerFixture(options=_REDIS_OPTIONS)
+        return fixtures.RedisServerFixture(options=REDIS_OPTIONS)
     if topology == "cluster":
-        return fixtures.RedisClusterFixture(3, 0, options=_REDIS_OPTIONS)
+        return fixtures.RedisClusterFixture(3, 0, options=REDIS_OPTIONS)
     return etcd_servers.EtcdFixture(3 if topology == "etcd-3" else 1)
 
 
@@ -280,26 +280,20 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """A process that calls Nova's functions on one backend.
+    """A process that calls what it is told to on one backend.
 
     :param name: of the backend.
-    :param urls: of the cell's and of the API database.
-    :param db_api: [nova_kvs] db_api.
+    :param command: its module and arguments.
     :param server_pids: processes whose CPU time is measured.
-    :param module: that has the calls, and the class of the cloud.
+    :param log: file that it writes its errors into.
     """
 
-    def __init__(self, name, urls, db_api, server_pids, servers, directory,
-                 module="benchmarks.calls"):
+    def __init__(self, name, command, server_pids, log):
         self.name = name
         self._server_pids = server_pids
-        config = write_config(
-            os.path.join(directory, "%s-%d.conf" % (name, servers)),
-            urls, db_api)
-        self._log = open(config + ".log", "w+")
+        self._log = open(log, "w+")
         self._popen = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "benchmarks.worker",
-             config, str(servers), module],
+            [sys.executable, "-W", "ignore", "-m", *command],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
             text=True)
         self._answer()
@@ -317,6 +311,15 @@ class Worker:
         self._popen.stdin.write(json.dumps(order) + "\n")
         self._popen.stdin.flush()
         return self._answer()
+
+    def names(self):
+        """Return the names of its calls, if it tells them."""
+        return self._order(names=True)["names"]
+
+    def answers(self, call, count, seed):
+        """Return what one call answers, some times, as a text each."""
+        self._order(call=call, count=count, seed=seed)
+        return self._order(answers=True)["answers"]
 
     def run(self, call, count, seed):
         """Run one call some times.
@@ -339,3 +342,23 @@ class Worker:
             self._popen.kill()
             self._popen.wait()
         self._log.close()
+
+
+class NovaWorker(Worker):
+    """A process that calls Nova's functions on one backend.
+
+    :param name: of the backend.
+    :param urls: of the cell's and of the API database.
+    :param db_api: [nova_kvs] db_api.
+    :param server_pids: processes whose CPU time is measured.
+    :param module: that has the calls, and the class of the cloud.
+    """
+
+    def __init__(self, name, urls, db_api, server_pids, servers, directory,
+                 module="benchmarks.calls"):
+        config = write_config(
+            os.path.join(directory, "%s-%d.conf" % (name, servers)),
+            urls, db_api)
+        super().__init__(
+            name, ["benchmarks.worker", config, str(servers), module],
+            server_pids, config + ".log")

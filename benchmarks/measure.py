@@ -31,6 +31,8 @@ class Figures:
     #: Commands and bytes of replies of the stores; 0 for MariaDB.
     commands: float = 0
     bytes_in: float = 0
+    #: Rows that were read, where the worker counts them.
+    rows: float = 0
 
     @property
     def cpu_ms(self):
@@ -49,7 +51,7 @@ def start_workers(servers, cloud, directory, **kwargs):
     wanted.update((backend.name, backend.db_api)
                   for backend in backends.KVS + backends.ETCD
                   if backend.name in servers.urls)
-    return [backends.Worker(
+    return [backends.NovaWorker(
         name, servers.urls[name], db_api, servers.pids(name),
         cloud.servers, directory, **kwargs) for name, db_api in wanted.items()]
 
@@ -118,7 +120,7 @@ def _figures(results):
         1000 * statistics.median(walls) if walls else math.nan,
         1000 * walls[int(len(walls) * 0.95)] if walls else math.nan,
         1000 * each("cpu_s"), 1000 * each("server_cpu_s"), each("trips"),
-        errors, each("commands"), each("bytes_in"))
+        errors, each("commands"), each("bytes_in"), each("rows"))
 
 
 def ratios(found, names, backend, attribute):

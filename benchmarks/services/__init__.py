@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists, counts and look-ups of other services, at growing sizes."""
