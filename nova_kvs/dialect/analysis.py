@@ -211,6 +211,9 @@ class Analysis:
             for (source, column, is_low), values in self._criteria.bounds(
                     scope, clause, among).items():
                 source.ranges.setdefault((column, is_low), []).append(values)
+            for source, column, values in self._criteria.patterns(
+                    scope, clause, among):
+                source.patterns[column] = values
             for source, column, value in self._criteria.differences(
                     scope, clause, among):
                 source.unequal[column] = value

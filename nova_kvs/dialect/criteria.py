@@ -35,6 +35,14 @@ class Criteria:
                     value for found in alternatives
                     for value in found[source, column])
             return
+        if isinstance(clause, elements.AsBoolean):
+            # A column alone, or behind NOT: "= 1" or "= 0" as rendered.
+            source, column = self._columns.stored(
+                scope, columns.plain(clause.element), among)
+            if source is not None:
+                yield source, column, (sources.Value(
+                    None, constant=int(clause.operator is operators.is_true)),)
+            return
         if not isinstance(clause, elements.BinaryExpression):
             return
         left, right = columns.plain(clause.left), columns.plain(clause.right)
@@ -107,15 +115,10 @@ class Criteria:
                      (right, left, tuple([
                          not is_low for is_low in reversed(
                              _SIDES[clause.operator])]))]
-        elif clause.operator is operators.like_op and (
-                clause.modifiers.get("escape") is None):
-            source, column = self._columns.stored(scope, left, among)
-            value = self._columns.value(right)
-            if source is None or value is None or self._columns.affinity(
-                    source, column) != "TEXT":
-                return {}
-            value = value._replace(is_pattern=True)
-            return {(source, column, is_low): (value,)
+        elif _is_like(clause):
+            return {(source, column, is_low): values
+                    for source, column, values in self.patterns(
+                        scope, clause, among)
                     for is_low in (True, False)}
         else:
             return {}
@@ -128,6 +131,34 @@ class Criteria:
                 found.update(((source, column, is_low), (value,))
                              for is_low in bounds)
         return found
+
+    def patterns(self, scope, clause, among):
+        """Yield (source, column, values): it is one or like one of them."""
+        if isinstance(clause, elements.BooleanClauseList):
+            # OR: each alternative must say one of the column.
+            alternatives = []
+            for alternative in clause.clauses:
+                found = {}
+                for part in conjuncts(alternative):
+                    for source, column, values in (
+                            *self.patterns(scope, part, among),
+                            *self.equalities(scope, part, among)):
+                        found.setdefault((source, column), values)
+                alternatives.append(found)
+            for place in alternatives[0]:
+                values = sum([found.get(place, (None,))
+                              for found in alternatives], ())
+                if None not in values and any(
+                        [value.is_pattern for value in values]):
+                    yield *place, values
+        elif isinstance(clause, elements.BinaryExpression) and (
+                _is_like(clause)):
+            source, column = self._columns.stored(
+                scope, columns.plain(clause.left), among)
+            value = self._columns.value(columns.plain(clause.right))
+            if source is not None and value is not None and (
+                    self._columns.affinity(source, column) == "TEXT"):
+                yield source, column, (value._replace(is_pattern=True),)
 
     def differences(self, scope, clause, among):
         """Yield (source, column, value) of what a clause says is unequal."""
@@ -198,6 +229,15 @@ class Criteria:
 _SIDES = {operators.eq: (True, False),
           operators.gt: (True,), operators.ge: (True,),
           operators.lt: (False,), operators.le: (False,)}
+
+
+def _is_like(clause):
+    """Tell whether a comparison is LIKE, in whatever way it is written."""
+    operator = clause.operator
+    if isinstance(operator, operators.custom_op):
+        return operator.opstring.upper() == "LIKE"
+    return operator is operators.like_op and (
+        clause.modifiers.get("escape") is None)
 
 
 def _unless_null(element, bounds):

@@ -32,7 +32,7 @@ _WILDCARD = re.compile("[%_]")
 _TO_UPPER = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 _TO_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 #: Sorts behind all that text may go on with.
-_LAST = chr(0x10ffff) * 2
+LAST = chr(0x10ffff) * 2
 #: Rows of the first page beyond the limit, and of the largest page.
 SLACK = 8
 LARGEST_PAGE = 4000
@@ -386,9 +386,18 @@ def _end_of(pattern, is_low):
 
     Small letters sort behind capital ones, which LIKE takes for the same.
     """
-    start = _WILDCARD.split(pattern, 1)[0]
-    table = _TO_UPPER if is_low else _TO_LOWER
-    return start.translate(table) + ("" if is_low else _LAST)
+    lowest, highest = cases_of(start_of(pattern))
+    return lowest if is_low else highest + LAST
+
+
+def start_of(pattern):
+    """Return how the text begins that a pattern of LIKE lets pass."""
+    return _WILDCARD.split(pattern, 1)[0]
+
+
+def cases_of(text):
+    """Return the first and the last text that LIKE takes for a text."""
+    return text.translate(_TO_UPPER), text.translate(_TO_LOWER)
 
 
 class PageStep(RangeStep):

@@ -6,6 +6,7 @@ from sqlalchemy.sql import elements
 from nova_kvs.compatibility import private
 from nova_kvs.dialect import analysis
 from nova_kvs.dialect import entry_paging
+from nova_kvs.dialect import patterns
 from nova_kvs.dialect import plan
 from nova_kvs.dialect import sqltext
 from nova_kvs.dialect import subqueries
@@ -175,6 +176,8 @@ class Planner:
                 union = None
                 if source not in pages:
                     union = _union(step, rank)
+                    if union is None:
+                        union = patterns.step_of(step, rank)
                     if union is None:
                         union, before = self._union_of_joins(step, rank)
                         if before:

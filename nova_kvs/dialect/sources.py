@@ -39,7 +39,7 @@ class Source:
 
     __slots__ = ("table", "label", "nullable", "values", "links", "ranges",
                  "alternatives", "order", "unequal", "outer_links",
-                 "shared_alternatives")
+                 "shared_alternatives", "patterns")
 
     def __init__(self, table, label, nullable, order):
         self.table = table
@@ -54,6 +54,9 @@ class Source:
         #: (column, whether it is a lower bound) -> list of tuples of Value:
         #: the column is not beyond the farthest of each tuple.
         self.ranges = {}
+        #: column -> tuple of Value: it is one of them, or like one of those
+        #: that are patterns.
+        self.patterns = {}
         #: column -> Value that it does not have: a constant None is NULL.
         self.unequal = {}
         #: Of each OR that restricts it: a dict as ``values`` for each of the

@@ -41,7 +41,7 @@ class _Bounds:
         kept = []
         for column, value in zip(self.columns, (*prefix, *bound)):
             value = table.normalise(column, value)
-            if len(kept) >= len(prefix) and _is_long(value):
+            if len(kept) >= len(prefix) and is_long(value):
                 self.loose = True
                 break
             kept.append(value)
@@ -66,10 +66,11 @@ class _Bounds:
         """Tell whether the index has a row in its exact place."""
         values = row.values
         return self._is_exact and not any(
-            [_is_long(values.get(column)) for column in self.columns])
+            [is_long(values.get(column)) for column in self.columns])
 
 
-def _is_long(value):
+def is_long(value):
+    """Tell whether an index may keep only the beginning of a value."""
     if type(value) is str:
         # At most four bytes a character: most need no look.
         return len(value) * 4 > _ORDERED_BYTES and len(

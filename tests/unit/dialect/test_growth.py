@@ -5,6 +5,8 @@ The tables and statements are like Neutron's: pages without duplicates, rows
 that something exists for, rows of a project or of those that share.
 """
 
+import itertools
+
 import hypothesis
 from hypothesis import strategies as st
 import pytest
@@ -37,6 +39,19 @@ addresses = sa.Table(
     sa.Column("port_id", sa.String(36), primary_key=True),
     sa.Column("address", sa.String(36), primary_key=True),
     sa.Index("by_address", "address"))
+volumes = sa.Table(
+    "volumes", metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("deleted", sa.Boolean),
+    sa.Column("host", sa.String(36)),
+    sa.Index("by_host", "deleted", "host"))
+
+
+def _of_host(host):
+    """Return what Cinder asks of the volumes of a host or of its pools."""
+    return sa.or_(volumes.c.host == host,
+                  volumes.c.host.op("LIKE")(host + "#%"))
+
 
 #: Name -> (statement, rows that it may load).
 QUERIES = {
@@ -62,6 +77,14 @@ QUERIES = {
                     shares.c.target == "*",
                     shares.c.target == "p5")))).group_by(
                         networks.c.id).order_by(networks.c.id).limit(5), 8),
+    "of a host and its pools": (
+        sa.select(volumes).where(~volumes.c.deleted, _of_host("host3")), 8),
+    "of a host, written otherwise": (
+        sa.select(volumes.c.id).where(
+            volumes.c.deleted == sa.false(), _of_host("Host3")), 8),
+    "number of a host's": (
+        sa.select(sa.func.count(volumes.c.id)).where(
+            ~volumes.c.deleted, volumes.c.host.like("HOST4#%")), 8),
     "shared with all": (
         sa.select(networks.c.id).outerjoin(
             shares, shares.c.net_id == networks.c.id).where(
@@ -85,6 +108,10 @@ def _fill(engine, count):
         connection.execute(addresses.insert(), [
             {"port_id": "%04d" % number, "address": "a%d" % number}
             for number in range(count)])
+        connection.execute(volumes.insert(), [
+            {"deleted": False, "host": text % (number // 3)}
+            for number, text in zip(range(count), itertools.cycle(
+                ("host%d", "host%d#a", "Host%d#b")))])
     return engine
 
 

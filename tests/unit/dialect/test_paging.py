@@ -82,7 +82,9 @@ def _queries(draw, table):
     criteria = draw(st.lists(st.sampled_from([
         table.c.deleted == 0, status == draw(_STATUS), numbers > number,
         numbers <= number, numbers.between(-1, number), names >= name,
-        names < name, names.like("n%"), names.like("N_%"), names.like("%b"),
+        names < name, names.like(name + "%"), sa.or_(
+            names == name, names.op("LIKE")("A%"), names.like("b_")),
+        names.like("n%"), names.like("N_%"), names.like("%b"),
         numbers.is_(None), numbers.is_not(None),
         sa.or_(numbers > number, sa.and_(numbers == number,
                                          table.c.id > 3)),
