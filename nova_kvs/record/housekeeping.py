@@ -25,6 +25,8 @@ LOG = logging.getLogger(__name__)
 #: Kinds of tasks, as they are stored.
 INDEXES = b"hints"
 PARTITIONS = b"partitions"
+#: Checks of one task. A store may refuse what is very large.
+CHECKS_PER_TASK = 50
 
 
 def tasks(database, index_checks, partition_checks):
@@ -37,16 +39,17 @@ def tasks(database, index_checks, partition_checks):
     :param partition_checks: pairs of a partition, which may be empty from
         now on, and the kind of the directory that lists it.
     """
-    queue = database.coordinator.queue
-    found = []
-    if index_checks:
-        found.append(queue.enqueue(INDEXES, index_checks, database.grace_ms))
-    if partition_checks:
-        found.append(queue.enqueue(PARTITIONS, [
+    return _tasks(database, INDEXES, index_checks) + _tasks(
+        database, PARTITIONS, [
             (partition.key, kind, None, None)
-            for partition, kind in partition_checks],
-            database.grace_ms))
-    return found
+            for partition, kind in partition_checks])
+
+
+def _tasks(database, kind, checks):
+    """Return the operations that queue checks of one kind."""
+    return [database.coordinator.queue.enqueue(
+        kind, checks[first:first + CHECKS_PER_TASK], database.grace_ms)
+        for first in range(0, len(checks), CHECKS_PER_TASK)]
 
 
 class Housekeeper:
@@ -111,10 +114,8 @@ class Housekeeper:
                     again.setdefault((table_name, partition, field), {})[
                         bucket, prefix, member] = None
         calls = list(commands.values())
-        if again:
-            calls.append(self._database.coordinator.queue.enqueue(INDEXES, [
-                (*where, list(buckets)) for where, buckets in again.items()],
-                self._database.grace_ms))
+        calls += _tasks(self._database, INDEXES, [
+            (*where, list(buckets)) for where, buckets in again.items()])
         if calls:
             self._database.store.batch(calls)
 
@@ -219,10 +220,8 @@ class Housekeeper:
                 again.setdefault((key, kind), (key, kind, None, None))
             commands += [operations.Remove(bucket, member)
                          for member in members]
-        if again:
-            commands.append(self._database.coordinator.queue.enqueue(
-                PARTITIONS, list(again.values()),
-                self._database.grace_ms))
+        commands += _tasks(
+            self._database, PARTITIONS, list(again.values()))
         if commands:
             self._database.store.batch(commands)
 

@@ -231,6 +231,17 @@ def test_due_tasks_are_leased(store, keys):
     assert sorted(scores) == [b"later", b"t1", b"t2", b"t3", b"t4"]
 
 
+def test_tasks_that_are_large_together_are_leased(store, keys):
+    key = keys("q")
+    tasks = [b"%02d" % number + bytes(80000) for number in range(40)]
+    store.batch([operations.Add(key, task, 0) for task in tasks])
+    leased, = store.batch([operations.LeaseTasks(key, 100, 60000)])
+    assert sorted(leased) == tasks
+    assert store.batch([operations.LeaseTasks(key, 100, 60000)]) == [[]]
+    store.batch([operations.Remove(key, task) for task in tasks])
+    assert store.batch([operations.ReadScores(key)]) == [{}]
+
+
 def test_a_lease_ends(store, keys):
     key = keys("q")
     store.batch([operations.Add(key, b"t", 0)])

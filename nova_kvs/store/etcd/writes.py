@@ -152,6 +152,20 @@ def removal_of_head(key, removed, value, lease):
         [_put(place, value)]))
 
 
+def _affordable(items):
+    """Return the first of the tasks to lease: as many as one request takes.
+
+    :param items: their KeyValues.
+    """
+    size_bytes = 0
+    for number, item in enumerate(items):
+        # What is compared and written has the task five times.
+        size_bytes += 5 * len(item.key)
+        if number and size_bytes > rounds.MOST_BYTES:
+            return items[:number]
+    return items
+
+
 def padded(score):
     """Return a score so that its bytes compare as it does."""
     return b"%0*d" % (_DIGITS, score)
@@ -232,7 +246,8 @@ class Writes:
                 limit=min(limit - len(leased), _TASKS))])
             if not found.items:
                 break
-            tasks = [layout.task(key, item.key) for item in found.items]
+            items = _affordable(found.items)
+            tasks = [layout.task(key, item.key) for item in items]
             places = [layout.member(key, member) for member, _ in tasks]
             scores, _ = yield rounds.Ranges([
                 messages.range_request(place, revision=revision)
@@ -241,7 +256,7 @@ class Writes:
             writes = []
             taken = []
             for item, (member, due_ms), place, score in zip(
-                    found.items, tasks, places, scores):
+                    items, tasks, places, scores):
                 conditions.append(messages.is_of_revision(
                     item.key, item.mod_revision))
                 writes.append(_delete(item.key))
@@ -259,7 +274,7 @@ class Writes:
             # Else another process was faster.
             if reply.succeeded:
                 leased += taken
-                more = found.more
+                more = found.more or len(items) < len(found.items)
         return leased
 
     def _drop_floor(self, operation):

@@ -9,6 +9,7 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record import database as record_database
+from nova_kvs.record import housekeeping
 from nova_kvs.record.indexes import directory
 from nova_kvs.record import transaction
 from nova_kvs.store import registry
@@ -90,6 +91,25 @@ def test_a_record_that_does_not_decode_keeps_its_entries(db):
     db._housekeeper.check_indexes(_queued(db))
     assert [len(entries(db, "instances", HOST, host))
             for host in ("a", "b")] == [1, 2]
+
+
+def test_what_much_work_leaves_is_queued_in_several_tasks(db):
+    """A store may refuse a task that is very large."""
+    db.grace_ms = 10 ** 6
+    most = housekeeping.CHECKS_PER_TASK
+    databases.insert(db, "instances", *[
+        {"uuid": "u%d" % number, "host": "a"} for number in range(2 * most)])
+    for number in range(2 * most):
+        databases.update(db, "instances", (number + 1,), host="b")
+    queued = _queued(db)
+    assert max(map(len, queued)) == most
+    # As if an entry of a version above the row's were there.
+    table = db.schema.tables["instances"]
+    checks = [[table.name, partition, table.field((10 ** 6,)), buckets]
+              for value in queued for _, partition, _, buckets in value]
+    db._housekeeper.check_indexes([checks])
+    again = [value for value in _queued(db) if value not in queued]
+    assert sum(map(len, again)) > most >= max(map(len, again))
 
 
 def test_a_late_check_does_not_touch_what_came_later(db):
