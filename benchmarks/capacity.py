@@ -38,6 +38,7 @@ DELETED_SHARE = 5
 #: Rows of a deleted server that Nova leaves as they are.
 _KEPT = (models.InstanceAction, models.InstanceActionEvent, models.Migration)
 _INSERT_ROWS = 2000
+_SHRINK_S = 300
 _OPTIONS = ["--quota-backend-bytes", str(8 << 30)]
 
 
@@ -107,10 +108,12 @@ class Members:
         revision = json.loads(self.servers.control(
             "endpoint", "status", "-w", "json").stdout)[0][
                 "Status"]["header"]["revision"]
-        self.servers.control("compaction", "--physical", str(revision))
-        for node in self.servers.nodes:
+        for node, command in [
+                (None, ("compaction", "--physical", str(revision))),
+                *[(each, ("defrag",)) for each in self.servers.nodes]]:
             self.servers.control(
-                "--command-timeout", "300s", "defrag", nodes=[node])
+                "--command-timeout", "%ds" % _SHRINK_S, *command,
+                nodes=node and [node], timeout_s=_SHRINK_S)
 
 
 def _open_nova(url, directory):

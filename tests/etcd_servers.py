@@ -129,7 +129,7 @@ class EtcdFixture(fixtures.Servers):
         return self.control(
             "endpoint", "health", nodes=[node], check=False).returncode == 0
 
-    def control(self, *arguments, nodes=None, check=True):
+    def control(self, *arguments, nodes=None, check=True, timeout_s=30):
         """Run etcdctl, as root; return subprocess.CompletedProcess."""
         command = ["etcdctl", "--endpoints", ",".join(
             self._client_url(node) for node in nodes or self.nodes)]
@@ -140,7 +140,7 @@ class EtcdFixture(fixtures.Servers):
         if self._has_users:
             environment["ETCDCTL_USER"] = "root:" + self.password
         return subprocess.run(
-            [*command, *arguments], check=check, text=True, timeout=30,
+            [*command, *arguments], check=check, text=True, timeout=timeout_s,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=environment)
 
