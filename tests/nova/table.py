@@ -36,6 +36,7 @@ They come from the source distribution of the release that is installed:
     tox -e nova-functional            # all functional tests: hours
     tox -e nova-functional -- --selection ci
     tox -e placement                  # Placement's unit and functional tests
+    tox -e placement-etcd             # the same on etcd
     tox -e glance-db                  # Glance's database tests
     tox -e keystone-db                # the same of Keystone, Cinder
     tox -e neutron-db                 # a sample of Neutron's: hours
