@@ -100,7 +100,7 @@ def _by_filters(s, context, filters, limit, marker, columns_to_join,
         page = limit, after, sort_keys, sort_dirs, table_only
         records = _one_of(s, query, *page)
         if records is None:
-            records = pages.by_entries(s, query.find(), *page)
+            records = pages.passing_entries(s, query.find(), *page)
         if records is None:
             records = pages.by_change(s, query.find(), *page)
         if records is None:
@@ -128,7 +128,7 @@ def _one_of(s, query, *page):
         if not query.equal.keys().isdisjoint(equal):
             return None
         find = query.find(equal)
-        records = pages.by_entries(s, find, *page)
+        records = pages.passing_entries(s, find, *page)
         if records is None:
             find = find._replace(equal=s.bind_equal(find))
             if s.path(find).rank > planner.Rank.INDEX and not (

@@ -9,8 +9,8 @@ import operator
 from nova_kvs.db import matching
 from nova_kvs.db import session
 from nova_kvs.record import access
-from nova_kvs.record import entries
 from nova_kvs.record.indexes import entry_columns
+from nova_kvs.record.paths import by_entries
 from nova_kvs.record import planner
 
 #: Rows that are looked at at once where few pass a list's filters.
@@ -90,8 +90,8 @@ def _changed_before(s, found):
         schema_table = s.schema_table(found.table)
         index = planner.coarse_index(schema_table, column)
         if index is not None and low is None:
-            return entries.Cursor(schema_table, index, (), [(column, True)],
-                                  start=(high,))
+            return by_entries.Cursor(schema_table, index, (), [(column, True)],
+                                     start=(high,))
     return None
 
 
@@ -113,7 +113,7 @@ def by_change(s, found, limit, after, sort_keys, sort_dirs,
     found = found._replace(equal=equal)
     if s.path(found).rank < planner.Rank.BROAD or s.finds_deleted(found):
         return None
-    cursor = entries.Cursor(
+    cursor = by_entries.Cursor(
         table, index, (), [(sort_keys[0], True)],
         start=None if after is None else (after[sort_keys[0]],))
     chosen = []
@@ -129,8 +129,8 @@ def by_change(s, found, limit, after, sort_keys, sort_dirs,
     return None
 
 
-def by_entries(s, found, limit, after, sort_keys, sort_dirs,
-               table_only=False):
+def passing_entries(s, found, limit, after, sort_keys, sort_dirs,
+                    table_only=False):
     """Return records whose entries in an index pass: the page's, and more.
 
     :param limit: rows of the page; None: all of them. Others as of ``page``.
@@ -161,7 +161,7 @@ def by_entries(s, found, limit, after, sort_keys, sort_dirs,
     start = None
     if after is not None:
         start = [after.get(name) for name, _ in path.order]
-    cursor = entries.Cursor(
+    cursor = by_entries.Cursor(
         table, path.index, [(name, test) for name, test in conditions
                             if name in path.columns], path.order,
         **_prefixes(equal, *first),

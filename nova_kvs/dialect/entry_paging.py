@@ -17,8 +17,8 @@ from sqlalchemy.sql import visitors
 
 from nova_kvs.dialect import paging
 from nova_kvs.record import access
-from nova_kvs.record import entries
 from nova_kvs.record.indexes import entry_columns
+from nova_kvs.record.paths import by_entries
 from nova_kvs.record import planner
 
 _VALUE = "kvs_value"
@@ -127,7 +127,7 @@ class EntriesStep(paging.PageStep):
                 conditions += [
                     (column, test.condition(workspace, parameters))
                     for test in self._tests.get(column, ())]
-        return entries.Cursor(
+        return by_entries.Cursor(
             self.table, path.index, conditions, path.order,
             start=None if start is None else (start,), **where)
 

@@ -24,8 +24,8 @@ from sqlalchemy.sql import sqltypes
 from sqlalchemy.sql import visitors
 
 from nova_kvs.compatibility import private
+from nova_kvs.record.paths import by_range
 from nova_kvs.record import planner
-from nova_kvs.record import ranges
 
 _WILDCARD = re.compile("[%_]")
 # LIKE minds the case of all other letters.
@@ -371,9 +371,9 @@ class RangeStep:
                 if len(found) == 0:
                     return None
                 ends.append((min if is_low else max)(
-                    found, key=ranges.sortable))
+                    found, key=by_range.sortable))
             bounds.append((((max if is_low else min)(
-                ends, key=ranges.sortable)),) if ends else None)
+                ends, key=by_range.sortable)),) if ends else None)
         return tuple(bounds)
 
     def explain(self):
@@ -480,7 +480,7 @@ class PageStep(RangeStep):
 
 def _is_before(values, others, reverse):
     """Tell whether a row comes before another one in an order."""
-    first, second = (tuple(map(ranges.sortable, row))
+    first, second = (tuple(map(by_range.sortable, row))
                      for row in (values, others))
     return second < first if reverse else first < second
 

@@ -10,8 +10,8 @@ Invariant: as that of :mod:`nova_kvs.dialect.analysis`.
 """
 
 from nova_kvs.dialect import paging
+from nova_kvs.record.paths import by_range
 from nova_kvs.record import planner
-from nova_kvs.record import ranges
 
 #: Beginnings that are looked for before a range has all that are left.
 _MOST_SEEKS = 16
@@ -52,7 +52,7 @@ class PatternStep(paging.RangeStep):
             for text in parameters.values((value,), self.table, column):
                 if value.is_pattern:
                     text = paging.start_of(text)
-                if not text or ranges.is_long(text):
+                if not text or by_range.is_long(text):
                     return None
                 found[text, value.is_pattern] = None
         return list(found)

@@ -65,7 +65,7 @@ class ByEntries(typing.NamedTuple):
     """The next rows whose entries in an index pass a condition.
 
     At least ``limit`` of them, if so many are left; None: all. ``cursor`` is
-    of nova_kvs.record.entries.Cursor and serves one transaction.
+    of nova_kvs.record.paths.by_entries.Cursor and serves one transaction.
     ``table_only`` as for ByIndex.
     """
 

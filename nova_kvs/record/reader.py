@@ -1,34 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reading half of a transaction: tables, read sets, loads."""
 
+import logging
 import time
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.record import access
-from nova_kvs.record import entries
-from nova_kvs.record import id_ranges
 from nova_kvs.record.indexes import base
 from nova_kvs.record.indexes import local_index
 from nova_kvs.record import partition_rules
-from nova_kvs.record import paths
-from nova_kvs.record import ranges
+from nova_kvs.record.paths import by_entries
+from nova_kvs.record.paths import by_id_range
+from nova_kvs.record.paths import by_index
+from nova_kvs.record.paths import by_key
+from nova_kvs.record.paths import by_range
+from nova_kvs.record.paths import partition_reads
+from nova_kvs.record.paths import scans
 from nova_kvs.record import read_set
 from nova_kvs.txn import reading
 
+LOG = logging.getLogger(__name__)
+
 _PATHS = {
-    access.ByPartition: paths.by_partition,
-    access.ByKey: paths.by_key,
-    access.ByIndex: paths.by_index,
-    access.ByRange: ranges.by_range,
-    access.ByEntries: entries.by_entries,
-    access.FullScan: paths.full_scan,
-    access.ByIdRange: id_ranges.by_id_range,
-    access.SomeRows: paths.some_rows,
-    access.DeletedRows: paths.deleted_rows,
-    access.PartitionsOf: paths.partitions_of_table,
-    access.InPartitions: paths.in_partitions,
-    access.Page: paths.page,
+    access.ByPartition: by_key.by_partition,
+    access.ByKey: by_key.by_key,
+    access.ByIndex: by_index.by_index,
+    access.ByRange: by_range.by_range,
+    access.ByEntries: by_entries.by_entries,
+    access.FullScan: scans.full_scan,
+    access.ByIdRange: by_id_range.by_id_range,
+    access.SomeRows: scans.some_rows,
+    access.DeletedRows: scans.deleted_rows,
+    access.PartitionsOf: scans.partitions_of_table,
+    access.InPartitions: scans.in_partitions,
+    access.Page: scans.page,
 }
 _NOT_OF_PARTITIONS = frozenset([
     reading.MembersRead, reading.MinimumsRead, reading.IncludedRead,
@@ -182,8 +188,8 @@ class Reader:
     def count_scan(self, table):
         """Count a scan: none is silent."""
         self._database.stats.full_scans += 1
-        paths.LOG.debug("Full scan of table %s of database %s",
-                        table.name, self.database_name)
+        LOG.debug("Full scan of table %s of database %s",
+                  table.name, self.database_name)
 
     # Reading ----------------------------------------------------------------
 
@@ -263,13 +269,12 @@ class Reader:
                         tuple(map(type, values)))
                 partitions = named.get(same)
                 if partitions is None:
-                    partitions = named[same] = paths.partitions_of(
+                    partitions = named[same] = partition_reads.partitions_of(
                         self, table, values)
-                for read in (
-                        paths.reads_of_rows(self, table, partitions)
-                        if wanted.table_only else
-                        paths.reads_of_whole(self, partitions, table)):
-                    reads[read] = None
+                reads.update(dict.fromkeys(
+                    partition_reads.reads_of_rows(self, table, partitions)
+                    if wanted.table_only else
+                    partition_reads.reads_of_whole(self, partitions, table)))
                 plain.append((number, table, partitions))
             else:
                 running.append(
@@ -291,7 +296,7 @@ class Reader:
                        for number, path, wanted in waiting]
             reads = {}
         for number, table, partitions in plain:
-            answers[number] = paths.rows_in(self, table, partitions)
+            answers[number] = partition_reads.rows_in(self, table, partitions)
         return answers
 
     def _recall(self, reads):

@@ -18,7 +18,7 @@ from nova_kvs import record
 from nova_kvs.record import access
 from nova_kvs.record import importing
 from nova_kvs.record.indexes import directory
-from nova_kvs.record import paths
+from nova_kvs.record.paths import scans
 from nova_kvs.store import registry
 from nova_kvs.transfer import importing as transfer
 from nova_kvs.transfer import sql
@@ -576,8 +576,8 @@ def test_what_changed_is_found_by_its_partition(
     assert run(capsys, source, target, "--pre-copy")[0] == 0
     execute(source, "UPDATE instance_system_metadata SET value = 'x' "
                     "WHERE id = 51")
-    scan = mock.Mock(wraps=paths.scan)
-    monkeypatch.setattr(paths, "scan", scan)
+    scan = mock.Mock(wraps=scans.scan)
+    monkeypatch.setattr(scans, "scan", scan)
     assert run(capsys, source, target)[0] == 0
     assert {call.args[1].name for call in scan.call_args_list} <= {
         "alembic_version"}

@@ -10,7 +10,7 @@ from sqlalchemy import orm
 from nova_kvs.dialect import base as dialect
 from nova_kvs.dialect import paging
 from nova_kvs.record import counters
-from nova_kvs.record import id_ranges
+from nova_kvs.record.paths import by_id_range
 from tests import base
 from tests.unit.dialect import tables
 
@@ -493,18 +493,18 @@ def test_a_row_may_be_replaced_by_one_of_another_block(monkeypatch):
         connection.execute(images.insert(), [{"id": 900}, {"id": 5}])
     with engine.begin() as connection:
         connection.execute(images.delete().where(images.c.id == 900))
-    read = id_ranges._with_ids
+    read = by_id_range._with_ids
 
     def replace(tx, table, ids):
         found = yield from read(tx, table, ids)
         if 899 in ids:
-            monkeypatch.setattr(id_ranges, "_with_ids", read)
+            monkeypatch.setattr(by_id_range, "_with_ids", read)
             with engine.begin() as connection:
                 connection.execute(images.delete().where(images.c.id == 5))
                 connection.execute(images.insert(), {"id": 899})
         return found
 
-    monkeypatch.setattr(id_ranges, "_with_ids", replace)
+    monkeypatch.setattr(by_id_range, "_with_ids", replace)
     with engine.connect() as connection:
         assert connection.execute(sa.select(images.c.id).order_by(
             images.c.id.desc()).limit(1)).scalar() == 899

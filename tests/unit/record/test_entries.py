@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 import pytest
 
 from nova_kvs.record import access
-from nova_kvs.record import entries
 from nova_kvs.record.indexes import entry_columns
+from nova_kvs.record.paths import by_entries
+from nova_kvs.record.paths import by_range
 from nova_kvs.record import planner
-from nova_kvs.record import ranges
 from tests.unit.golden import scenarios
 from tests.unit.record import databases
 
@@ -134,13 +134,13 @@ def test_the_same_page_as_sqlite(rows, later, chosen, wanted, first, limit,
     path = planner.by_entries(
         table, {"locked", *[column for column, _ in conditions]}, order)
     assert path.index.name == "list"
-    cursor = entries.Cursor(
+    cursor = by_entries.Cursor(
         table, path.index, conditions, path.order, **with_prefix)
     found = page(database, cursor, limit, chunk,
                  lambda values: values["id"] in passing)
     assert len({row["id"] for row in found}) == len(found)
     for column, descends in reversed(order):
-        found.sort(key=lambda row: ranges.sortable(row.get(column)),
+        found.sort(key=lambda row: by_range.sortable(row.get(column)),
                    reverse=descends)
     assert [row["id"] for row in found[:limit]] == [
         number for number, in expected]
@@ -170,7 +170,7 @@ def test_the_same_rows_as_sqlite_in_a_rough_order(
             if start else "", " DESC" * descends, limit)).fetchall()
     connection.close()
     table = database.schema.tables["instances"]
-    cursor = entries.Cursor(
+    cursor = by_entries.Cursor(
         table, planner.coarse_index(table, "updated_at"), (),
         [("updated_at", descends)], start=start and (start,))
     found = page(
@@ -191,7 +191,7 @@ def test_only_rows_that_pass_are_read():
         for n in range(60)])
     table = database.schema.tables["instances"]
     index = table.index("list")
-    cursor = entries.Cursor(
+    cursor = by_entries.Cursor(
         table, index, [("display_name", entry_columns.text(
             lambda value: value.endswith("7")))], [("display_name", True)],
         prefixes=(0,))
@@ -211,7 +211,7 @@ def test_the_first_entries_are_enough_in_the_order_of_creation():
     table = database.schema.tables["instances"]
     sizes = []
     for prefixes in ((0,), (0, 1)):
-        cursor = entries.Cursor(
+        cursor = by_entries.Cursor(
             table, table.index("list"),
             [("locked", entry_columns.among([0]))],
             [("created_at", True), ("uuid", True)], prefixes=prefixes)
@@ -232,7 +232,7 @@ def test_a_row_whose_entry_is_stale_moves(descends):
     databases.delete(database, "instances", (4,))
     table = database.schema.tables["instances"]
     for limit in range(1, 5):
-        cursor = entries.Cursor(
+        cursor = by_entries.Cursor(
             table, table.index("list"), (), [("display_name", descends)],
             prefixes=(0,))
         found = page(database, cursor, limit, 1, lambda values: True)

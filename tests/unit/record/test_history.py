@@ -308,11 +308,11 @@ def compare(database, reference, is_long):
 
 
 def _partitions(database):
-    from nova_kvs.record import paths
+    from nova_kvs.record.paths import partition_reads
 
     tx = database.begin()
     table = tx.table("instances")
-    return [paths.whole(tx, tx.partition_of_value(table, uuid))
+    return [partition_reads.whole(tx, tx.partition_of_value(table, uuid))
             for uuid in ("u", "v")]
 
 

@@ -2,7 +2,7 @@
 import pytest
 
 from nova_kvs.record import access
-from nova_kvs.record import paths
+from nova_kvs.record.paths import scans
 from tests.unit.record import databases
 
 HOSTILE = ["", "{}", "}x{", "a\0b", "\0", "a\nb", "kvs:{x", "%00", "~",
@@ -401,7 +401,7 @@ def test_a_row_that_moves_between_pages_is_among_some_rows(monkeypatch):
     db = databases.make()
     databases.insert(db, "services", *[
         {"host": "h%d" % n, "topic": "t"} for n in range(1, 6)])
-    read = paths.page
+    read = scans.page
     moved = []
 
     def page(tx, table, wanted):
@@ -411,7 +411,7 @@ def test_a_row_that_moves_between_pages_is_among_some_rows(monkeypatch):
             databases.update(db, "services", (5,), host="h0")
         return found
 
-    monkeypatch.setattr(paths, "page", page)
+    monkeypatch.setattr(scans, "page", page)
     found, = databases.another(db).begin().load([
         access.SomeRows("services", 5)])
     assert sorted(record.key for record in found) == [

@@ -11,7 +11,9 @@ import math
 
 from nova_kvs.record.indexes import global_index
 from nova_kvs.record import partition_rules
-from nova_kvs.record import paths
+from nova_kvs.record.paths import by_key
+from nova_kvs.record.paths import partition_reads
+from nova_kvs.record.paths import scans
 
 #: Ids begin at 1. Of those that rows bring along, a few below are looked at.
 LOWEST = -8
@@ -34,7 +36,7 @@ def by_id_range(tx, table, wanted):
             table.kind != partition_rules.TABLE and table.id_index is None):
         # What is compared at the commit is what was read, not the counter.
         # And ids below the lowest that is looked at may be asked for.
-        found = yield from paths.scan(tx, table)
+        found = yield from scans.scan(tx, table)
     else:
         found = yield from _up_to_counter(
             tx, table, LOWEST if low is None else max(low, LOWEST),
@@ -42,7 +44,7 @@ def by_id_range(tx, table, wanted):
             math.inf if wanted.limit is None
             else wanted.limit + tx.written_rows(table), wanted.reverse)
         if found is None:
-            found = yield from paths.scan(tx, table)
+            found = yield from scans.scan(tx, table)
     found = {record.key: record for record in found
              if _is_between(record.key[0], wanted.low, wanted.high)}
     return [found[key] for key in sorted(found, reverse=wanted.reverse)]
@@ -110,12 +112,12 @@ def _counted(tx, table, low, high, limit, reverse):
 def _with_ids(tx, table, ids):
     """Return the rows that have one of some ids."""
     if table.kind == partition_rules.TABLE:
-        return (yield from paths.locate(
+        return (yield from by_key.locate(
             tx, table, [(number,) for number in ids]))
     reads = table.id_index.reads(
         tx.database_name, [(number,) for number in ids])
     results = yield reads
     partitions = global_index.partitions_named(reads, results)
-    yield from paths.read_whole(tx, partitions, table)
-    return [row for row in paths.rows_in(tx, table, partitions)
+    yield from partition_reads.read_whole(tx, partitions, table)
+    return [row for row in partition_reads.rows_in(tx, table, partitions)
             if row.key[0] in ids]

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads an index in its order: the path of ``ByRange``.
-
-See :mod:`nova_kvs.record.paths` for what a path is.
-"""
+"""Reads an index in its order: the path of ByRange."""
 
 import operator
 
@@ -10,7 +7,9 @@ from nova_kvs import keyspace
 from nova_kvs.record import access
 from nova_kvs.record.indexes import base
 from nova_kvs.record.indexes import global_index
-from nova_kvs.record import paths
+from nova_kvs.record.paths import by_key
+from nova_kvs.record.paths import partition_reads
+from nova_kvs.record.paths import scans
 from nova_kvs.txn import reading
 
 #: Entries read beyond a limit: stale ones, and rows that the transaction
@@ -109,7 +108,7 @@ def by_range(tx, table, wanted):
         for column, value in zip(index.columns, wanted.prefix))))
     if not (index.holds(first) if first else
             index.is_ordered and index.has_range(wanted.low, wanted.high)):
-        rows = yield from paths.scan(tx, table)
+        rows = yield from scans.scan(tx, table)
         return _arrange(rows, bounds, limit, wanted.reverse)
     return (yield from _global_range(
         tx, table, index, bounds, first.get(index.columns[0]), limit,
@@ -147,7 +146,7 @@ def _partition_range(tx, table, index, bounds, limit, wanted):
         if wanted.table_only or not tx.prefers_whole(partition):
             return (yield from _local_range(
                 tx, table, index, partition, bounds, limit, wanted.reverse))
-    rows = yield from paths.by_partition(
+    rows = yield from by_key.by_partition(
         tx, table, access.ByPartition(table.name, (value,)))
     return _arrange(rows, bounds, limit, wanted.reverse)
 
@@ -203,8 +202,8 @@ def _global_range(tx, table, index, bounds, first, limit, wanted):
         if wanted.table_only:
             yield from global_index.read_fields(tx, table, named)
         else:
-            yield from paths.read_whole(tx, named, table)
-        rows = paths.rows_in(tx, table, named)
+            yield from partition_reads.read_whole(tx, named, table)
+        rows = partition_reads.rows_in(tx, table, named)
         if more and not all(map(bounds.is_ordered, rows)):
             # Start again without a limit: some row's place is not exact.
             limit = size = None

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the rows whose entries in an index pass a condition, in an order.
 
-The path of ``ByEntries``: see :mod:`nova_kvs.record.paths` for what one is.
-An entry says where a row may be, with some of its columns: of rows that cannot
-pass nothing is read. What the entries say is only who may pass. A row that
-changes has its new entry first, and keeps the old one for a grace, so each row
-that passes is named by an entry that does.
+An entry says where a row may be, with some of its columns. A row whose entry
+does not pass is not read; one whose entry passes is read and checked. A row
+that changes gets its new entry first and keeps the old one for a grace, so an
+entry that passes names each row that passes. This is the path of ByEntries.
 
 Invariant: a row that was not read sorts behind ``Cursor.last``, or at it.
 """
@@ -13,7 +12,7 @@ Invariant: a row that was not read sorts behind ``Cursor.last``, or at it.
 from nova_kvs.record.indexes import base
 from nova_kvs.record.indexes import entry_columns
 from nova_kvs.record.indexes import global_index
-from nova_kvs.record import paths
+from nova_kvs.record.paths import partition_reads
 from nova_kvs.txn import reading
 
 #: Entries of a bucket that are looked at first, beside those of the limit.
@@ -188,7 +187,7 @@ def by_entries(tx, table, wanted):
         if wanted.table_only:
             yield from global_index.read_fields(tx, table, named)
         else:
-            yield from paths.read_whole(tx, named, table)
+            yield from partition_reads.read_whole(tx, named, table)
         for partition, fields in named.items():
             read_set = tx.read_sets[partition]
             rows += [row for row in (
