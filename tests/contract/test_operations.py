@@ -232,14 +232,17 @@ def test_due_tasks_are_leased(store, keys):
 
 
 def test_tasks_that_are_large_together_are_leased(store, keys):
-    key = keys("q")
-    tasks = [b"%02d" % number + bytes(80000) for number in range(40)]
-    store.batch([operations.Add(key, task, 0) for task in tasks])
-    leased, = store.batch([operations.LeaseTasks(key, 100, 60000)])
-    assert sorted(leased) == tasks
-    assert store.batch([operations.LeaseTasks(key, 100, 60000)]) == [[]]
-    store.batch([operations.Remove(key, task) for task in tasks])
-    assert store.batch([operations.ReadScores(key)]) == [{}]
+    queues = [keys("q%d" % number) for number in range(16)]
+    tasks = [b"%02d" % number + bytes(80000) for number in range(4)]
+    for key in queues:
+        store.batch([operations.Add(key, task, 0) for task in tasks])
+    leases = [operations.LeaseTasks(key, 100, 60000) for key in queues]
+    assert [sorted(leased) for leased in store.batch(leases)] == [tasks] * 16
+    assert store.batch(leases) == [[]] * 16
+    store.batch([operations.Remove(key, task)
+                 for key in queues for task in tasks])
+    assert store.batch([operations.ReadScores(key)
+                        for key in queues]) == [{}] * 16
 
 
 def test_a_lease_ends(store, keys):

@@ -16,8 +16,8 @@ from nova_kvs.store.etcd import messages
 
 #: Operations of one transaction. etcd's own limit is 128 by default.
 MOST_OPERATIONS = 100
-#: Bytes of one transaction of writes that could as well be several. etcd's
-#: own limit is 1.5 MiB by default.
+#: Bytes of one transaction that could as well be several. etcd's own limit is
+#: 1.5 MiB by default.
 MOST_BYTES = 1 << 20
 #: Conditions of one transaction that reads: if one does not hold, all that
 #: hang on them is read.
@@ -105,17 +105,20 @@ class _Group:
     :ivar always: those that are wanted whatever the conditions.
     """
 
-    __slots__ = ("requests", "always", "conditions")
+    __slots__ = ("requests", "always", "conditions", "size_bytes")
 
     def __init__(self):
+        self.size_bytes = 0
         self.requests = []
         self.always = []
         self.conditions = []
 
-    def has_room(self, count, condition):
+    def has_room(self, count, size_bytes, condition):
         """Return whether it takes some ranges more."""
-        return len(self.requests) + count <= MOST_OPERATIONS and (
-            condition is None or len(self.conditions) < _MOST_CONDITIONS)
+        return (len(self.requests) + count <= MOST_OPERATIONS
+                and self.size_bytes + size_bytes <= MOST_BYTES
+                and (condition is None
+                     or len(self.conditions) < _MOST_CONDITIONS))
 
     def request(self):
         """Return the transaction's request."""
@@ -139,9 +142,12 @@ def _answer(client, wishes, least):
         pieces = []
         for at in range(0, len(wish.requests), MOST_OPERATIONS):
             piece = wish.requests[at:at + MOST_OPERATIONS]
-            if not groups or not groups[-1].has_room(len(piece), condition):
+            size_bytes = sum(map(len, piece))
+            if not groups or not groups[-1].has_room(
+                    len(piece), size_bytes, condition):
                 groups.append(_Group())
             group = groups[-1]
+            group.size_bytes += size_bytes
             pieces.append((
                 len(groups) - 1, len(group.requests),
                 len(group.always) if condition is None else None, len(piece)))
