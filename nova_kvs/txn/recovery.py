@@ -144,15 +144,20 @@ class Recovery:
     def _confirm(self, found, outcomes):
         if not self._replicas:
             return
-        primaries = {}
+        keys = {}
         for _, _, data in found:
             head = mutation.Intent.parse(data)
             if outcomes[head.txn_id] is not None:
-                primaries[head.txn_id] = head.primary
-        _, replicated = self._write(
-            [operations.Fence(key) for key in set(primaries.values())])
-        if not replicated:
-            outcomes.update(dict.fromkeys(primaries))
+                keys[head.txn_id] = keyspace.Partition(
+                    head.primary).outcome_key(head.txn_id)
+        if not keys:
+            return
+        # Asked again, not only waited for: the server that told the outcome
+        # may have failed since, and the new one has replicas, too.
+        answers, replicated = self.decide(list(keys.values()))
+        outcomes.update(
+            zip(keys, map(is_committed, answers)) if replicated
+            else dict.fromkeys(keys))
 
     def decide(self, outcome_keys):
         """Abort those of some transactions that are undecided.
