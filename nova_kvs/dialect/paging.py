@@ -521,9 +521,9 @@ def step_of(step, rank, pages, compiled, is_alone):
                 pass
     path = ranged
     # The longer one of two prefixes of one index, or the only one. A range
-    # is narrower than what most rows have in common.
+    # is narrower than what most rows have in common, not than a key.
     if path is not None and (path.rank < rank or path.rank == rank and (
-            rank == planner.Rank.BROAD
+            rank == planner.Rank.BROAD and step.path.kind == planner.INDEX
             or set(path.prefix).issuperset(step.path.columns))):
         return RangeStep(step, path)
     return step
