@@ -27,7 +27,8 @@ from nova_kvs.compatibility import private
 from nova_kvs.record.paths import by_range
 from nova_kvs.record import planner
 
-_WILDCARD = re.compile("[%_]")
+# SQLite takes a pattern, and what it is compared with, up to the first NUL.
+_WILDCARD = re.compile("[%_\0]")
 # LIKE minds the case of all other letters.
 _TO_UPPER = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 _TO_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)

@@ -172,6 +172,21 @@ def test_the_same_rows_as_sqlite(table, data):
         _compare(table, data)
 
 
+def test_a_pattern_ends_at_a_nul():
+    answers = []
+    for engine in _engines():
+        _fill(engine, instances, [
+            {"display_name": name} for name in ("", "a", "A\0b", "ab")])
+        with engine.connect() as connection:
+            answers.append([connection.scalars(
+                sa.select(instances.c.display_name).where(
+                    instances.c.display_name.like(pattern)).order_by(
+                        instances.c.display_name)).all()
+                for pattern in ("\0%", "a\0%", "a%")])
+    assert answers[1] == answers[0]
+    assert answers[0] == [[""], ["A\0b", "a"], ["A\0b", "a", "ab"]]
+
+
 def _compare(table, data):
     rows = data.draw(_rows(table))
     writes = data.draw(st.lists(st.tuples(
