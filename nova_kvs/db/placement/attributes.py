@@ -4,6 +4,8 @@
 Each request of Placement's fills caches of its own with whole tables.
 """
 
+import operator
+
 from placement import attribute_cache
 
 from nova_kvs.db.placement import native
@@ -108,13 +110,16 @@ def refresh(session, cache, ctx):
 def get_traits(session, context, filters):
     """Return the traits that have one of some names, as dicts.
 
+    They are in the order of their names, as by SQL's index of these.
+
     :source: placement.objects.trait._get_all_filtered_from_db
     """
     if filters.keys() != {"name_in"}:
         raise native.Fallback()
     records, = session.records(sessions.find(tables.TRAITS, name=sessions.In(
         tuple(map(str, filters["name_in"])))))
-    return [tables.TRAITS.values(record) for record in records]
+    return sorted(map(tables.TRAITS.values, records),
+                  key=operator.itemgetter("name"))
 
 
 # Calls the one above, and adds what has no row.
