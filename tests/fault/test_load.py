@@ -21,10 +21,7 @@ def test_nothing_is_lost_torn_or_left_behind(
         cluster, scale, show, database_name):
     seconds = scale.seconds(60, 8)
     names = scale(1000, 100)
-    # A process that stands still for the whole grace between sending an index
-    # entry and its task leaves the entry, so it is longer than a busy machine
-    # makes one wait.
-    url = cluster.url(database_name, transaction_lifetime=1, hint_grace=8)
+    url = cluster.url(database_name, transaction_lifetime=1, hint_grace=2)
     initial = workload.create(url)
     with fleet.Fleet(workload.bank, PROCESSES, url, names) as load:
         time.sleep(seconds)
