@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import tempfile
-import time
 
 from benchmarks import backends
 from benchmarks import calls
@@ -54,10 +53,6 @@ def _sizes(text):
     return [int(size) for size in text.split(",") if size]
 
 
-def _say(text, start=time.monotonic()):
-    print("%6.1f s  %s" % (time.monotonic() - start, text), flush=True)
-
-
 def main():
     # So that the servers are stopped, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -77,14 +72,14 @@ def main():
         with backends.Servers(directory, kvs) as servers:
             for size in sizes + pages:
                 cloud = clouds.Cloud(size)
-                servers.fill(cloud, _say)
+                servers.fill(cloud, report.say)
                 workers = measure.start_workers(servers, cloud, directory)
                 try:
                     results[size] = measure.measure(
                         workers,
                         [call for call in wanted
                          if size in sizes or call.name in calls.PAGES],
-                        rounds, count, budget_s, _say)
+                        rounds, count, budget_s, report.say)
                 finally:
                     for worker in workers:
                         worker.stop()

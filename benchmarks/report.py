@@ -2,9 +2,12 @@
 """The figures as JSON, as a table and as a picture for the documentation."""
 
 import dataclasses
+import datetime
+import json
 import os
 import platform
 import subprocess
+import time
 from xml.sax import saxutils
 
 import sqlalchemy
@@ -17,6 +20,36 @@ _COLOURS = {"dialect": "#9dc9e8", "native": "#2a6592",
             "dialect-cluster": "#f0c36d", "native-cluster": "#c0732a"}
 _HEAD = ".. SPDX-License-Identifier: Apache-2.0\n.. Made by: %s\n\n"
 _COMMAND = "python -m benchmarks"
+
+
+def say(text, start=time.monotonic()):
+    """Print a line with the seconds since the beginning."""
+    print("%6.1f s  %s" % (time.monotonic() - start, text), flush=True)
+
+
+def write(arguments, results, table):
+    """Write what there is so far to the files that the arguments name.
+
+    :param table: module that makes JSON and text of results.
+    """
+    if arguments.json:
+        with open(arguments.json, "w") as file:
+            json.dump(table.as_json(results), file, indent=1, sort_keys=True)
+    if arguments.doc:
+        with open(arguments.doc, "w") as file:
+            file.write(table.text(results))
+
+
+def head(command):
+    """Return the first lines of a page of figures.
+
+    :param command: that makes it.
+    """
+    return _HEAD % command + (
+        "Measured on %(date)s with Python %(python)s, %(cpus)d CPUs "
+        "(%(machine)s), load %(load).1f;\n%(mariadb)s and\n"
+        "%(redis)s, both on the same machine.\n\n" % {
+            "date": datetime.date.today(), **environment()})
 
 
 def environment():

@@ -6,14 +6,13 @@ starts its own servers on loopback, and passes no judgement.
 """
 
 import argparse
-import json
 import signal
 import sys
 import tempfile
-import time
 
 from benchmarks import backends
 from benchmarks import measure
+from benchmarks import report
 from benchmarks.scale import calls
 from benchmarks.scale import cloud as clouds
 from benchmarks.scale import table
@@ -37,10 +36,6 @@ def _parse():
     return parser.parse_args()
 
 
-def _say(text, start=time.monotonic()):
-    print("%6.1f s  %s" % (time.monotonic() - start, text), flush=True)
-
-
 def main():
     # So that the servers are stopped, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -51,26 +46,17 @@ def main():
         with backends.Servers(directory, _KVS) as servers:
             for size in map(int, arguments.servers.split(",")):
                 cloud = clouds.Cloud(size)
-                servers.fill(cloud, _say)
+                servers.fill(cloud, report.say)
                 workers = measure.start_workers(
                     servers, cloud, directory, module=calls.__name__)
                 try:
                     results[size] = measure.measure(
-                        workers, wanted, _ROUNDS, _COUNT, _BUDGET_S, _say)
+                        workers, wanted, _ROUNDS, _COUNT, _BUDGET_S,
+                        report.say)
                 finally:
                     for worker in workers:
                         worker.stop()
-                _write(arguments, results)
-
-
-def _write(arguments, results):
-    """Write what there is so far."""
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            json.dump(table.as_json(results), file, indent=1, sort_keys=True)
-    if arguments.doc:
-        with open(arguments.doc, "w") as file:
-            file.write(table.text(results))
+                report.write(arguments, results, table)
 
 
 if __name__ == "__main__":

@@ -45,16 +45,8 @@ def growth(results, call, name):
 
 def text(results):
     """Return the tables as reStructuredText."""
-    facts = report.environment()
     grown = len(results) > 1
-    parts = [
-        ".. SPDX-License-Identifier: Apache-2.0\n"
-        ".. Made by: python -m benchmarks.scale\n\n"
-        "Measured on %s with Python %s, %d CPUs (%s), load %.1f;\n%s and\n"
-        "%s, both on the same machine.\n\n" % (
-            datetime.date.today(), facts["python"], facts["cpus"],
-            facts["machine"], facts["load"], facts["mariadb"],
-            facts["redis"])]
+    parts = [report.head("python -m benchmarks.scale")]
     for size in sorted(results):
         found = results[size]
         ordered = sorted(found, key=lambda call: -ratio(found[call], KVS[0]))

@@ -7,15 +7,14 @@ are those that are installed beside it.
 """
 
 import argparse
-import json
 import os
 import signal
 import sys
 import tempfile
-import time
 
 from benchmarks import backends
 from benchmarks import measure
+from benchmarks import report
 from benchmarks.services import table
 from tests.cloud import backends as servers
 from tests.cloud import processes
@@ -46,10 +45,6 @@ def _parse():
     return parser.parse_args()
 
 
-def _say(text, start=time.monotonic()):
-    print("%6.1f s  %s" % (time.monotonic() - start, text), flush=True)
-
-
 class _Call:
     """What measure.measure needs to know of a call."""
 
@@ -71,7 +66,7 @@ def _measure(module, size, mariadb, redis, directory, wanted):
     name = "%s_%d" % (module, size)
     urls = {backends.MARIADB: mariadb.create(name),
             table.KVS: redis.url(name, foreign_keys="true")}
-    _say("%s: filling %d" % (module, size))
+    report.say("%s: filling %d" % (module, size))
     processes.run(
         [sys.executable, "-W", "ignore", "-m", "benchmarks.services.filling",
          module, *urls.values(), str(size)], _FILL_TIMEOUT_S)
@@ -86,9 +81,9 @@ def _measure(module, size, mariadb, redis, directory, wanted):
         for call in calls:
             answers = [worker.answers(call, 3, 1) for worker in workers]
             if answers[0] != answers[1]:
-                _say("%s DIFFERS: %s" % (call, answers))
+                report.say("%s DIFFERS: %s" % (call, answers))
         return measure.measure(workers, list(map(_Call, calls)), _ROUNDS,
-                               _COUNT, _BUDGET_S, _say)
+                               _COUNT, _BUDGET_S, report.say)
     finally:
         for worker in workers:
             worker.stop()
@@ -110,17 +105,7 @@ def main():
                 size = int(size * arguments.share)
                 results.setdefault(module, {})[size] = _measure(
                     module, size, mariadb, redis, directory, arguments.calls)
-                _write(arguments, results)
-
-
-def _write(arguments, results):
-    """Write what there is so far."""
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            json.dump(table.as_json(results), file, indent=1, sort_keys=True)
-    if arguments.doc:
-        with open(arguments.doc, "w") as file:
-            file.write(table.text(results))
+                report.write(arguments, results, table)
 
 
 if __name__ == "__main__":

@@ -51,15 +51,7 @@ def growth(by_size, call, backend):
 
 def text(results):
     """Return the tables as reStructuredText."""
-    facts = report.environment()
-    parts = [
-        ".. SPDX-License-Identifier: Apache-2.0\n"
-        ".. Made by: python -m benchmarks.services\n\n"
-        "Measured on %s with Python %s, %d CPUs (%s), load %.1f;\n%s and\n"
-        "%s, both on the same machine.\n\n" % (
-            datetime.date.today(), facts["python"], facts["cpus"],
-            facts["machine"], facts["load"], facts["mariadb"],
-            facts["redis"])]
+    parts = [report.head("python -m benchmarks.services")]
     for module, by_size in results.items():
         sizes = sorted(by_size)
         found = by_size[sizes[-1]]
