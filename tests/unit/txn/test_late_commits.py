@@ -136,15 +136,19 @@ def test_who_stood_still_while_it_staged_intents_tears_nothing(
             for one in partitions] == [b"x"] * len(partitions)
 
 
+def until_entry_is_gone(store, passes, key):
+    """Return a function that stands still until housekeeping was there."""
+    def stand_still():
+        passes(LONG_S)
+        assert scenarios.send(store, key, b"ZREM", key, b"entry") == 1
+    return stand_still
+
+
 def test_who_stood_still_behind_its_index_entries_adds_them_again(
         store, database, partitions, passes):
     partition, other = partitions[:2]
     key = other.index_key
-
-    def stand_still():
-        passes(LONG_S)
-        assert scenarios.send(store, key, b"ZREM", key, b"entry") == 1
-
+    stand_still = until_entry_is_gone(store, passes, key)
     coordinator = txn.Coordinator(
         StandsStill(store, stand_still, operations.Add), database)
     coordinator.learn_clock(1000 * time.time())
@@ -173,11 +177,7 @@ def test_nothing_is_committed_when_its_index_entries_may_be_gone(
     """Housekeeping removes the entries of a row that is not there."""
     partition, other = partitions[:2]
     key = other.index_key
-
-    def stand_still():
-        passes(LONG_S)
-        assert scenarios.send(store, key, b"ZREM", key, b"entry") == 1
-
+    stand_still = until_entry_is_gone(store, passes, key)
     coordinator = txn.Coordinator(
         store, database, failpoint=once("after_prewrite", stand_still))
     with pytest.raises(exceptions.ConflictError, match="too long"):
