@@ -90,12 +90,12 @@ def _default(column_default):
 def _is_immutable(column_type):
     """Tell whether nobody can change the values that a type makes.
 
-    SQLAlchemy raises NotImplementedError for a type that does not say what
-    Python type its values have: they may be anything then, lists too.
+    Those of a type that does not say what Python type they have may be
+    anything, lists too.
     """
     try:
         return issubclass(column_type.python_type, _IMMUTABLE)
-    except NotImplementedError:  # SQLAlchemy's answer, not something missing
+    except NotImplementedError:  # SQLAlchemy's answer for such a type
         return False
 
 
