@@ -301,25 +301,28 @@ class Steps:
         the caller takes for not committed.
 
         :param sent: when it was sent, by the monotonic clock.
-        :param cause: what the store raised, if it did.
+        :param cause: what the store raised; None: it refused the Commit for
+            the time being.
         :raises nova_kvs.exceptions.UndeterminedError: if the store does not
-            tell.
+            tell, or may have forgotten it.
         """
         # A store that was silent for long has repeated it itself;
         # asking once more would only keep the caller waiting longer.
+        is_silent = isinstance(cause, (
+            exceptions.StoreUnavailableError, exceptions.UndeterminedError))
         elapsed_ms = (time.monotonic() - sent) * 1000
-        if elapsed_ms > self.options.lifetime_ms / 2:
+        if is_silent and elapsed_ms > self.options.lifetime_ms / 2:
             raise exceptions.UndeterminedError(cause=cause) from cause
         try:
             (answer,), replicated = self.settler.decide([commit.outcome_key])
             if answer.verdict is Verdict.ABORTED and (
                     commit.valid_until_ms is not None):
-                # Outcomes last for longer than commits are valid. Is that
-                # over, one may have been forgotten: a client that stood
-                # still does not know by its own clock.
+                # By the server's clock: that of a client that stood still
+                # may have stood still, too.
                 now_ms, = self.store.batch(
                     [operations.ReadClock(commit.outcome_key)])
-                if now_ms > commit.valid_until_ms:
+                if self.settler.may_have_forgotten(
+                        commit.valid_until_ms, now_ms):
                     raise exceptions.UndeterminedError(cause=cause)
         except exceptions.UndeterminedError:
             raise

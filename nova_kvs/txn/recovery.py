@@ -64,11 +64,24 @@ class Recovery:
         self._replica_timeout_ms = replica_timeout_ms
         self._outcome_life_ms = max(OUTCOME_LIFE_MS, valid_ms)
         self._abort_life_ms = max(ABORT_LIFE_MS, valid_ms)
+        self._valid_ms = valid_ms
 
     def expiry(self, outcome_key):
         """Return the operation that lets an outcome go, once all is resolved.
         """
         return operations.SetLife(outcome_key, self._outcome_life_ms)
+
+    def may_have_forgotten(self, valid_until_ms, now_ms):
+        """Return whether a commit may have been done and be forgotten.
+
+        Outcomes live longer than commits are valid. So there is some time
+        after that in which the store still knows.
+
+        :param valid_until_ms: of the Commit.
+        :param now_ms: the time by its server's clock.
+        """
+        return now_ms > (
+            valid_until_ms - self._valid_ms + self._outcome_life_ms)
 
     def ask(self, found):
         """Return what holds for the transactions of some intents.

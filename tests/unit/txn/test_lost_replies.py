@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replies that do not come, and scripts that run twice."""
 
+import time
+
 import pytest
 
 from nova_kvs import exceptions
@@ -245,3 +247,39 @@ def test_store_that_refuses_the_commit(store, database, some):
     assert state(store, database, some) == [{}] * len(some)
     txn.Coordinator(store, database).commit(mutations(some))
     check_settled(store, database)
+
+
+@pytest.mark.parametrize("passed_s", [6, 15])
+def test_a_commit_that_waited_for_long_is_refused_not_undetermined(
+        store, database, some, monkeypatch, passed_s):
+    """The store told that it is not done, and tells that it never will be."""
+    ahead_s = [0]
+    for name in ("monotonic", "time"):
+        monkeypatch.setattr(time, name, lambda now=getattr(time, name): (
+            now() + ahead_s[0]))
+    monkeypatch.setattr(commit, "POLLS", 0)
+    other = txn.Coordinator(
+        store, database, failpoint=scenarios.kill_at("after_prewrite"))
+    with pytest.raises(scenarios.Killed):
+        other.commit_and_read(
+            [*mutations(some, b"other")], (), (), serializable=True,
+            verified=[(read, result) for read in [
+                txn.PartitionRead(some[0])] for result in other.read([read])])
+    for partition in some:
+        # It is at work still.
+        name = keyspace.INTENT + FIELD
+        intent = scenarios.send(
+            store, partition.key, b"HGET", partition.key, name)
+        scenarios.send(store, partition.key, b"HSET", partition.key, name,
+                       b"9" * 16 + intent[16:])
+
+    class Slow(stores.Wrapper):
+        def batch(self, items, *args):
+            if type(items[0]) is operations.ReadOutcome:
+                ahead_s[0] += passed_s
+            return super().batch(items, *args)
+
+    coordinator = txn.Coordinator(Slow(store), database, atomic=True)
+    coordinator.learn_clock(1000 * time.time())
+    with pytest.raises(exceptions.ConflictError):
+        coordinator.commit(mutations(some))
