@@ -89,8 +89,13 @@ class SerializationError(ConflictError):
 
 
 class UndeterminedError(KVSError):
-    """The commit's reply was lost: read its outcome, never rerun blindly."""
+    """The commit's reply was lost: read its outcome, never rerun blindly.
 
+    :ivar store_answers: whether the store answers again, so that it can be
+        asked for the outcome.
+    """
+
+    store_answers = False
     message = "the outcome of a transaction could not be determined"
 
 

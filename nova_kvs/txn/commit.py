@@ -35,6 +35,9 @@ POLLS = 7
 #: that block each other one must give way soon.
 YIELDING_POLLS = 1
 
+#: Outcomes that are also found when a commit was forgotten before.
+_NOT_COMMITTED = (Verdict.ABORTED, Verdict.TOO_LATE)
+
 
 def items(side_writes, reads):
     """Return the operations of a batch for side writes and reads."""
@@ -308,14 +311,15 @@ class Steps:
         """
         # A store that was silent for long has repeated it itself;
         # asking once more would only keep the caller waiting longer.
-        is_silent = isinstance(cause, (
-            exceptions.StoreUnavailableError, exceptions.UndeterminedError))
+        is_silent = isinstance(cause, exceptions.StoreUnavailableError) or (
+            isinstance(cause, exceptions.UndeterminedError)
+            and not cause.store_answers)
         elapsed_ms = (time.monotonic() - sent) * 1000
         if is_silent and elapsed_ms > self.options.lifetime_ms / 2:
             raise exceptions.UndeterminedError(cause=cause) from cause
         try:
             (answer,), replicated = self.settler.decide([commit.outcome_key])
-            if answer.verdict is Verdict.ABORTED and (
+            if answer.verdict in _NOT_COMMITTED and (
                     commit.valid_until_ms is not None):
                 # By the server's clock: that of a client that stood still
                 # may have stood still, too.

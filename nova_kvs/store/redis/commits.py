@@ -141,6 +141,12 @@ def answer(reply):
     return _COMMITTED if reply[:1] == b"c" else _ABORTED
 
 
+def is_too_late(item, reply):
+    """Return whether a script call is a commit that came too late."""
+    return (type(item) is _ScriptCall and item.script is COMMIT
+            and type(reply) is bytes and reply.startswith(b"al"))
+
+
 def outcome(reply):
     """Return the Answer in an outcome as kept, or None."""
     return None if reply is None else answer(reply)

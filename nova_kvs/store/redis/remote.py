@@ -23,6 +23,7 @@ from redis import exceptions as redis_exceptions
 from nova_kvs import exceptions
 from nova_kvs.store import base
 from nova_kvs.store.redis import commands
+from nova_kvs.store.redis import commits
 from nova_kvs.store.redis import connection as wire
 from nova_kvs.store.redis import exchange
 from nova_kvs.store.redis import fence as fences
@@ -196,6 +197,7 @@ class RemoteStore(exchange.ExchangingStore):
         everything = range(len(items))
         writes = {index for index in everything if raw.is_write(items[index])}
         touched = writes - repetition.not_run(failures)
+        repeated = set()
         began = deadline - self.settings.request_timeout
         refused = None
         pause_s = 0
@@ -223,6 +225,7 @@ class RemoteStore(exchange.ExchangingStore):
                 pause_s = _FIRST_PAUSE_S
             if fence is not None:
                 fence.repeated = True
+            repeated |= touched.intersection(again)
             try:
                 failures = self._repeat(
                     items, again, failures, replies, deadline, fence)
@@ -235,6 +238,12 @@ class RemoteStore(exchange.ExchangingStore):
         if refused:
             error = refused[0]
             error.nothing_applied = not touched and _has_not_begun(error)
+            raise error
+        if any(commits.is_too_late(items[index], replies[index])
+               for index in repeated):
+            # Its first copy may have been in time, and be forgotten.
+            error = self._give_up(touched, cause)
+            error.store_answers = True
             raise error
 
     def _may_fail_over(self, began, cause):

@@ -226,3 +226,58 @@ def test_a_client_that_stands_still_when_the_reply_is_lost(
         coordinator.commit(mutations)
     assert [payload(store, database, partition)
             for partition in partitions[:count]] == [b"x"] * count
+
+
+class RepeatsLate(stores.Wrapper):
+    """Sends its first commit again, as drivers do, when time has passed.
+
+    :param arrives: whether the first copy does.
+    """
+
+    def __init__(self, store, arrives, until_then):
+        super().__init__(store)
+        self._arrives = arrives
+        self._until_then = until_then
+
+    def batch(self, items, *args):
+        items = list(items)
+        if self._until_then is None or not any(
+                type(item) is operations.Commit for item in items):
+            return super().batch(items, *args)
+        if self._arrives:
+            super().batch(items, *args)
+        until_then, self._until_then = self._until_then, None
+        until_then()
+        answer, *_ = super().batch(items, *args)
+        assert answer.verdict is operations.Verdict.TOO_LATE
+        error = exceptions.UndeterminedError()
+        error.store_answers = True
+        raise error
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_commit_that_is_forgotten_when_it_is_sent_again(
+        store, database, partitions, passes, count):
+    """That it comes too late does not say that its first copy did."""
+    def stand_still():
+        scenarios.make_due(store, database)
+        txn.Coordinator(store, database).queue.run_all()
+        passes(LONG_S)
+
+    coordinator = txn.Coordinator(
+        RepeatsLate(store, True, stand_still), database)
+    coordinator.learn_clock(1000 * time.time())
+    with pytest.raises(exceptions.UndeterminedError):
+        coordinator.commit([txn.Mutation(partition, FIELD, 0, b"x")
+                            for partition in partitions[:count]])
+    assert [payload(store, database, partition)
+            for partition in partitions[:count]] == [b"x"] * count
+
+
+def test_a_commit_that_only_its_second_copy_brings_and_late_is_tried_again(
+        store, database, partitions, passes):
+    coordinator = txn.Coordinator(
+        RepeatsLate(store, False, lambda: passes(12)), database)
+    coordinator.learn_clock(1000 * time.time())
+    coordinator.commit([txn.Mutation(partitions[0], FIELD, 0, b"x")])
+    assert payload(store, database, partitions[0]) == b"x"

@@ -8,6 +8,7 @@ from redis import exceptions as redis_exceptions
 
 from nova_kvs import exceptions
 from nova_kvs.store import base as store_base
+from nova_kvs.store.redis import commits
 from nova_kvs.store.redis import raw
 from nova_kvs.store.redis import repetition
 from tests import base
@@ -217,6 +218,23 @@ def test_a_write_that_was_only_refused_was_not_applied(log, refusal):
     with pytest.raises(exceptions.StoreUnavailableError):
         store.batch([_set(b"a")])
     assert len(_sent(log)) > 1
+
+
+@pytest.mark.parametrize("before, error", [
+    ((LOADED,), None), ((LOADED, TRY_AGAIN), None),
+    ((stubs.LOST, LOADED), exceptions.UndeterminedError)])
+def test_a_commit_is_too_late_for_sure_if_no_copy_came_before(
+        log, before, error):
+    too_late = b"al1700000000000"
+    node = stubs.StubNode("a", log, *before, too_late)
+    store = stubs.StubStore([node], request_timeout=5)
+    item = _call(commits.COMMIT, b"a")
+    if error is None:
+        assert store.batch([item]) == [too_late]
+    else:
+        with pytest.raises(error) as caught:
+            store.batch([item])
+        assert caught.value.store_answers
 
 
 class _LostMaster(stubs.StubNode):
