@@ -12,7 +12,8 @@ commits it is not known.
 To ask is to abort what has no outcome, and to resolve what has. So the answer
 is what holds from then on: a copy of a commit that is on its way still cannot
 bring back what was told to be lost, and intents that came back with an older
-state of their server are not forgotten.
+state of their server are not forgotten. Another failover of that server may
+lose this, too: then it is asked again, and what is there after all is told.
 """
 
 import collections
@@ -22,10 +23,8 @@ import socket
 import sys
 import threading
 import time
-import typing
 
 from nova_kvs import exceptions
-from nova_kvs import keyspace
 from nova_kvs.store import operations
 from nova_kvs.store.operations import Verdict
 from nova_kvs.txn import loss_reports
@@ -55,33 +54,27 @@ NAMED = 20
 LOG = logging.getLogger(__name__)
 
 
-class Part(typing.NamedTuple):
-    """One partition of a commit."""
-
-    partition: keyspace.Partition
-    #: Of the server that acknowledged it: see Store.incarnation. None: none
-    #: is known to have it.
-    incarnation: object
-
-
 class Done:
     """A commit that was reported as done.
 
-    :ivar parts: the first one is the primary.
+    :ivar servers: dict of partition -> the server that has acknowledged its
+        part, or has told since whether it has that: see Store.incarnation.
+        None: none has. The first partition is the primary.
     :ivar fields: list of (partition, field).
-    :ivar told: partitions that were told to lack it, or that it is unknown.
+    :ivar told: partitions that were told to lack it.
+    :ivar is_unknown: whether it was told that this is not known.
     """
 
-    __slots__ = ("sent_at", "sent_ms", "txn_id", "parts", "fields",
-                 "mutations", "entries", "size", "told")
+    __slots__ = ("sent_at", "sent_ms", "txn_id", "servers", "fields",
+                 "mutations", "entries", "size", "told", "is_unknown")
 
-    def __init__(self, sent_at, sent_ms, txn_id, parts, mutations, entries,
+    def __init__(self, sent_at, sent_ms, txn_id, servers, mutations, entries,
                  keeps):
         self.sent_at = sent_at
         #: The same by the servers' clock, if that was known.
         self.sent_ms = sent_ms
         self.txn_id = txn_id
-        self.parts = parts
+        self.servers = servers
         self.fields = [(change.partition, change.field)
                        for change in mutations
                        if change.value is not mutation.LOCK]
@@ -91,6 +84,20 @@ class Done:
             len(change.value) for change in mutations
             if keeps and type(change.value) is bytes)
         self.told = set()
+        self.is_unknown = False
+
+    @property
+    def primary(self):
+        """The partition whose outcome decides about the others' intents."""
+        return next(iter(self.servers))
+
+    def decided_in(self, partition):
+        """Return the changed partitions of which one keeps the outcome.
+
+        A commit in one step leaves one outcome for all of them.
+        """
+        changed = {changed for changed, _ in self.fields}
+        return changed if len(self.servers) == 1 else changed & {partition}
 
     def keys(self, partitions):
         """Return what it changed in some partitions, as text."""
@@ -103,6 +110,7 @@ class Found:
     """The result of a look.
 
     :ivar lost: list of (Done, set of the partitions that lack it by now).
+    :ivar back: the same of those that were told to lack it, and have it.
     :ivar unknown: list of Done.
     :ivar again: number of those lost of which other parts were told before.
     :ivar kept: incarnations of servers of which something is there.
@@ -110,6 +118,7 @@ class Found:
 
     def __init__(self):
         self.lost = []
+        self.back = []
         self.unknown = []
         self.again = 0
         self.kept = set()
@@ -153,9 +162,9 @@ class LostCommits:
         :param now_ms: the time by the servers' clock; None if not known.
         """
         store = self._store
-        return time.monotonic(), now_ms, store.successions, [
-            Part(partition, store.incarnation(partition.key))
-            for partition in partitions]
+        return time.monotonic(), now_ms, store.successions, {
+            partition: store.incarnation(partition.key)
+            for partition in partitions}
 
     def note(self, begun, txn_id, mutations, entries):
         """Remember a commit that is about to be reported as done.
@@ -166,7 +175,7 @@ class LostCommits:
         if self._pid != os.getpid():
             # Forked: the parent tells of what it has committed.
             self._forget()
-        sent_at, sent_ms, successions, parts = begun
+        sent_at, sent_ms, successions, servers = begun
         done = self._done
         while done and (
                 len(done) >= REMEMBERED or self._size > REMEMBERED_BYTES
@@ -178,7 +187,7 @@ class LostCommits:
             self._size -= dropped.size
             if dropped.sent_at > sent_at - CERTAIN_S:
                 self._dropped_at = dropped.sent_at
-        added = Done(sent_at, sent_ms, txn_id, parts, mutations, entries,
+        added = Done(sent_at, sent_ms, txn_id, servers, mutations, entries,
                      self._commit is not None)
         self._size += added.size
         done.append(added)
@@ -192,9 +201,7 @@ class LostCommits:
 
         :param done: what ``note`` returned.
         """
-        done.parts = [part._replace(incarnation=None)
-                      if part.partition in partitions else part
-                      for part in done.parts]
+        done.servers.update(dict.fromkeys(partitions))
         self._seen = None
 
     # Losses -----------------------------------------------------------------
@@ -231,34 +238,37 @@ class LostCommits:
                 self._seen = None
                 raise
             finally:
-                if found.lost or found.unknown:
-                    self._tell(found)
+                self._tell(found)
         finally:
             self._looking.release()
 
     def _find(self, found):
         """Ask for the outcomes of all commits on servers that were lost."""
-        recent, old = [], []
+        recent, old = {}, {}
         now = time.monotonic()
         for done in list(self._done):
-            if self._suspicious(done):
-                age_s = now - done.sent_at
-                if age_s < CERTAIN_S:
-                    recent.append(done)
-                elif age_s < REMEMBERED_S:
-                    old.append(done)
+            age_s = now - done.sent_at
+            suspicious = self._suspicious(done)
+            if suspicious and age_s < CERTAIN_S:
+                recent[done] = suspicious
+            elif suspicious and age_s < REMEMBERED_S:
+                old[done] = suspicious
+        chunk = list(recent)
         for first in range(0, len(recent), CHUNK):
-            self._ask(recent[first:first + CHUNK], found)
+            self._ask({done: recent[done]
+                       for done in chunk[first:first + CHUNK]}, found)
         # What a server has kept is all that it did up to some moment. And one
         # that is back has its own disk, with what is as old as this.
-        for done in old:
-            if any(part.incarnation not in found.kept
-                   and part.incarnation is not None
-                   and self._store.is_replaced(part.incarnation)
-                   for part in self._suspicious(done)):
+        for done, suspicious in old.items():
+            if any(before is not None and before not in found.kept
+                   and partition not in done.told
+                   and self._store.is_replaced(before)
+                   for partition, (before, _) in suspicious.items()):
                 self._note_unknown(done, found)
+            else:
+                done.servers.update(_present(suspicious))
         if found.lost and self._dropped_at is not None and (
-                found.lost[0][0] is recent[0]
+                found.lost[0][0] is chunk[0]
                 and now - self._dropped_at < CERTAIN_S):
             LOG.error(
                 "Database %s: a failover may have lost more commits than "
@@ -267,18 +277,22 @@ class LostCommits:
             self._dropped_at = None
 
     def _suspicious(self, done):
-        """Return the parts whose server may lack what it acknowledged.
+        """Return the parts whose server is not the one that told of them.
 
-        Without those of which that was told.
+        :returns: dict of partition -> (that server, the present one).
         """
-        incarnation = self._store.incarnation
-        return [part for part in done.parts
-                if part.incarnation is not incarnation(part.partition.key)
-                and part.partition not in done.told]
+        if done.is_unknown:
+            return {}
+        suspicious = {}
+        for partition, before in list(done.servers.items()):
+            server = self._store.incarnation(partition.key)
+            if server is not before:
+                suspicious[partition] = before, server
+        return suspicious
 
     @staticmethod
     def _note_unknown(done, found):
-        done.told.update(part.partition for part in done.parts)
+        done.is_unknown = True
         found.unknown.append(done)
 
     def _ask(self, chunk, found):
@@ -286,63 +300,70 @@ class LostCommits:
 
         The outcome in the primary partition decides about the intents that
         are not applied in the others.
+
+        :param chunk: dict of Done -> its suspicious parts.
         """
-        suspicious = {done: self._suspicious(done) for done in chunk}
         missing = {}
-        asked = [done for done in chunk if done.parts[0] in suspicious[done]]
+        asked = [(done, done.primary) for done, suspicious in chunk.items()
+                 if done.primary in suspicious]
         if asked:
             answers, _ = self._settler.decide([
-                done.parts[0].partition.outcome_key(done.txn_id)
-                for done in asked])
-            self._sort(asked, [done.parts[0] for done in asked], answers,
-                       missing, found)
+                primary.outcome_key(done.txn_id) for done, primary in asked])
+            self._sort(chunk, asked, answers, missing, found)
         asked = [
-            (done, part, done not in missing
-             and done.parts[0].partition not in done.told)
-            for done in chunk for part in done.parts[1:]
-            if part in suspicious[done]
-            # Its server may have lost somebody's abort, too, before it
-            # committed: then the intents here had been removed.
-            or (done in missing or done.parts[0] in suspicious[done])
-            and part.partition not in done.told]
+            (done, partition) for done, suspicious in chunk.items()
+            for partition in list(done.servers)[1:]
+            # Where the primary's server was lost it may have lost somebody's
+            # abort, too, before it committed: then the intents here had been
+            # removed.
+            if partition in suspicious or done.primary in suspicious]
         if asked:
             # A failover may have lost no more than that intents were applied.
             # Nobody would do that again when the outcome has gone.
             answers = self._store.batch([
-                recovery.resolving(part.partition, done.txn_id, is_committed)
-                for done, part, is_committed in asked])
-            self._sort([done for done, *_ in asked],
-                       [part for _, part, _ in asked], answers, missing, found)
+                recovery.resolving(
+                    partition, done.txn_id, done not in missing
+                    and done.primary not in done.told)
+                for done, partition in asked])
+            self._sort(chunk, asked, answers, missing, found)
         is_old = self._old(missing)
+        for done, suspicious in chunk.items():
+            # Those of before they were asked: if another one has answered,
+            # it is asked again.
+            done.servers.update(_present(suspicious))
         for done, partitions in missing.items():
-            changed = {partition for partition, _ in done.fields}
-            lost = changed.intersection(partitions)
-            if len(done.parts) == 1:
-                # Where a commit takes several partitions, one has its outcome.
-                lost = changed
+            lost = set().union(
+                *map(done.decided_in, partitions)) - done.told
             if is_old[done]:
                 if lost:
                     self._note_unknown(done, found)
                 continue
-            is_told = bool(done.told.intersection(changed))
-            done.told.update(partitions, lost)
             if lost:
-                found.again += is_told
+                found.again += bool(done.told)
                 found.lost.append((done, lost))
+            done.told.update(partitions, lost)
 
     @staticmethod
-    def _sort(asked, parts, answers, missing, found):
+    def _sort(chunk, asked, answers, missing, found):
         """Take in the answers of servers about parts of commits.
 
-        :param asked: list of Done, one a part.
+        :param chunk: as of ``_ask``.
+        :param asked: list of (Done, partition).
         :param missing: gets Done -> partitions that lack it.
-        :param found: gets incarnations that do not.
+        :param found: gets the servers that do not, and what is there that
+            was told to be lost.
         """
-        for done, part, answer in zip(asked, parts, answers):
-            if answer.verdict is Verdict.COMMITTED:
-                found.kept.add(part.incarnation)
-            else:
-                missing.setdefault(done, set()).add(part.partition)
+        for (done, partition), answer in zip(asked, answers):
+            if answer.verdict is not Verdict.COMMITTED:
+                missing.setdefault(done, set()).add(partition)
+                continue
+            if partition in chunk[done]:
+                found.kept.add(chunk[done][partition][0])
+            if partition in done.told:
+                back = done.decided_in(partition)
+                done.told -= {partition, *back}
+                if back:
+                    found.back.append((done, back))
 
     def _old(self, missing):
         """Return if outcomes may have been forgotten before they were asked.
@@ -356,7 +377,7 @@ class LostCommits:
         if not missing:
             return {}
         clocks = self._store.batch([
-            operations.ReadClock(done.parts[0].partition.key)
+            operations.ReadClock(done.primary.key)
             for done in missing])
         now = time.monotonic()
         return {
@@ -367,6 +388,13 @@ class LostCommits:
 
     def _tell(self, found):
         """Log, count and store what was found, and apply it again."""
+        for done, partitions in found.back:
+            LOG.warning(
+                "Database %s: another failover has brought back what was told "
+                "to be lost of transaction %s: %s", self._database,
+                done.txn_id.hex(), ", ".join(done.keys(partitions)))
+        if not found.lost and not found.unknown:
+            return
         lost = len(found.lost) - found.again
         self._stats.lost += lost
         self._stats.lost_unknown += len(found.unknown)
@@ -384,7 +412,7 @@ class LostCommits:
                 "Database %s: whether a failover has lost transaction %s, "
                 "which was committed %.1f s ago, is unknown: %s",
                 self._database, done.txn_id.hex(), now - done.sent_at,
-                ", ".join(done.keys({part.partition for part in done.parts})))
+                ", ".join(done.keys(done.servers)))
         applied = sum(self._applies_again(done, partitions)
                       for done, partitions in found.lost)
         self._stats.applied_again += applied
@@ -413,6 +441,12 @@ class LostCommits:
         LOG.warning("Database %s: lost transaction %s is applied again",
                     self._database, done.txn_id.hex())
         return True
+
+
+def _present(suspicious):
+    """Return the present servers of suspicious parts."""
+    return {partition: server
+            for partition, (_, server) in suspicious.items()}
 
 
 def _text(data):

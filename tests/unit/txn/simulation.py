@@ -716,6 +716,9 @@ def simulate(random, faults, writers, readers, housekeepers, check_every=1,
         world.told.update(
             (done.txn_id, partition) for done, partitions in found.lost
             for partition in partitions)
+        world.told.difference_update(
+            (done.txn_id, partition) for done, partitions in found.back
+            for partition in partitions)
 
     # Transaction ids decide who gives way: the same ones each time.
     ids = stdlib_random.Random(random.getrandbits(64))

@@ -54,7 +54,7 @@ def test_seeds(first):
 
 @pytest.mark.parametrize("seed", [
     7678, 12774, 17930, 18698, 20442, 20774, 300970, 351526, 403184, 404531,
-    407285, 461111])
+    407285, 461111, 507454])
 def test_seeds_that_failed(seed):
     """Found among many thousands, each a fault that has been mended."""
     assert simulation.main(seed, 1) == set()

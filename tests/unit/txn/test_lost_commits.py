@@ -81,6 +81,13 @@ def read(coordinator, *partitions):
         reading.FieldsRead(partition, (FIELD,)) for partition in partitions])
 
 
+def dumped(replicated, partition):
+    """Return a partition's keys with what they hold, for RESTORE."""
+    keys = list(replicated.scan(partition.key + b"*"))
+    return dict(zip(keys, replicated.store.batch(
+        [tests_base.command(b"DUMP", key) for key in keys])))
+
+
 def counted(coordinator):
     stats = coordinator.stats
     return stats.lost, stats.lost_unknown, stats.applied_again
@@ -135,6 +142,32 @@ def test_a_late_copy_brings_nothing_back(
     snapshot, = read(coordinator, partitions[0])
     assert snapshot.cell(FIELD) is None
     assert counted(coordinator) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_another_failover_brings_back_is_told(
+        coordinator, replicated, partitions, caplog, monkeypatch, count):
+    """By a server that has neither lost it nor heard that others did."""
+    monkeypatch.setattr(lost_commits, "AGAIN_S", 0)
+    put(coordinator, *partitions[:count])
+    lost = partitions[count - 1]
+    kept = dumped(replicated, lost)
+    replicated.fail_over(lost)
+    coordinator.tell_losses()
+    replicated.fail_over(lost)
+    replicated.store.batch([
+        tests_base.command(b"RESTORE", key, 0, dump)
+        for key, dump in kept.items()])
+    caplog.clear()
+    for _ in range(2):
+        coordinator.tell_losses()
+    message, = caplog.messages
+    assert "has brought back what was told" in message
+    assert "%s rt\\x00row" % lost.key.decode() in message
+    # And when it is lost once more that is told, too.
+    replicated.fail_over(lost)
+    coordinator.tell_losses()
+    assert "has lost transaction" in caplog.messages[-1]
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -274,9 +307,7 @@ def test_an_answer_that_was_lost_tells_of_no_loss(
 
     def keep(name):
         if name == "before_apply":
-            for key in replicated.scan(partitions[1].key + b"*"):
-                kept[key], = replicated.store.batch(
-                    [tests_base.command(b"DUMP", key)])
+            kept.update(dumped(replicated, partitions[1]))
 
     faulty = stores.Faulty(replicated, "resolve", "twice")
     for name in ("CHARACTERISTICS", "incarnation", "is_replaced"):
