@@ -87,9 +87,10 @@ class Moment(typing.NamedTuple):
 def valid_since(commit, moment, now_ms, valid_ms):
     """Return a Commit that does nothing after a time, as ``valid_for``.
 
-    What the Commit rests on was sent between the moment and now. The time now
-    alone would not do: who stood still on the way has read it when the first
-    of it was tidied away, and that forgotten.
+    What the Commit rests on was sent between the moment and now. Of the two
+    clocks that tell when that was, the earlier one counts: this process's own
+    may have stood still meanwhile, with its machine, and the moment's server
+    may be another one, whose clock is ahead.
 
     :param moment: Moment before that; None: it is not known.
     :param now_ms: the time after that, by the clock of the partition's server.
@@ -102,7 +103,8 @@ def valid_since(commit, moment, now_ms, valid_ms):
     passed_ms = 1000 * (time.monotonic() - moment.own_s)
     if now_ms - moment.server_ms - passed_ms > valid_ms / 2:
         raise exceptions.HeldUpError(now_ms, partition=commit.parts[0].key)
-    return valid_for(commit, min(moment.server_ms, now_ms), valid_ms)
+    return valid_for(
+        commit, int(min(moment.server_ms, now_ms - passed_ms)), valid_ms)
 
 
 def check_fields(versions, count):

@@ -9,6 +9,7 @@ from nova_kvs import exceptions
 from nova_kvs import keyspace
 from nova_kvs.store import operations
 from nova_kvs import txn
+from nova_kvs.txn import commit
 from nova_kvs.txn import recovery
 from tests.fault import scenarios
 from tests.unit.txn import stores
@@ -93,6 +94,15 @@ def test_a_copy_of_a_commit_that_comes_late_does_nothing(
     reply, = store.batch([copy])
     assert reply.startswith(b"al" if passed_s > 400 else b"c")
     assert payload(store, database, partitions[0]) is None
+
+
+def test_a_clock_that_is_ahead_makes_no_commit_valid_for_longer(monkeypatch):
+    """This process knows how long it has been at it."""
+    monkeypatch.setattr(time, "monotonic", lambda: 30.0)
+    request = operations.Commit(b"outcome", ())
+    valid = commit.valid_since(
+        request, commit.Moment(140000, 0.0), 130000, valid_ms=50000)
+    assert valid.valid_until_ms == 150000
 
 
 class StandsStill(stores.Wrapper):
