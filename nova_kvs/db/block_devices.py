@@ -150,21 +150,3 @@ def block_device_mapping_get_by_instance_and_volume_id(
 def block_device_mapping_destroy(s, context, bdm_id):
     """Destroy the block device mapping."""
     s.soft_delete(s.all(BLOCK_DEVICES, id=bdm_id, **_scope(context)))
-
-
-@native.main_writer(require_context=True)
-def block_device_mapping_destroy_by_instance_and_volume(
-    s, context, instance_uuid, volume_id,
-):
-    """Destroy the block device mapping."""
-    s.soft_delete(s.all(BLOCK_DEVICES, instance_uuid=instance_uuid,
-                        volume_id=volume_id, **_scope(context)))
-
-
-@native.main_writer(require_context=True)
-def block_device_mapping_destroy_by_instance_and_device(
-    s, context, instance_uuid, device_name,
-):
-    """Destroy the block device mapping."""
-    s.soft_delete(s.all(BLOCK_DEVICES, instance_uuid=instance_uuid,
-                        device_name=device_name, **_scope(context)))

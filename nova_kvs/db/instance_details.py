@@ -2,8 +2,7 @@
 """A server's info cache, extra record, metadata, tags and faults.
 
 :source: nova.db.main.api, "instance_info_cache_*", "instance_extra_*",
-    "instance_metadata_*", "instance_system_metadata_*", "instance_tag_*",
-    "instance_fault_*"
+    "instance_metadata_*", "instance_tag_*", "instance_fault_*"
 """
 
 import collections
@@ -21,7 +20,6 @@ from nova_kvs.db import session
 INFO_CACHES = joins.INFO_CACHES
 EXTRA = joins.EXTRA
 METADATA = joins.METADATA
-SYSTEM_METADATA = joins.SYSTEM_METADATA
 FAULTS = joins.FAULTS
 TAGS = joins.TAGS
 _scope = session.scope
@@ -120,26 +118,11 @@ def instance_extra_get_by_instance_uuid(s, context, instance_uuid,
 
 # Metadata -------------------------------------------------------------------
 
-def _as_dict(found):
-    return {row.key: row.value for row in found}
-
-
-def _update_metadata(s, table, found, instance_uuid, metadata, delete):
-    if delete:
-        s.soft_delete([row for row in found if row.key not in metadata])
-    existing = [row for row in found if row.key in metadata]
-    for row in existing:
-        s.update(row, {"value": metadata[row.key]})
-    for key in set(metadata) - {row.key for row in existing}:
-        s.insert(table, {"key": key, "value": metadata[key],
-                         "instance_uuid": instance_uuid})
-    return metadata
-
-
 @native.main_reader(require_context=True)
 def instance_metadata_get(s, context, instance_uuid):
     """Get all metadata for an instance."""
-    return _as_dict(s.all(METADATA, instance_uuid=instance_uuid, deleted=0))
+    return {row.key: row.value for row in s.all(
+        METADATA, instance_uuid=instance_uuid, deleted=0)}
 
 
 @native.main_writer(require_context=True)
@@ -147,31 +130,6 @@ def instance_metadata_delete(s, context, instance_uuid, key):
     """Delete the given metadata item."""
     s.soft_delete(s.all(METADATA, instance_uuid=instance_uuid, deleted=0,
                         key=key))
-
-
-@native.main_writer(require_context=True)
-def instance_metadata_update(s, context, instance_uuid, metadata, delete):
-    """Update metadata if it exists, otherwise create it."""
-    found = s.all(METADATA, instance_uuid=instance_uuid, deleted=0)
-    return _update_metadata(s, METADATA, found, instance_uuid, metadata,
-                            delete)
-
-
-@native.main_reader(require_context=True)
-def instance_system_metadata_get(s, context, instance_uuid):
-    """Get all system metadata for an instance."""
-    return _as_dict(s.all(SYSTEM_METADATA, instance_uuid=instance_uuid,
-                          **_scope(context)))
-
-
-@native.main_writer(require_context=True)
-def instance_system_metadata_update(s, context, instance_uuid, metadata,
-                                    delete):
-    """Update metadata if it exists, otherwise create it."""
-    found = s.all(SYSTEM_METADATA, instance_uuid=instance_uuid,
-                  **_scope(context))
-    return _update_metadata(s, SYSTEM_METADATA, found, instance_uuid,
-                            metadata, delete)
 
 
 # Tags -----------------------------------------------------------------------

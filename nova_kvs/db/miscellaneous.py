@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small resources: EC2 ids, S3 images, certificates, task log, volumes.
+"""Small resources: EC2 ids, S3 images, task log, volume usage.
 
-:source: nova.db.main.api, "ec2_*", "s3_image_*", "certificate_*",
-    "task_log_*", "vol_*"
+:source: nova.db.main.api, "ec2_*", "s3_image_*", "task_log_*", "vol_*"
 """
 
 from nova.db.main import api as main_db_api
@@ -19,7 +18,6 @@ from nova_kvs.db import session
 LOG = logging.getLogger(__name__)
 ID_MAPPINGS = rows.table(models.InstanceIdMapping)
 IMAGES = rows.table(models.S3Image)
-CERTIFICATES = rows.table(models.Certificate)
 TASKS = rows.table(models.TaskLog)
 USAGES = rows.table(models.VolumeUsage)
 
@@ -30,13 +28,6 @@ USAGES = rows.table(models.VolumeUsage)
 def ec2_instance_create(s, context, instance_uuid, id=None):
     """Create the EC2 ID to instance UUID mapping on demand."""
     return s.insert(ID_MAPPINGS, {"uuid": instance_uuid, "id": id})
-
-
-def _by_ec2_id(s, instance_id):
-    row = s.first(ID_MAPPINGS, id=instance_id)
-    if row is None:
-        raise exception.InstanceNotFound(instance_id=instance_id)
-    return row
 
 
 @native.main_reader(require_context=True)
@@ -51,13 +42,10 @@ def ec2_instance_get_by_uuid(s, context, instance_uuid):
 @native.main_reader(require_context=True)
 def ec2_instance_get_by_id(s, context, instance_id):
     """Get the mapping of an EC2 ID."""
-    return _by_ec2_id(s, instance_id)
-
-
-@native.main_reader(require_context=True)
-def get_instance_uuid_by_ec2_id(s, context, ec2_id):
-    """Get UUID through EC2 ID from instance_id_mappings table."""
-    return _by_ec2_id(s, ec2_id).uuid
+    row = s.first(ID_MAPPINGS, id=instance_id)
+    if row is None:
+        raise exception.InstanceNotFound(instance_id=instance_id)
+    return row
 
 
 # S3 images ------------------------------------------------------------------
@@ -84,34 +72,6 @@ def s3_image_get_by_uuid(s, context, image_uuid):
 def s3_image_create(s, context, image_uuid):
     """Create local s3 image represented by provided uuid."""
     return s.insert(IMAGES, {"uuid": image_uuid})
-
-
-# Certificates ---------------------------------------------------------------
-
-@native.main_writer()
-def certificate_create(s, context, values):
-    """Create a certificate from the values dictionary."""
-    return s.insert(CERTIFICATES, values)
-
-
-@native.main_reader()
-def certificate_get_all_by_project(s, context, project_id):
-    """Get all certificates for a project."""
-    return s.all(CERTIFICATES, deleted=0, project_id=project_id)
-
-
-@native.main_reader()
-def certificate_get_all_by_user(s, context, user_id):
-    """Get all certificates for a user."""
-    return s.all(CERTIFICATES, deleted=0, user_id=user_id)
-
-
-@native.main_reader()
-def certificate_get_all_by_user_and_project(s, context, user_id,
-                                            project_id):
-    """Get all certificates for a user and project."""
-    return s.all(CERTIFICATES, deleted=0, user_id=user_id,
-                 project_id=project_id)
 
 
 # Task log -------------------------------------------------------------------

@@ -151,33 +151,22 @@ def _get_all_class_from_db_by_name(s, context, class_name):
                   class_name=class_name)
 
 
-def insert_limit(s, tables, project_id, resource, limit, user_id):
-    """Insert and commit a quota of a project or of a user in it.
-
-    :param tables: rows.Table of the projects' quotas and of the users'.
-    :raises nova.exception.QuotaExists: if there is one.
-    """
+@native.api_writer(_QUOTAS + "_create_limit_in_db")
+def _create_limit_in_db(s, context, project_id, resource, limit,
+                        user_id=None):
     forget()
-    of_projects, of_users = tables
     values = {"project_id": project_id, "resource": resource,
               "hard_limit": limit}
     if is_per_user(resource, user_id):
-        row = s.insert(of_users, {**values, "user_id": user_id})
+        row = s.insert(USER_QUOTAS, {**values, "user_id": user_id})
     else:
-        row = s.insert(of_projects, values)
+        row = s.insert(QUOTAS, values)
     try:
         s.commit()
     except db_exc.DBDuplicateEntry:
         raise exception.QuotaExists(project_id=project_id,
                                     resource=resource)
     return row
-
-
-@native.api_writer(_QUOTAS + "_create_limit_in_db")
-def _create_limit_in_db(s, context, project_id, resource, limit,
-                        user_id=None):
-    return insert_limit(s, (QUOTAS, USER_QUOTAS), project_id, resource,
-                        limit, user_id)
 
 
 @native.api_writer(_QUOTAS + "_update_limit_in_db")

@@ -65,13 +65,6 @@ def quota_get_all(s, context, project_id):
 
 
 @native.main_writer()
-def quota_create(s, context, project_id, resource, limit, user_id=None):
-    """Create a quota for the given project and resource."""
-    return quota_limits.insert_limit(
-        s, (QUOTAS, USER_QUOTAS), project_id, resource, limit, user_id)
-
-
-@native.main_writer()
 def quota_update(s, context, project_id, resource, limit, user_id=None):
     """Update a quota or raise if it does not exist."""
     quota_limits.forget()
@@ -112,14 +105,6 @@ def quota_class_get_default(s, context):
 def quota_class_get_all_by_name(s, context, class_name):
     """Retrieve all quotas associated with a given quota class."""
     return _class_limits(s, class_name)
-
-
-@native.main_writer()
-def quota_class_create(s, context, class_name, resource, limit):
-    """Create a quota class for the given name and resource."""
-    quota_limits.forget()
-    return s.insert(CLASSES, {"class_name": class_name,
-                              "resource": resource, "hard_limit": limit})
 
 
 @native.main_writer()

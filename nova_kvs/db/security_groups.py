@@ -75,7 +75,7 @@ def ensure_default(s, context):
     found, = s.load(wanted)
     group = found[0] if found else None
     if group is None:
-        # As security_group_create, which Nova calls for it, does.
+        # As Nova's security_group_create does.
         nova.context.require_context(context)
         other = session.Session(s.database)
         group = other.insert(GROUPS, {
@@ -94,20 +94,6 @@ def ensure_default(s, context):
 def security_group_ensure_default(s, context):
     """Ensure default security group exists for a project_id."""
     return ensure_default(s, context)
-
-
-@native.main_writer(require_context=True)
-def security_group_create(s, context, values):
-    """Create a new security group."""
-    group = s.insert(GROUPS, values)
-    group.__dict__.setdefault("rules", [])
-    try:
-        s.commit()
-    except db_exc.DBDuplicateEntry:
-        raise exception.SecurityGroupExists(
-            project_id=values["project_id"],
-            security_group_name=values["name"])
-    return group
 
 
 @native.main_reader(require_context=True)
@@ -195,36 +181,3 @@ def security_group_update(s, context, security_group_id, values):
         raise exception.SecurityGroupExists(
             project_id=group.project_id, security_group_name=group.name)
     return group
-
-
-@native.main_writer(require_context=True)
-def security_group_destroy(s, context, security_group_id):
-    """Deletes a security group."""
-    equal = session.scope(context)
-    groups, links, granted, rules = s.load(
-        session.find(GROUPS, id=security_group_id, **equal),
-        session.find(GROUP_LINKS, security_group_id=security_group_id,
-                     **equal),
-        session.find(GROUP_RULES, group_id=security_group_id, **equal),
-        session.find(GROUP_RULES, parent_group_id=security_group_id,
-                     **equal))
-    rules_by_id = {rule.id: rule for rule in granted + rules}
-    for found in (groups, links, list(rules_by_id.values())):
-        s.soft_delete(found)
-
-
-@native.main_writer()
-def instance_add_security_group(s, context, instance_uuid,
-                                security_group_id):
-    """Associate the given security group with the given instance."""
-    s.insert(GROUP_LINKS, {"instance_uuid": instance_uuid,
-                           "security_group_id": security_group_id})
-
-
-@native.main_writer(require_context=True)
-def instance_remove_security_group(s, context, instance_uuid,
-                                   security_group_id):
-    """Disassociate the given security group from the given instance."""
-    s.soft_delete(s.all(
-        GROUP_LINKS, instance_uuid=instance_uuid,
-        security_group_id=security_group_id, **session.scope(context)))

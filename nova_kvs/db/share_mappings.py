@@ -14,12 +14,6 @@ SHARES = rows.table(models.ShareMapping)
 
 
 @native.main_reader(require_context=True)
-def share_mapping_get_all(s, context):
-    """Get all share_mapping."""
-    return s.all(SHARES)
-
-
-@native.main_reader(require_context=True)
 def share_mapping_get_by_share_id(s, context, share_id):
     """Get share_mapping records for a specific share."""
     return s.all(SHARES, share_id=share_id)

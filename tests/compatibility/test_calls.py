@@ -30,7 +30,7 @@ def check(found):
     assert len(found["warnings"]) <= 1
     if not case:
         assert found["warnings"] == []
-        assert found["native"] > 250
+        assert found["native"] > 230
     elif case == cases.ALL_FUNCTIONS or case.endswith(("FACTORY=_gone",
                                                        "CONTEXT=_gone")):
         assert found["native"] == 0

@@ -30,6 +30,7 @@ from nova_kvs import conf as kvs_conf
 from nova_kvs.db import dispatch
 from nova_kvs.db import native
 from nova_kvs.db import rows
+from nova_kvs.db import session
 from nova_kvs.record import access
 from nova_kvs.record import database
 from tests.differential import stores
@@ -128,6 +129,12 @@ class KVSCloud:
         with _factories(self.manager._factory, self.api_factory):
             return native.REGISTRY[target](context, *args, **kwargs)
 
+    def insert(self, model, values):
+        """Store a row of the cell's database."""
+        s = session.Session(self.main)
+        s.insert(rows.table(model), values)
+        s.commit()
+
     def rows(self, base):
         """Return all stored rows: table -> sorted list of dicts."""
         made = self.main if base is main_models.BASE else self.api
@@ -194,6 +201,11 @@ class SQLiteCloud:
         with _factories(self.manager._factory, self.api_factory), (
                 self._ids()):
             return native.original(target)(context, *args, **kwargs)
+
+    def insert(self, model, values):
+        """Store a row of the cell's database."""
+        with self._ids(), self.manager.writer.using(context()) as orm:
+            orm.add(model(**values))
 
     def rows(self, base):
         """Return all stored rows: table -> sorted list of dicts."""
@@ -331,17 +343,25 @@ class Pair:
         """
         if ":" not in target:
             target = "%s:%s" % (native.MAIN, target)
+        return self._compare(target, lambda cloud: Outcome(
+            cloud.call, target, _copy(context),
+            *copy.deepcopy(args), **copy.deepcopy(kwargs)))
+
+    def insert(self, model, **values):
+        """Store a row that no function with a native version makes."""
+        self._compare(model.__tablename__, lambda cloud: Outcome(
+            cloud.insert, model, values))
+
+    def _compare(self, what, run):
         timeutils.advance_time_seconds(1)
         outcomes = []
         for cloud in (self.reference, self.kvs):
             for base in (main_models.BASE, api_models.BASE):
                 cloud.set_next_id(base, self._next_id)
             with _uuids(self._next_id):
-                outcomes.append(Outcome(
-                    cloud.call, target, _copy(context),
-                    *copy.deepcopy(args), **copy.deepcopy(kwargs)))
+                outcomes.append(run(cloud))
         self._next_id += STEP
-        compare_outcomes(target, *outcomes)
+        compare_outcomes(what, *outcomes)
         return outcomes[0].result
 
     def compare_rows(self, ignored=()):

@@ -232,13 +232,9 @@ class Machine(stateful.RuleBasedStateMachine):
         self.call("instance_extra_get_by_instance_uuid", context, uuid,
                   ["flavor"])
 
-    @stateful.rule(context=contexts, uuid=uuids, items=metadata,
-                   delete=st.booleans(), key=words)
-    def update_metadata(self, context, uuid, items, delete, key):
-        for kind in ("metadata", "system_metadata"):
-            self.call("instance_%s_update" % kind, context, uuid, items,
-                      delete)
-            self.call("instance_%s_get" % kind, context, uuid)
+    @stateful.rule(context=contexts, uuid=uuids, key=words)
+    def delete_metadata(self, context, uuid, key):
+        self.call("instance_metadata_get", context, uuid)
         self.call("instance_metadata_delete", context, uuid, key)
 
     @stateful.rule(context=contexts, uuid=uuids,
@@ -327,17 +323,9 @@ class Machine(stateful.RuleBasedStateMachine):
         self.call(name + "get_by_instance_and_volume_id", context, "v1",
                   uuid)
 
-    @stateful.rule(context=contexts, uuid=uuids, id_=ids,
-                   kind=st.sampled_from("abc"))
-    def fewer_block_devices(self, context, uuid, id_, kind):
-        name = "block_device_mapping_destroy"
-        if kind == "a":
-            self.call(name, context, id_)
-        elif kind == "b":
-            self.call(name + "_by_instance_and_volume", context, uuid, "v1")
-        else:
-            self.call(name + "_by_instance_and_device", context, uuid,
-                      "/dev/a")
+    @stateful.rule(context=contexts, id_=ids)
+    def fewer_block_devices(self, context, id_):
+        self.call("block_device_mapping_destroy", context, id_)
 
 
 TestOnSQLite, TestOnDialect = clouds.cases_of(Machine)

@@ -6,6 +6,7 @@ import datetime
 from hypothesis import stateful
 from hypothesis import strategies as st
 from nova.db.main import api as main_db_api
+from nova.db.main import models
 
 from tests.differential import clouds
 
@@ -273,7 +274,6 @@ class Machine(stateful.RuleBasedStateMachine):
         name = "share_mapping_"
         self.call(name + "update", context, uuid, uuid, share, "active",
                   tag, "here", "NFS")
-        self.call(name + "get_all", context)
         self.call(name + "get_by_share_id", context, share)
         self.call(name + "get_by_instance_uuid", context, uuid)
         self.call(name + "get_by_instance_uuids", context, [uuid])
@@ -292,7 +292,13 @@ class Machine(stateful.RuleBasedStateMachine):
                    resource=st.sampled_from(["cores", "fixed_ips"]),
                    limit=counts)
     def quotas(self, context, project, user, resource, limit):
-        self.call("quota_create", context, project, resource, limit, user)
+        if user:
+            self.pair.insert(models.ProjectUserQuota, project_id=project,
+                             resource=resource, hard_limit=limit,
+                             user_id=user)
+        else:
+            self.pair.insert(models.Quota, project_id=project,
+                             resource=resource, hard_limit=limit)
         self.call("quota_update", context, project, resource, limit, user)
         self.call("quota_get", context, project, resource, user)
         self.call("quota_get_all", context, project)
@@ -312,7 +318,8 @@ class Machine(stateful.RuleBasedStateMachine):
                    limit=counts)
     def quota_classes(self, name, resource, limit):
         self.call("quota_class_update", {}, name, resource, limit)
-        self.call("quota_class_create", {}, name, resource, limit)
+        self.pair.insert(models.QuotaClass, class_name=name,
+                         resource=resource, hard_limit=limit)
         self.call("quota_class_get", {}, name, resource)
         self.call("quota_class_get_default", {})
         self.call("quota_class_get_all_by_name", {}, name)
@@ -322,19 +329,9 @@ class Machine(stateful.RuleBasedStateMachine):
         self.call("ec2_instance_create", context, uuid)
         self.call("ec2_instance_get_by_uuid", context, uuid)
         self.call("ec2_instance_get_by_id", context, id_)
-        self.call("get_instance_uuid_by_ec2_id", context, id_)
         self.call("s3_image_create", context, uuid)
         self.call("s3_image_get", context, id_)
         self.call("s3_image_get_by_uuid", context, uuid)
-
-    @stateful.rule(project=projects, user=users)
-    def certificates(self, project, user):
-        self.call("certificate_create", {}, {
-            "project_id": project, "user_id": user, "file_name": "f"})
-        self.call("certificate_get_all_by_project", {}, project)
-        self.call("certificate_get_all_by_user", {}, user)
-        self.call("certificate_get_all_by_user_and_project", {}, user,
-                  project)
 
     @stateful.rule(context=contexts, begin=times, end=times, host=hosts,
                    message=st.sampled_from([None, "m"]))
@@ -357,27 +354,24 @@ class Machine(stateful.RuleBasedStateMachine):
                    uuid=uuids)
     def security_groups(self, context, name, project, id_, uuid):
         base = "security_group_"
-        self.call(base + "create", context, {
-            "name": name, "project_id": project, "user_id": "u1"})
+        self.pair.insert(models.SecurityGroup, name=name,
+                         project_id=project, user_id="u1")
         self.call(base + "get_all", context)
         self.call(base + "get", context, id_)
         self.call(base + "get", context, id_, ["rules"])
         self.call(base + "get_by_project", context, project)
         self.call(base + "get_by_name", context, project, name)
-        self.call("instance_add_security_group", context, uuid, id_)
+        self.pair.insert(models.SecurityGroupInstanceAssociation,
+                         instance_uuid=uuid, security_group_id=id_)
         self.call(base + "get_by_instance", context, uuid)
         self.call(base + "in_use", context, id_)
         self.call(base + "ensure_default", context)
         self.call("instance_get_by_uuid", context, uuid,
                   ["security_groups"])
 
-    @stateful.rule(context=contexts, name=words, id_=ids, uuid=uuids,
-                   destroy=st.booleans())
-    def change_security_group(self, context, name, id_, uuid, destroy):
+    @stateful.rule(context=contexts, name=words, id_=ids)
+    def change_security_group(self, context, name, id_):
         self.call("security_group_update", context, id_, {"name": name})
-        self.call("instance_remove_security_group", context, uuid, id_)
-        if destroy:
-            self.call("security_group_destroy", context, id_)
 
 
 TestOnSQLite, TestOnDialect = clouds.cases_of(Machine)

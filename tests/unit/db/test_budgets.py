@@ -91,7 +91,6 @@ CALLS = {
     "expired tokens": ("console_auth_token_destroy_expired",),
     "a host's expired tokens": (
         "console_auth_token_destroy_expired_by_host", _A_HOST),
-    "all shares": ("share_mapping_get_all",),
     "a share": ("share_mapping_get_by_share_id", "s"),
     "a server's devices": ("pci_device_get_all_by_instance_uuid", _UUID),
     # Migrations.

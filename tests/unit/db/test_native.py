@@ -54,8 +54,8 @@ def test_text_that_is_none_is_refused_as_by_sqlite(pair):
                 "uuid": uuidutils.generate_uuid(),
                 "metadata": {"k": "\ud800"}}),
             ("instance_update", server["uuid"], {"display_name": "\ud800"}),
-            ("instance_metadata_update", server["uuid"], {"\ud800": "v"},
-             False)):
+            ("instance_update", server["uuid"], {
+                "metadata": {"\ud800": "v"}})):
         pair.call(name, clouds.context(), *args)
         with pytest.raises(db_exc.DBInvalidUnicodeParameter):
             _call(pair.kvs, name, *args)

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from nova.db.main import models
+
 from nova_kvs.db import native
 from tests.differential import clouds
 
@@ -12,7 +14,8 @@ def test_a_live_quota_comes_before_deleted_ones():
                               clouds.context(**context), *args)
         for limit in (1, 2):
             call("quota_destroy_all_by_project", "p")
-            call("quota_create", "p", "cores", limit)
+            cloud.insert(models.Quota, {
+                "project_id": "p", "resource": "cores", "hard_limit": limit})
         found.append(call(
             "quota_get", "p", "cores", read_deleted="yes").hard_limit)
     assert found == [2, 2]

@@ -118,7 +118,7 @@ WRITERS = {
     "mapping": lambda call, uuid, number: call(
         _MAPPING + "_save_in_db", uuid, {"user_id": str(number)}),
     "metadata": lambda call, uuid, number: call(
-        "instance_metadata_update", uuid, {"k": str(number)}, True),
+        "instance_update", uuid, {"metadata": {"k": str(number)}}),
     "destroy": lambda call, uuid, number: call("instance_destroy", uuid),
 }
 
@@ -194,11 +194,9 @@ def test_a_server_that_is_not_found_is_looked_for_again(ours, theirs, uuid):
 
 def test_an_unchanged_row_is_looked_at_again(ours, theirs, uuid):
     """It is as it was remembered, but not any more as it is stored."""
-    ours("instance_metadata_update", uuid, {"k": "x"}, True)
-    theirs("instance_metadata_update", uuid, {"k": "y"}, True)
-    ours("instance_metadata_update", uuid, {"k": "x"}, True)
+    for process, value in ((ours, "x"), (theirs, "y"), (ours, "x")):
+        process("instance_update", uuid, {"metadata": {"k": value}})
     assert ours.cost == 2
-    assert theirs("instance_metadata_update", uuid, {}, False) == {}
     found = find(theirs, joins.METADATA, instance_uuid=uuid, deleted=0)
     assert {row.key: row.value for row in found} == {"k": "x"}
 
