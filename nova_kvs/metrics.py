@@ -279,7 +279,8 @@ class Writer:
         yield from self._counters(
             "cache_", _CACHE, ("store", "database", "cache"), [
                 ((_name(one.store.url), one.name, name), found)
-                for one in databases for name, found in one.caches.items()])
+                for one in databases
+                for name, found in one.remembered.counted.items()])
 
     def _counters(self, prefix, names, labels, counted):
         """Yield a metric for each name.

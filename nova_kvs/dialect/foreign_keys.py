@@ -176,7 +176,7 @@ class Enforcement:
     def __init__(self, space, keys):
         self._space = space
         self.keys = keys
-        self._seen = space.database.seen_parents
+        self._seen = space.database.remembered.parents
         #: The parents of the statement that is run are assumed.
         self.is_assuming = False
         #: (table's name, columns, values) -> Record, of all that were.

@@ -83,7 +83,7 @@ class Changes:
         self.part_checks = {}
         #: (partition, kind) of those that list a whole table.
         self.lasting = {}
-        self._known_lasting = tx.known_lasting
+        self._known_lasting = tx.remembered.lasting
         #: Place -> (minimum version, included columns or None).
         self.minimums = {}
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A database: its schema, and what a process remembers of it."""
+"""A database: its store, schema, ids and turns at housekeeping."""
 
-import collections
 import contextlib
 import contextvars
 import dataclasses
@@ -11,15 +10,13 @@ import math
 import os
 import time
 
-from nova_kvs import cache
 from nova_kvs import exceptions
 from nova_kvs import metrics
 from nova_kvs.record import counters
 from nova_kvs.record import format as stored_format
 from nova_kvs.record import housekeeping
 from nova_kvs.record import importing
-from nova_kvs.record import partition_cache
-from nova_kvs.record import read_set
+from nova_kvs.record import remembered
 from nova_kvs.record import runner
 from nova_kvs.record import schema as record_schema
 from nova_kvs.record import transaction
@@ -41,9 +38,6 @@ SCHEMA_AGE_S = 60
 HOUSEKEEPING_S = 2
 HOUSEKEEPING_IDLE_S = 10
 HOUSEKEEPING_ITEMS = 4
-#: Included columns of rows that may wait for a commit to go with; older ones
-#: get lost.
-WAITING_INCLUDED = 1000
 
 _databases = {}
 _masters_only = contextvars.ContextVar("nova_kvs_masters_only", default=False)
@@ -162,30 +156,7 @@ class Database:
         self.is_atomic = base.Characteristics.ATOMIC in store.CHARACTERISTICS
         self.stats = Stats()
         self.schema = record_schema.Schema(0, (), {}, stored_format.NEW)
-        #: (table's name, key) -> partition it was last seen in.
-        self.locators = cache.Cache(cache.LOCATORS)
-        #: (partition, kind): whole tables that partial directories list.
-        self.known_lasting = set()
-        #: Read -> what entries named, see ``indexes.global_index``.
-        self.remembered_entries = cache.Cache(cache.ENTRIES)
-        #: Of ReadSet: what was decoded before, and what partitions held.
-        self.decoded = cache.Cache(cache.RECORDS)
-        self.decoded_alone = read_set.RowCache()
-        self.cached = partition_cache.PartitionCache()
-        #: (until when, side write) of included columns to go with the next
-        #: commit.
-        self._included = collections.deque(maxlen=WAITING_INCLUDED)
-        #: Table's name -> partition of the whole table.
-        self.homes = {}
-        #: (table's name, id) that were given out to rows others belong to.
-        self.fresh_ids = cache.Cache(cache.NEW_IDS)
-        #: (table's name, columns, values) -> (Record, when it was read), of
-        #: rows that foreign keys have referred to.
-        self.seen_parents = cache.Cache(cache.PARENTS)
-        #: Name in the metrics -> Cache whose hits are counted.
-        self.caches = {"partitions": self.cached, "records": self.decoded,
-                       "rows": self.decoded_alone,
-                       "index_entries": self.remembered_entries}
+        self.remembered = remembered.Remembered()
         self.grace_ms = int(settings.index_grace * 1000)
         #: For how long a partition that held a record when it was read is
         #: taken to be listed: it takes two graces to tidy it away.
@@ -303,47 +274,7 @@ class Database:
         self.schema = record_schema.Schema(
             version, schema.ddl, schema.tables, schema.state)
         # It may be another database by the same name.
-        self.known_lasting.clear()
-
-    # Where records are ------------------------------------------------------
-
-    def forget(self):
-        """Forget where records are, which are all gone."""
-        self.locators.clear()
-        self.known_lasting.clear()
-
-    def trim_memory(self):
-        """Forget the oldest of what is remembered, where it is much."""
-        for one in (self.decoded, self.locators, self.remembered_entries,
-                    self.seen_parents):
-            if len(one) > one.limit:
-                one.trim()
-        if self.decoded_alone.is_full:
-            self.decoded_alone.trim()
-
-    def add_included(self, entries):
-        """Let included columns be written with a commit, or get lost.
-
-        They must arrive before housekeeping removes those of rows that
-        have left the index since.
-        """
-        until = time.monotonic() + self.grace_ms / 2000
-        self._included.extend([(until, entry) for entry in entries])
-
-    def take_included(self):
-        """Return the side writes that are to go with a commit, each once.
-        """
-        waiting = self._included
-        now = time.monotonic()
-        taken = []
-        while waiting:
-            try:
-                until, entry = waiting.popleft()
-            except IndexError:  # Another thread was faster.
-                break
-            if now < until:
-                taken.append(entry)
-        return taken
+        self.remembered.lasting.clear()
 
     # Ids --------------------------------------------------------------------
 
@@ -355,14 +286,9 @@ class Database:
         """
         first = self.counters.next(table_name, count)
         if table_name in self.schema.children:
-            self.note_new_ids(table_name, range(first, first + count))
+            self.remembered.add_new_ids(
+                table_name, range(first, first + count))
         return first
-
-    def note_new_ids(self, table_name, ids):
-        """Remember ids of rows that nothing can belong to yet."""
-        self.fresh_ids.trim()
-        for number in ids:
-            self.fresh_ids[table_name, number] = True
 
     # Housekeeping -----------------------------------------------------------
 

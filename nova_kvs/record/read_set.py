@@ -4,7 +4,6 @@
 Invariant: a cell once seen keeps its value, whatever is read later.
 """
 
-from nova_kvs import cache
 from nova_kvs import exceptions
 from nova_kvs.record import access
 from nova_kvs.record import codec
@@ -15,38 +14,6 @@ from nova_kvs.txn import reading
 _EMPTY = {}
 # What a named tuple's class does, without a call in between.
 _make = tuple.__new__
-
-
-class RowCache(cache.Cache):
-    """Decoded rows that were read without the rest of their partitions.
-
-    Field -> (Table, what is stored, Record). It takes nothing while it is
-    full: of a scan of more rows than it can hold the first ones stay.
-
-    :ivar size_bytes: of what is stored.
-    """
-
-    __slots__ = ("size_bytes",)
-
-    def __init__(self):
-        super().__init__(cache.ROW_BYTES)
-        self.size_bytes = 0
-
-    @property
-    def is_full(self):
-        """Whether it has to be trimmed before it takes more."""
-        return self.size_bytes > self.limit
-
-    def weigh(self, value):
-        return len(value[1])
-
-    def size(self):
-        # Counted anew: threads may have got in each other's way.
-        return sum(map(self.weigh, list(self.values())))
-
-    def trim(self):
-        super().trim()
-        self.size_bytes = self.size()
 
 
 class ReadSet:
@@ -62,19 +29,19 @@ class ReadSet:
 
     __slots__ = ("partition", "whole", "floor", "stored", "complete",
                  "_groups", "_records", "_tables", "_computed",
-                 "_record_class", "_database")
+                 "_record_class", "_remembered")
 
-    def __init__(self, partition, database):
+    def __init__(self, partition, remembered):
         """Make one of which nothing was read.
 
-        :param database: nova_kvs.record.database.Database, whose caches know
-            what was decoded before, and take where records are whose keys do
-            not tell.
+        :param remembered: nova_kvs.record.remembered.Remembered: knows what
+            was decoded before, and takes where records are whose keys do not
+            tell.
         """
         # There may be thousands, of one field each: nothing is made before it
         # is asked for.
         self.partition = partition
-        self._database = database
+        self._remembered = remembered
         self.whole = False
         self.floor = 0
         self.stored = _EMPTY
@@ -98,10 +65,9 @@ class ReadSet:
             self.stored = snapshot.stored
         self._groups = self._tables = self._computed = None
 
-    def absorb_whole(self, snapshot, cached, schema):
+    def absorb_whole(self, snapshot, schema):
         """Add a snapshot of all that is in the partition.
 
-        :param cached: PartitionCache of the database.
         :param schema: nova_kvs.record.schema.Schema.
         """
         self.whole = True
@@ -110,7 +76,8 @@ class ReadSet:
             return
         if snapshot.floor > self.floor:
             self.floor = snapshot.floor
-        self._adopt(cached.take(schema, self.partition, snapshot))
+        self._adopt(self._remembered.partitions.take(
+            schema, self.partition, snapshot))
 
     def recall(self, known):
         """Take what is remembered for all that is in the partition.
@@ -207,10 +174,10 @@ class ReadSet:
     def _decode(self, table, field):
         stored = self.stored[field]
         if table.is_cached:
-            cached = self._database.decoded
+            cached = self._remembered.records
         else:
             # Of whole partitions the partition cache has the records.
-            cached = None if self.whole else self._database.decoded_alone
+            cached = None if self.whole else self._remembered.rows
         known = None if cached is None else cached.get(field)
         if known is not None and known[1] == stored and (
                 known[0] is table and known[2].partition == self.partition):
@@ -244,5 +211,5 @@ class ReadSet:
         # Two threads may share a CachedPartition: the first one's stay.
         record = self._records.setdefault(field, record)
         if table.partition_column is not None:
-            self._database.locators[table.name, record.key] = self.partition
+            self._remembered.locators[table.name, record.key] = self.partition
         return record

@@ -65,13 +65,7 @@ class Reader:
         self._may_lag = may_lag
         self.serializable = serializable
         self.database_name = database.name
-        self.locators = database.locators
-        self.known_lasting = database.known_lasting
-        self.cached = database.cached
-        #: Read -> what entries named, see ``indexes.global_index``.
-        self.remembered_entries = database.remembered_entries
-        #: Takes included columns, to be written some time.
-        self.add_included = database.add_included
+        self.remembered = database.remembered
         # A speculation is proved of its own partition only.
         self._speculates = speculates and not serializable
         self.speculation = None
@@ -136,12 +130,8 @@ class Reader:
         """Return the partition of a whole table, or of the rows of one
         whose partition column is NULL.
         """
-        homes = self._database.homes
-        home = homes.get(table.name)
-        if home is None:
-            home = homes[table.name] = keyspace.partition(
-                self.database_name, partition_rules.TABLE, table.name)
-        return home
+        return keyspace.partition(
+            self.database_name, partition_rules.TABLE, table.name)
 
     def partition_of_value(self, table, value):
         """Return the partition that a value of the column names."""
@@ -162,7 +152,7 @@ class Reader:
         """Tell whether an id was given out by this process and not used
         yet: then no row can refer to it.
         """
-        return self._database.fresh_ids.pop((name, key[0]), False)
+        return self.remembered.new_ids.pop((name, key[0]), False)
 
     def present_prefixes(self):
         """Return the prefixes of the tables beside history."""
@@ -174,12 +164,21 @@ class Reader:
         What a process remembers whole is short, and only of that can a
         transaction speculate.
         """
-        return partition not in self.cached.long and (
-            self._speculates or partition in self.cached)
+        cached = self.remembered.partitions
+        return partition not in cached.long and (
+            self._speculates or partition in cached)
 
     def note_listed(self, partitions):
         """Take for listed in the directory what the caller found there."""
         self.listed.update(partitions)
+
+    def add_included(self, entries):
+        """Let included columns be written some time, with any commit.
+
+        They must arrive before housekeeping removes those of rows that
+        have left the index since.
+        """
+        self.remembered.add_included(entries, self._database.grace_ms / 2000)
 
     def highest_id(self, table):
         """Return a number that no automatic id of a table is above."""
@@ -250,7 +249,7 @@ class Reader:
         :returns: what ``load`` does. The reads are keys of a dict, whose
             values are to be the results, and the read sets to know of them.
         """
-        self._database.trim_memory()
+        self.remembered.trim()
         answers = [None] * len(accesses)
         running = []
         reads = {}
@@ -318,13 +317,13 @@ class Reader:
             partition = read.partition
         if partition in self.read_sets:
             return False
-        known = self.cached.recall(self._schema, partition)
+        known = self.remembered.partitions.recall(self._schema, partition)
         if known is None:
             return False
         self.speculation = reading.Speculation.of(
             reading.PartitionRead(partition, (), known))
         seen = self.read_sets[partition] = read_set.ReadSet(
-            partition, self._database)
+            partition, self.remembered)
         seen.recall(known)
         for read in reads:
             reads[read] = known.snapshot
@@ -357,13 +356,13 @@ class Reader:
         seen = self.read_sets.get(partition)
         if seen is None:
             seen = self.read_sets[partition] = read_set.ReadSet(
-                partition, self._database)
+                partition, self.remembered)
         seen.absorb(snapshot)
 
     def _absorb(self, reads, results):
         """Set a dict's values to the results of reads, and see them."""
         read_sets = self.read_sets
-        database = self._database
+        remembered = self.remembered
         for read, result in zip(tuple(reads), results):
             reads[read] = result
             kind = type(read)
@@ -373,13 +372,13 @@ class Reader:
             seen = read_sets.get(partition)
             if seen is None:
                 seen = read_sets[partition] = read_set.ReadSet(
-                    partition, database)
+                    partition, remembered)
             if kind is reading.IndexRead:
                 seen.absorb(result[1])
                 if read.ranges == local_index.PRESENT:
                     seen.note_complete(self._schema.present_prefixes)
             elif kind is reading.PartitionRead and not read.prefixes:
-                seen.absorb_whole(result, self.cached, self._schema)
+                seen.absorb_whole(result, self._schema)
             else:
                 seen.absorb(result)
                 if kind is reading.PartitionRead:

@@ -335,9 +335,10 @@ class RecordTransaction(reader.Reader):
                 unique_versions.update(found)
         self.add_included(batch.included())
         if speculation is not None:
-            self.cached.confirm(speculation.read.partition)
-        self.cached.write(self._schema, batch.mutations, versions)
-        self.known_lasting.update(batch.lasting)
+            self.remembered.partitions.confirm(speculation.read.partition)
+        self.remembered.partitions.write(
+            self._schema, batch.mutations, versions)
+        self.remembered.lasting.update(batch.lasting)
         self._committed(writes, versions)
         if check is not None:
             self._database.see_schema(results.pop())
@@ -436,7 +437,7 @@ class RecordTransaction(reader.Reader):
             *housekeeping.tasks(
                 self._database, batch.index_checks,
                 [*batch.partition_checks.items(), *batch.part_checks]),
-            *self._database.take_included()]
+            *self.remembered.take_included()]
 
     def _other_versions(self, batch, known):
         """Return the versions of unique keys that are not as assumed.
@@ -481,15 +482,16 @@ class RecordTransaction(reader.Reader):
             if table.partition_column is None:
                 continue
             if write.row is None:
-                self.locators.pop(
+                self.remembered.locators.pop(
                     (write.table.name, write.original.key), None)
             else:
-                self.locators[table.name, write.key] = write.partition
+                self.remembered.locators[
+                    table.name, write.key] = write.partition
         if self._new_schema is not None:
             meta = stored_format.partition(self.database_name)
             self._database.adopt_schema(
                 self._new_schema, versions[meta, stored_format.VERSION_FIELD])
-        self._database.trim_memory()
+        self.remembered.trim()
         self._database.keep_house(time.monotonic())
 
 

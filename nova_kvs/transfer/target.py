@@ -115,7 +115,7 @@ class Target:
         table = self.schema.tables[name]
         if self.is_fresh and name in self.schema.children:
             # Nothing that belongs to them was copied yet: no need to look.
-            self._database.note_new_ids(
+            self._database.remembered.add_new_ids(
                 name, [row[table.auto_id] for row in rows])
         # A transaction that has not read them would list them once more.
         tx.note_listed(self._listed(tx, table, rows))
@@ -209,7 +209,7 @@ class Target:
             store.batch([
                 operations.Delete(key) for key in chunk
                 if not self._stays(key, kept)])
-        self._database.forget()
+        self._database.remembered.forget_places()
 
     def _stays(self, key, kept):
         found = keys.classify(key, self._database.name)

@@ -99,7 +99,7 @@ def test_the_counters(writer):
     assert found["nova_kvs_full_scans_total", store, db.name] == 1
     assert len(found) == len(
         metrics._STORE + metrics._COORDINATOR + metrics._DATABASE) + len(
-            metrics._CACHE) * len(db.caches)
+            metrics._CACHE) * len(db.remembered.counted)
 
 
 def test_every_counter_is_told():

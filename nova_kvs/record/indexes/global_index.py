@@ -262,7 +262,7 @@ def records(tx, table, reads):
 
     :param reads: of ``GlobalIndex.reads``.
     """
-    remembered = tx.remembered_entries
+    remembered = tx.remembered.entries
     expected = {}
     for read in reads:
         for partition, field in remembered.get(read, ((), ()))[1]:
@@ -318,7 +318,7 @@ def expect(tx, table, columns, rows):
         found.setdefault(read, []).append((partition, field))
     for read, where in found.items():
         if len(where) <= LARGEST_REMEMBERED:
-            tx.remembered_entries[read] = (), where
+            tx.remembered.entries[read] = (), where
 
 
 def _decoded(remembered, read, members):

@@ -109,7 +109,7 @@ def _search(tx, table, keys):
         partitions = {}
         unknown = []
         for key in missing:
-            partition = tx.locators.get((name, key))
+            partition = tx.remembered.locators.get((name, key))
             read_set = tx.read_sets.get(partition)
             if partition is None or read_set is not None and read_set.whole:
                 unknown.append(key)

@@ -31,14 +31,14 @@ def whole(tx, partition, table=None):
 
     :param table: the table that is wanted; None: all that is there.
     """
-    if table is not None and partition in tx.cached.long:
+    if table is not None and partition in tx.remembered.partitions.long:
         if table.is_history or table.is_shadow:
             return reading.PartitionRead(partition, (table.prefix,))
         if table.finds_present:
             return reading.IndexRead(partition, local_index.PRESENT)
         return reading.PartitionRead(partition, tx.present_prefixes())
     return reading.PartitionRead(
-        partition, (), tx.cached.get(partition),
+        partition, (), tx.remembered.partitions.get(partition),
         table is not None and table.kind in partition_rules.MUST_EXIST)
 
 

@@ -442,7 +442,7 @@ def test_a_cover_that_comes_late_is_no_damage_yet():
         frozenset(["host"])))
     databases.delete(db, "instances", (1,))
     assert db.housekeep()
-    late = reader.take_included()
+    late = reader.remembered.take_included()
     assert late
     reader.store.batch(late)
     report = check(db)

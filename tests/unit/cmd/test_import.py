@@ -227,7 +227,7 @@ def test_memory_does_not_grow_with_the_source(source, target, capsys,
     """What a process remembers of where rows are is bounded."""
     monkeypatch.setattr(cache, "LOCATORS", 40)
     assert run(capsys, source, target)[0] == 0
-    assert len(record.open_database(target).locators) <= 40 + 5
+    assert len(record.open_database(target).remembered.locators) <= 40 + 5
 
 
 def test_another_copy_is_not_completed(source, target, tmp_path, capsys,

@@ -255,7 +255,7 @@ def test_what_is_mostly_out_of_date_is_read_again(ours, theirs, uuid):
     # It has read often enough that nothing had changed.
     assert ours.cost == 1
     assert speculation.WORTH_IT <= max(
-        ours.main.cached._estimate._shares.values()) <= 1
+        ours.main.remembered.partitions._estimate._shares.values()) <= 1
 
 
 def test_ids_of_an_attempt_in_vain_are_used_again(ours, theirs, uuid):
@@ -374,6 +374,6 @@ def test_calls_of_several_processes_are_as_one_after_the_other(
     same = new_server(alone)
     for _, operation, result in sorted(done, key=lambda item: item[0]):
         # As a process that remembers nothing does it.
-        alone.main.cached = partition_cache.PartitionCache()
+        alone.main.remembered.partitions = partition_cache.PartitionCache()
         assert _do(alone, same, *operation) == result
     assert _state(alone, same) == _state(alone, uuid)

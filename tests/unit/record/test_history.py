@@ -259,7 +259,7 @@ def compare(database, reference, is_long):
     other = databases.another(database)
     if is_long:
         for partition in {read.partition for read in _partitions(other)}:
-            other.cached.long[partition] = True
+            other.remembered.partitions.long[partition] = True
     for uuid in ("u", "v", None):
         for limit in (None, 1, 3):
             for reverse in (True, False):

@@ -137,7 +137,7 @@ def test_a_scan_of_partitions_with_one_table_remembers_them():
 
 def _same_as_read(database):
     """Tell whether what is remembered is what the store answers."""
-    known = database.cached.get(
+    known = database.remembered.partitions.get(
         keyspace.partition(database.name, "s", "u"))
     stored, = database.coordinator.read(
         [reading.PartitionRead(keyspace.partition(database.name, "s", "u"))])
@@ -177,7 +177,7 @@ def test_what_is_not_of_what_was_remembered_is_forgotten(db):
     (record,), = tx.load([alone])
     tx.update(record, {**record.values, "host": "c"})
     tx.commit()
-    assert db.cached.get(record.partition) is None
+    assert db.remembered.partitions.get(record.partition) is None
 
 
 def test_a_server_that_is_gone_is_forgotten(db):
@@ -186,6 +186,6 @@ def test_a_server_that_is_gone_is_forgotten(db):
     tx.delete(server)
     tx.delete(item)
     tx.commit()
-    known = db.cached.get(server.partition)
+    known = db.remembered.partitions.get(server.partition)
     # But for what the partition has still.
     assert known is None or not known.groups

@@ -60,7 +60,7 @@ def test_a_row_that_changed_is_decoded(monkeypatch):
 
 def test_no_more_than_a_limit_is_kept(monkeypatch):
     database = _database()
-    kept = database.decoded_alone
+    kept = database.remembered.rows
     kept.limit = 500
     for _turn in range(3):
         assert len(_decoded(database, monkeypatch)[0]) == _COUNT
@@ -77,9 +77,10 @@ def test_another_table_of_the_name_is_decoded_anew(monkeypatch):
     table = tx.table("instances")
     partition = tx.partition_of_value(table, "u01")
     field = table.field((2,))
-    known = database.decoded_alone[field]
+    known = database.remembered.rows[field]
     assert known[2].partition == partition
     # The same field of another partition is another row.
-    seen = read_set.ReadSet(tx.partition_of_value(table, "u09"), database)
+    seen = read_set.ReadSet(
+        tx.partition_of_value(table, "u09"), database.remembered)
     seen.stored = {field: known[1]}
     assert seen.record(table, field).partition == seen.partition

@@ -43,7 +43,7 @@ def server(number, **values):
 
 def flush(db):
     """Send what waits for a commit."""
-    send(db, db.take_included())
+    send(db, db.remembered.take_included())
 
 
 def send(db, entries):
@@ -136,7 +136,7 @@ def test_covers_stay_decoded(db, monkeypatch):
 
 def test_readers_write_covers_that_got_lost(db):
     databases.insert(db, "instances", *map(server, range(3)))
-    db.take_included()
+    db.remembered.take_included()
     assert read_records(db) == 3
     # They wait for any commit that sends something else, too.
     databases.insert(db, "instances", server(9, project_id="other"))
@@ -146,7 +146,7 @@ def test_readers_write_covers_that_got_lost(db):
 def test_covers_do_not_wait_for_long(db):
     db.grace_ms = 0
     databases.insert(db, "instances", server(1))
-    assert db.take_included() == []
+    assert db.remembered.take_included() == []
 
 
 @pytest.mark.parametrize("values, state", [
@@ -257,7 +257,7 @@ def test_a_late_cover_is_not_believed(db):
     assert found(db) == {"u1": (2, False)}
     flush(db)
     databases.insert(db, "instances", server(2))
-    late = db.take_included()
+    late = db.remembered.take_included()
     change(db, 2, vcpus=5)
     send(db, late)
     assert found(db) == {"u1": (2, False), "u2": (5, False)}
@@ -387,7 +387,7 @@ def test_covers_never_tell_anything_else_than_records(db, seed):
                     {"vm_state": "active"}, {"host": rand.choice("hi")},
                     {"project_id": rand.choice("pq")}, {"deleted": key},
                     {"deleted": 0}, {"progress": step}]))
-        waiting = used.take_included()
+        waiting = used.remembered.take_included()
         rand.shuffle(waiting)
         send(used, waiting[:rand.randrange(4)])
         if rand.random() < 0.1:

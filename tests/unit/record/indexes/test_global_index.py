@@ -101,11 +101,11 @@ def test_many_are_not_remembered(db):
     insert(db, *[(1, number)
                  for number in range(global_index.LARGEST_REMEMBERED)])
     assert used(db)[1] == [2]
-    assert db.remembered_entries == {}
+    assert db.remembered.entries == {}
 
 
 def test_memory_is_bounded(db):
-    db.remembered_entries.limit = 4
-    db.remembered_entries.update((number, ((), ())) for number in range(9))
+    db.remembered.entries.limit = 4
+    db.remembered.entries.update((number, ((), ())) for number in range(9))
     used(db)
-    assert len(db.remembered_entries) == 4
+    assert len(db.remembered.entries) == 4
