@@ -7,8 +7,8 @@ import threading
 import weakref
 
 from nova_kvs.dialect import foreign_keys
-from nova_kvs.dialect import planner
 from nova_kvs.dialect import sqltext
+from nova_kvs.dialect import statement_planner
 
 #: Row number, and key column of a table without a primary key.
 ROWID = "_rowid_"
@@ -132,7 +132,7 @@ class Template:
                 + NOT_INTERNAL).fetchall()}
         #: The foreign keys of the schema.
         self.foreign_keys = foreign_keys.ForeignKeys(self._sqlite)
-        self.planner = planner.Planner(
+        self.planner = statement_planner.StatementPlanner(
             schema, {name: info.generated
                      for name, info in self.infos.items()},
             self.foreign_keys)

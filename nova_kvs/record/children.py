@@ -56,7 +56,7 @@ def _left_behind(tx, writes):
         for child in names:
             wanted.append(access.ByPartition(child, key))
     if wanted:
-        for wanted_rows, rows in zip(wanted, tx.load(wanted)):
+        for rows in tx.load(wanted):
             for record in rows:
                 if (record.table, record.key) not in writes:
                     table = tx.table(record.table)

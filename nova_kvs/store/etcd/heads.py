@@ -20,8 +20,6 @@ class _Known(typing.NamedTuple):
     revision: int | None
     content: dict
     size_bytes: int
-    #: What etcd answered, if the content was read.
-    pairs: list | None = None
 
 
 class Heads:
@@ -41,7 +39,7 @@ class Heads:
         :param pairs: flat list of fields and values.
         """
         values = iter(pairs)
-        self._known.put(key, revision, dict(zip(values, values)), pairs)
+        self._known.put(key, revision, dict(zip(values, values)))
 
     def revision(self, key, fields, values):
         """Return the revision at which a partition held just these fields.
@@ -60,18 +58,17 @@ class Heads:
 
         It is taken for the last that was seen.
 
-        :returns: revision of its head, and a flat list of fields and values
-            that nobody may change; or None if that is not known, or it has
-            no head.
+        :returns: revision of its head, and a flat list of fields and values;
+            or None if that is not known, or it has no head.
         """
         known = self._known.pop(key, None)
         if known is None:
             return None
-        if known.pairs is None and known.revision:
-            known = known._replace(pairs=[
-                item for pair in known.content.items() for item in pair])
         self._known[key] = known
-        return (known.revision, known.pairs) if known.revision else None
+        if not known.revision:
+            return None
+        return known.revision, [
+            item for pair in known.content.items() for item in pair]
 
     def content(self, key):
         """Return what a partition held when it was last seen, or None.
@@ -129,17 +126,17 @@ class _Partitions(cache.Cache):
             self._size_bytes -= known.size_bytes
         return known
 
-    def put(self, key, revision, content, pairs=None):
+    def put(self, key, revision, content):
         """Remember a partition; of a large one, only its floor."""
         self.take(key)
         # An empty partition takes something, too.
         size_bytes = len(key) + sum(map(len, content.values()))
         if size_bytes > cache.LARGEST_PARTITION_BYTES:
-            revision = pairs = None
+            revision = None
             content = {name: content[name] for name in (keyspace.FLOOR_FIELD,)
                        if name in content}
             size_bytes = len(key)
-        self[key] = _Known(revision, content, size_bytes, pairs)
+        self[key] = _Known(revision, content, size_bytes)
         self._size_bytes += size_bytes
         if self._size_bytes > self.limit:
             self.trim()

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Orders the tables of a statement and asks for the access path of each."""
+"""Makes the plan of a statement: its tables in order, with a path each.
+
+``record/planner`` chooses the path of one table; here is what a statement
+adds: joins, alternatives, pages, and what an INSERT or UPDATE must look at.
+"""
 
 from sqlalchemy.sql import elements
 
@@ -15,7 +19,7 @@ from nova_kvs.record import planner
 _ROWID = "_rowid_"
 
 
-class Planner:
+class StatementPlanner:
     """Makes plans for one schema."""
 
     def __init__(self, schema, generated, foreign_keys):
