@@ -43,6 +43,8 @@ CALLS = {
     "a change of a server": (
         "instance_update", _UUID, {"vm_state": "active"}),
 }
+#: Of each table in one commit: a busy machine would be late with all.
+_ROWS = 100
 
 
 def _cloud(count):
@@ -64,6 +66,8 @@ def _cloud(count):
         tx.insert("instance_actions_events", {
             "id": n + 1, "action_id": n + 1, "event": "e" if n == 7 else "f",
             "created_at": when[n], "deleted": 0, "details": "d" * 100})
+        if n % _ROWS == _ROWS - 1:
+            tx.commit()
     tx.commit()
     return cloud
 
