@@ -266,26 +266,8 @@ class Changes:
             partition, partition == self._home(write.new_table),
             write.new_table.kind, _part_of(write.table, old),
             _part_of(write.new_table, new))
-        version = original.version + 1
         if write.table.global_indexes or write.new_table.global_indexes:
-            before = global_index.entries(
-                self._database_name, write.table, old, partition, field,
-                changed)
-            after = global_index.entries(
-                self._database_name, write.new_table, new, partition, field,
-                changed)
-            self._change_global(
-                write.new_table, partition, field, version,
-                [found for found in after if found not in before],
-                [found for found in before if found not in after])
-            included = write.table.included
-            if changed is None or included is not None and (
-                    included.are_changed(old, new, changed)):
-                # Where the row was, too: its included columns are no more.
-                self._raise_minimums(
-                    write.table, old, partition, field, version, new)
-                self._raise_minimums(
-                    write.new_table, new, partition, field, version, new)
+            self._update_global(write, partition, field, changed)
         removed, added = (
             set(local_index.entries(
                 table, row, field, partition == self._home(table), changed))
@@ -296,6 +278,30 @@ class Changes:
             index_remove=list(removed - added),
             uses_floor=bool(write.new_table.global_indexes)))
         self._change_uniques(write, partition, field, changed)
+
+    def _update_global(self, write, partition, field, changed):
+        """Change the global index entries and minimum versions of a row.
+
+        :param changed: names of its columns that change; None: any may.
+        """
+        old, new = write.original.values, write.row
+        version = write.original.version + 1
+        before, after = (
+            global_index.entries(
+                self._database_name, table, row, partition, field, changed)
+            for table, row in ((write.table, old), (write.new_table, new)))
+        self._change_global(
+            write.new_table, partition, field, version,
+            [found for found in after if found not in before],
+            [found for found in before if found not in after])
+        included = write.table.included
+        if changed is None or included is not None and (
+                included.are_changed(old, new, changed)):
+            # Where the row was, too: its included columns are no more.
+            self._raise_minimums(
+                write.table, old, partition, field, version, new)
+            self._raise_minimums(
+                write.new_table, new, partition, field, version, new)
 
     def _change_uniques(self, write, partition, field, changed):
         taken, put = (

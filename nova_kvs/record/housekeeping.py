@@ -180,27 +180,16 @@ class Housekeeper:
             whole table is in no directory that loses it.
         """
         checks = [check for item in items for check in item]
-        buckets = {
-            (key, kind): directory.key_of(
-                self._database.name, kind, keyspace.Partition(key))
-            for key, kind, _, _ in checks}
-        results = iter(self._database.coordinator.read([
-            read for (key, _), bucket in buckets.items()
-            for read in (
-                reading.PartitionRead(keyspace.Partition(key)),
-                reading.MembersRead(bucket, *directory.range_of(
-                    keyspace.Partition(key))))]))
-        found = dict(zip(buckets, zip(results, results)))
+        found = self._look_at_partitions(checks)
         commands = []
         again = {}
         for key, kind, members, floor in checks:
-            snapshot, listed = found[key, kind]
+            bucket, snapshot, listed = found[key, kind]
             is_empty = not self._has_content(snapshot, kind)
             if members is None:
                 if is_empty or len(listed) > 1:
                     again[key, kind] = (key, kind, listed, snapshot.floor)
                 continue
-            bucket = buckets[key, kind]
             if is_empty:
                 if floor and floor == snapshot.floor and (
                         not snapshot.stored):
@@ -224,6 +213,23 @@ class Housekeeper:
             self._database, PARTITIONS, list(again.values()))
         if commands:
             self._database.store.batch(commands)
+
+    def _look_at_partitions(self, checks):
+        """Return (partition's key, kind of a directory) -> key of its bucket,
+        Snapshot of the partition, members that list it.
+        """
+        buckets = {
+            (key, kind): directory.key_of(
+                self._database.name, kind, keyspace.Partition(key))
+            for key, kind, _, _ in checks}
+        results = iter(self._database.coordinator.read([
+            read for (key, _), bucket in buckets.items()
+            for read in (
+                reading.PartitionRead(keyspace.Partition(key)),
+                reading.MembersRead(bucket, *directory.range_of(
+                    keyspace.Partition(key))))]))
+        return {where: (bucket, next(results), next(results))
+                for where, bucket in buckets.items()}
 
     def _has_content(self, snapshot, kind):
         """Tell whether a partition holds what a directory lists it for.

@@ -290,8 +290,6 @@ class RecordTransaction(reader.Reader):
         writes = [write for write in self.writes.values()
                   if write.original is not None or write.row is not None]
         self._raise_counters(writes)
-        floors = {}
-        unique_versions = {}
         along = {}
         answers = []
         if accesses:
@@ -307,32 +305,7 @@ class RecordTransaction(reader.Reader):
         if check is not None:
             reads.append(check)
         speculation = self.speculation
-        for attempt in range(ATTEMPTS):
-            batch = self._gather(writes, locks, floors, unique_versions)
-            verified, staged = self._conditions(batch)
-            # What comes of it is the store's answer.
-            self.speculation = None
-            self.was_sent = True
-            try:
-                versions, results = self._database.coordinator.commit_and_read(
-                    batch.mutations, self._side_writes(batch), reads,
-                    speculation, verified.items(), staged)
-                break
-            except exceptions.SerializationError:
-                raise
-            except exceptions.SpeculationFailedError as error:
-                self._failed = error
-                raise
-            except exceptions.FloorError as error:
-                if attempt == ATTEMPTS - 1:
-                    raise
-                floors[error.partition] = error.floor
-            except exceptions.ConflictError:
-                found = self._other_versions(batch, unique_versions)
-                if not (self._follow_parents() or found) or (
-                        attempt == ATTEMPTS - 1):
-                    raise
-                unique_versions.update(found)
+        batch, versions, results = self._send(writes, locks, reads)
         self.add_included(batch.included())
         if speculation is not None:
             self.remembered.partitions.confirm(speculation.read.partition)
@@ -346,6 +319,40 @@ class RecordTransaction(reader.Reader):
             self._absorb(along, results)
             answers = self._loaded(steps)
         return answers
+
+    def _send(self, writes, locks, reads):
+        """Commit; again above a floor, or with a unique key's real version.
+
+        :returns: the Changes that are committed, the new versions, and the
+            results of the reads.
+        """
+        floors = {}
+        unique_versions = {}
+        speculation = self.speculation
+        for tries_left in reversed(range(ATTEMPTS)):
+            batch = self._gather(writes, locks, floors, unique_versions)
+            verified, staged = self._conditions(batch)
+            # What comes of it is the store's answer.
+            self.speculation = None
+            self.was_sent = True
+            try:
+                return batch, *self._database.coordinator.commit_and_read(
+                    batch.mutations, self._side_writes(batch), reads,
+                    speculation, verified.items(), staged)
+            except exceptions.SerializationError:
+                raise
+            except exceptions.SpeculationFailedError as error:
+                self._failed = error
+                raise
+            except exceptions.FloorError as error:
+                if not tries_left:
+                    raise
+                floors[error.partition] = error.floor
+            except exceptions.ConflictError:
+                found = self._other_versions(batch, unique_versions)
+                if not (self._follow_parents() or found) or not tries_left:
+                    raise
+                unique_versions.update(found)
 
     def _conditions(self, batch):
         """Return what has to be so at the commit, beside the mutations.
