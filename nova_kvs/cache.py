@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Caches of what a process remembers: one kind, one rule, sizes in one place.
 
+Those of a database's records, and until when each holds, are
+``record/remembered``.
+
 Nothing that is remembered is an answer by itself: the store, or a commit,
 says whether it still holds. (But for what Placement never changes, see
 ``db/placement/tables``.) So to forget too much costs time and nothing else,

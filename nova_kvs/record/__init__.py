@@ -4,7 +4,7 @@
 What the layers above need is here and in ``nova_kvs.record.access``. What a
 commit sends for a row is put together in ``changes``; each kind of index (in
 ``indexes``) makes its own entries. ``planner`` chooses how rows are read, and
-``paths`` reads them.
+``paths`` reads them. ``remembered`` has what a process remembers of them.
 """
 
 from nova_kvs.record.database import Database
