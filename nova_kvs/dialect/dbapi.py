@@ -21,7 +21,6 @@ from sqlite3 import sqlite_version_info
 from sqlite3 import Warning  # noqa: A004
 
 from nova_kvs.dialect import schema_statements
-from nova_kvs.dialect import sources
 from nova_kvs.dialect import sqltext
 from nova_kvs.dialect import statements
 from nova_kvs.dialect import workspace as workspaces
@@ -241,9 +240,8 @@ class Connection:
         """Run a statement on whole tables, and lock these if it locks."""
         self.run_text(cursor, sql, parameters, many)
         if compiled.kvs_locks:
-            for name in self._names(sqltext.parse(sql)):
-                self.workspace.writing.hold(
-                    sources.Source(name, name, False, 0), None)
+            self.workspace.writing.hold_all(
+                self._names(sqltext.parse(sql)))
 
     def _begin(self):
         space = self.workspace

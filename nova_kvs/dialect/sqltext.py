@@ -6,6 +6,7 @@ kind of statement it is, and how a table's key is declared.
 """
 
 import functools
+import itertools
 import re
 import typing
 
@@ -242,6 +243,62 @@ def updated_by(sql):
         if into is not None:
             into.append(token.text)
     return Updated("".join(table + condition), *counts)
+
+
+class Locked(typing.NamedTuple):
+    """A SELECT that locks its rows, as its text tells them."""
+
+    #: The SELECT without the clause that locks, which SQLite does not know.
+    sql: str
+    #: The only table, and the rest of a SELECT of its rows, behind the
+    #: columns; None: the text does not simply tell them.
+    table: str | None
+    source: str | None
+    #: How many parameters without a name stand before that.
+    skipped: int
+
+
+#: What locks rows at the end of a SELECT, each of them followed by more.
+_LOCKS = (["FOR", "UPDATE"], ["FOR", "NO", "KEY", "UPDATE"], ["FOR", "SHARE"],
+          ["FOR", "KEY", "SHARE"], ["LOCK", "IN", "SHARE", "MODE"])
+#: Words of a SELECT whose rows another list of columns might change.
+_SEVERAL = frozenset((
+    "DISTINCT", "GROUP", "HAVING", "JOIN", "LIMIT", "UNION", "EXCEPT",
+    "INTERSECT", "WITH", "VALUES"))
+
+
+@functools.lru_cache(maxsize=1024)
+def locked_by(sql):
+    """Return the Locked of a SELECT ... FOR UPDATE; None for all others."""
+    if parse(sql).kind != "read":
+        return None
+    found = tokens(sql.rstrip().rstrip(";"))
+    # Those outside of parentheses.
+    outer = []
+    depth = 0
+    for at, token in enumerate(found):
+        depth += (token.text == "(") - (token.text == ")")
+        if not depth and token.kind != "space":
+            outer.append((at, token))
+    words = [token.keyword for _at, token in outer]
+    end = next((place for place in range(len(words)) if any(
+        [words[place:place + len(lock)] == lock for lock in _LOCKS])), None)
+    if end is None:
+        return None
+    at = outer[end][0]
+    text = "".join([token.text for token in found[:at]])
+    start = words.index("FROM") if "FROM" in words[:end] else end
+    behind = [token for _at, token in outer[start + 1:end]]
+    if not behind or not _SEVERAL.isdisjoint(words[:end]) or any(
+            [token.text in (",", ".") for token in itertools.takewhile(
+                lambda token: token.keyword not in ("WHERE", "ORDER"),
+                behind)]):
+        return Locked(text, None, None, 0)
+    first = outer[start][0]
+    return Locked(
+        text, behind[0].name,
+        "".join([token.text for token in found[first:at]]),
+        sum([token.text == "?" for token in found[:first]]))
 
 
 def view_of(statement):

@@ -73,8 +73,13 @@ class Statements:
         """
         space = self._space
         if statement.kind == "read":
+            locked = sqltext.locked_by(sql)
+            if locked is not None:
+                sql = locked.sql
             space.scan(names, sql)
             cursor.run(sql, parameters, many)
+            if locked is not None:
+                space.writing.hold_text(names, locked, parameters)
             return
         target = (sqltext.target_of(statement) or "").lower()
         target = next((name for name in names if name.lower() == target),

@@ -44,6 +44,42 @@ class Writing:
             if loaded is not None:
                 self._held[source.table, key] = loaded[1]
 
+    def hold_all(self, names):
+        """Let the commit fail if any row that is loaded changes until then.
+
+        :param names: of the tables.
+        """
+        for name in names:
+            self._held.update(
+                ((name, key), record) for key, (_row, record)
+                in self._space.state(name).rows.items())
+
+    def hold_text(self, names, locked, parameters):
+        """Let the commit fail if the rows that a text locks change.
+
+        :param names: of the tables that it names.
+        :param locked: sqltext.Locked. :param parameters: of the text.
+        """
+        info = self._space.info(names[0]) if len(names) == 1 else None
+        if info is None or not info.has_key or (
+                (locked.table or "").lower() != info.name.lower()):
+            self.hold_all(names)
+            return
+        if isinstance(parameters, (tuple, list)):
+            parameters = parameters[locked.skipped:]
+        rows = self._space.state(info.name).rows
+        try:
+            keys = self._space.sqlite.execute("SELECT %s %s" % (
+                ", ".join(map(templates.quote, info.key_columns)),
+                locked.source), parameters).fetchall()
+        except sqlite3.Error:
+            # It names a column that the SELECT makes.
+            self.hold_all(names)
+        else:
+            self._held.update(
+                ((info.name, key), rows[key][1])
+                for key in keys if key in rows)
+
     def hold_in(self, transaction):
         """Let a transaction's commit fail if a row that is held changed."""
         for record in self._held.values():

@@ -351,6 +351,52 @@ def test_for_update_locks_only_what_it_selects(engine, connection):
     connection.commit()
 
 
+@pytest.mark.parametrize(("text", "is_hit"), [
+    ("SELECT ?, host FROM services WHERE id = ? FOR UPDATE", False),
+    ("SELECT ?, host FROM services AS s WHERE s.id = ? "
+     "ORDER BY host LOCK IN SHARE MODE;", False),
+    ("select ?, count(*) from `services` where id = ? for share nowait",
+     False),
+    # What does not simply tell its rows locks all that are named.
+    ("SELECT ?, s.host FROM services s JOIN services t ON s.id = t.id "
+     "WHERE s.id = ? FOR UPDATE OF s SKIP LOCKED", True),
+    ("SELECT ?, id AS x FROM services WHERE x = ? FOR UPDATE", True),
+    ("SELECT ?, id FROM services WHERE id = ? LIMIT 1 FOR UPDATE", True),
+    ("SELECT ?, 'FOR UPDATE' FROM services WHERE id = ?", None)])
+@pytest.mark.parametrize("changed", [1, 2])
+def test_text_locks_rows(engine, connection, text, is_hit, changed):
+    """:param is_hit: whether other rows are locked, too; None: none is."""
+    add_services(engine, 2)
+    assert connection.exec_driver_sql(text, (7, 1)).one()[0] == 7
+    with engine.begin() as other:
+        other.execute(services.update().where(
+            services.c.id == changed).values(report_count=2))
+    if is_hit is None or changed == 2 and not is_hit:
+        connection.commit()
+    else:
+        with pytest.raises(exc.OperationalError):
+            connection.commit()
+
+
+def test_text_of_named_parameters_locks_rows(engine, connection):
+    add_services(engine, 1)
+    query = sa.text("SELECT host FROM services WHERE id = :id FOR UPDATE")
+    assert connection.execute(query, {"id": 1}).scalar() == "h0"
+    with engine.begin() as other:
+        other.execute(services.update().values(report_count=2))
+    with pytest.raises(exc.OperationalError):
+        connection.commit()
+
+
+def test_for_update_of_no_row_locks_nothing(engine, connection):
+    """As doc/source/limits.rst says."""
+    assert connection.execute(sa.select(services).where(
+        services.c.uuid == "u0").with_for_update()).first() is None
+    add_services(engine, 1)
+    connection.execute(services.insert(), {"uuid": "other"})
+    connection.commit()
+
+
 def test_a_row_that_collides_when_loaded_is_a_conflict(engine, connection):
     connection.execute(services.insert(), {"uuid": "u"})
     with engine.begin() as other:
