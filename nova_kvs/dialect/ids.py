@@ -16,6 +16,8 @@ class Ids:
     def __init__(self, space):
         self._space = space
         self.given = []
+        #: Pairs of a table's name and an id that the transaction gave.
+        self._all_given = set()
         self._reserved_for = None
         self._reserved = (None, iter(()))
 
@@ -49,10 +51,30 @@ class Ids:
             if number is None:
                 number = self._take(table, 1)
             self.given.append(number)
+            self._all_given.add((table, number))
         except exceptions.KVSError as error:
             self._space.function_error = error
             raise
         return number
+
+    def explain(self, error):
+        """Raise a conflict if a duplicate key is an id that was given.
+
+        A row brought along an id of the block that this process had already:
+        run again, the transaction gets another one.
+
+        :param error: exceptions.DuplicateKeyError of the commit.
+        :raises nova_kvs.exceptions.ConflictError: if it is.
+        """
+        info = self._space.info(error.table)
+        if info is not None and error.columns == (info.generated,) and (
+                (error.table, *error.values) in self._all_given):
+            self._space.database.counters.forget(error.table)
+            raise exceptions.ConflictError(table=error.table) from error
+
+    def end(self):
+        """Forget what the transaction gave."""
+        self._all_given = set()
 
     def _take(self, table, count):
         """Return the first of some new ids that no row here has.

@@ -57,6 +57,7 @@ class Workspace:
         self.writing = writing.Writing(self)
         #: Name in the text of a table -> its name now.
         self.renamed = {}
+        self.ids.end()
         self._savepoints = []
         self._journal = []
         #: The error after which some rows are missing.
@@ -194,6 +195,9 @@ class Workspace:
         except exceptions.ConflictError as error:
             if self.enforcement is not None:
                 self.enforcement.explain(error)
+            raise
+        except exceptions.DuplicateKeyError as error:
+            self.ids.explain(error)
             raise
 
     def verify(self):

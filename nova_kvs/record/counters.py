@@ -83,6 +83,11 @@ class Counters:
             if block is not None and block[0] <= highest:
                 del self._ids[table_name]
 
+    def forget(self, table_name):
+        """Take the next ids from the store: rows brought some of these."""
+        with self._lock:
+            self._ids.pop(table_name, None)
+
     def _take_block(self, table_name, count):
         now = time.monotonic()
         last, taken_at = self._blocks.get(table_name, (0, 0.0))

@@ -397,6 +397,23 @@ def test_for_update_of_no_row_locks_nothing(engine, connection):
     connection.commit()
 
 
+def test_an_id_that_somebody_else_brought_along_is_a_conflict(
+        engine, connection):
+    """The process had it in its block already: the next try has another."""
+    add_services(engine, 1)
+    with engine.begin() as other:
+        other.execute(services.insert(), {"id": 2, "uuid": "brought"})
+    connection.execute(services.insert(), {"uuid": "mine"})
+    with pytest.raises(exc.OperationalError) as raised:
+        connection.commit()
+    assert type(raised.value.orig).__name__ == "ConflictOperationalError"
+    connection.rollback()
+    connection.execute(services.insert(), {"uuid": "mine"})
+    connection.commit()
+    assert [row[1] for row in rows(engine, services)] == [
+        "u0", "brought", "mine"]
+
+
 def test_a_row_that_collides_when_loaded_is_a_conflict(engine, connection):
     connection.execute(services.insert(), {"uuid": "u"})
     with engine.begin() as other:
