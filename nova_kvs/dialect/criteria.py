@@ -7,6 +7,7 @@ than what is true of every row that passes the clause.
 """
 
 from sqlalchemy.sql import elements
+from sqlalchemy.sql import functions
 from sqlalchemy.sql import operators
 from sqlalchemy.sql import selectable
 
@@ -115,14 +116,12 @@ class Criteria:
                      (right, left, tuple([
                          not is_low for is_low in reversed(
                              _SIDES[clause.operator])]))]
-        elif _is_like(clause):
-            return {(source, column, is_low): values
-                    for source, column, values in self.patterns(
-                        scope, clause, among)
-                    for is_low in (True, False)}
         else:
-            return {}
-        found = {}
+            sides = []
+        found = {(source, column, is_low): values
+                 for source, column, values in self.patterns(
+                     scope, clause, among)
+                 for is_low in (True, False)}
         for one, other, bounds in sides:
             one, bounds = _unless_null(one, bounds)
             source, column = self._columns.stored(scope, one, among)
@@ -151,11 +150,15 @@ class Criteria:
                 if None not in values and any(
                         [value.is_pattern for value in values]):
                     yield *place, values
-        elif isinstance(clause, elements.BinaryExpression) and (
-                _is_like(clause)):
-            source, column = self._columns.stored(
-                scope, columns.plain(clause.left), among)
-            value = self._columns.value(columns.plain(clause.right))
+        elif isinstance(clause, elements.BinaryExpression):
+            left, right = map(columns.plain, (clause.left, clause.right))
+            is_list = clause.operator is operators.in_op
+            if not _is_like(clause):
+                # What is equal in lower case is like it, in any case.
+                left = _lowered(left) if is_list or (
+                    clause.operator is operators.eq) else None
+            source, column = self._columns.stored(scope, left, among)
+            value = self._columns.value(right, is_list)
             if source is not None and value is not None and (
                     self._columns.affinity(source, column) == "TEXT"):
                 yield source, column, (value._replace(is_pattern=True),)
@@ -238,6 +241,15 @@ def _is_like(clause):
         return operator.opstring.upper() == "LIKE"
     return operator is operators.like_op and (
         clause.modifiers.get("escape") is None)
+
+
+def _lowered(element):
+    """Return the column that SQL's ``lower`` is given, or None."""
+    if not isinstance(element, functions.FunctionElement) or (
+            element.name.lower() != "lower"):
+        return None
+    arguments = list(element.clauses)
+    return columns.plain(arguments[0]) if len(arguments) == 1 else None
 
 
 def _unless_null(element, bounds):

@@ -22,7 +22,7 @@ class Value(typing.NamedTuple):
     #: Number of values of each such tuple.
     width: int = 1
     constant: object = None
-    #: It is a pattern of LIKE.
+    #: It is a pattern of LIKE, or what the column is in lower case.
     is_pattern: bool = False
 
     def __str__(self):

@@ -53,7 +53,9 @@ def test_the_same_rows_as_sqlite(rows, queries, most):
     statements = [
         sa.select(volumes).where(~volumes.c.deleted, criterion)
         for start, other in queries for criterion in (
-            _criterion(start, other), volumes.c.host.like(start + "_%"))]
+            _criterion(start, other), volumes.c.host.like(start + "_%"),
+            sa.func.lower(volumes.c.host) == start,
+            sa.func.lower(volumes.c.host).in_([start, other]))]
     answers = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patterns, "_MOST_SEEKS", most)
@@ -78,3 +80,22 @@ def test_the_plan_says_so():
         assert "beginnings in order of deleted+host by (deleted, host)" in (
             dialect.explain(connection, sa.select(volumes).where(
                 ~volumes.c.deleted, _criterion("h#", "h"))))
+
+
+@pytest.mark.parametrize("count", [40, 400])
+def test_lower_case_reads_what_may_be_equal(count):
+    """A MAC address, as Neutron looks for one."""
+    engine = sa.create_engine(base.memory_url())
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(volumes.insert(), [
+            {"deleted": False, "host": "FA:16:%04X" % number}
+            for number in range(count)])
+    query = sa.select(volumes.c.id).where(
+        ~volumes.c.deleted,
+        sa.func.lower(volumes.c.host).in_(["fa:16:001f", "fa:16:0020"]))
+    with engine.connect() as connection:
+        assert connection.execute(query).scalars().all() == [32, 33]
+        space = connection.connection.dbapi_connection.workspace
+        assert sorted(space.state("volumes").rows) == [(32,), (33,)]
+    engine.dispose()

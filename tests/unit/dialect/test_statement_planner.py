@@ -100,7 +100,7 @@ SINGLE = {
         "services: full scan"),
     "function": (
         sa.select(Service).where(sa.func.lower(Service.uuid) == "u"),
-        "services: full scan"),
+        "services: beginnings in order of uuid by (uuid)"),
     "collation": (
         sa.select(Service).where(
             sa.collate(Service.uuid, "NOCASE") == "u"),
