@@ -24,6 +24,8 @@ from sqlalchemy.sql import sqltypes
 from sqlalchemy.sql import visitors
 
 from nova_kvs.compatibility import private
+from nova_kvs.record import access
+from nova_kvs.record.paths import by_entries
 from nova_kvs.record.paths import by_range
 from nova_kvs.record import planner
 
@@ -404,16 +406,19 @@ def cases_of(text):
 class PageStep(RangeStep):
     """Loads the first rows of a source, in an order that an index has."""
 
-    def __init__(self, step, path, page, probe, is_alone):
+    def __init__(self, step, path, page, probe, is_alone, rival=None):
         """Prepare a step.
 
         :param page: Page. :param probe: Probe, of the columns of the path.
         :param is_alone: whether the statement has no other table.
+        :param rival: an ordered index that has rows roughly by a column with
+            an upper bound: all of these may be fewer than come first.
         """
         super().__init__(step, path)
         self._page = page
         self._probe = probe
         self._is_alone = is_alone
+        self._rival = rival
 
     def collect(self, workspace, parameters, loads):
         """Load pages until the limit is full."""
@@ -453,6 +458,7 @@ class PageStep(RangeStep):
             if type(path) is not planner.ById:
                 low = ("" if self.table.affinities.get(column) == "TEXT"
                        else -math.inf,)
+        rival = self._rival and self._below(parameters)
         while True:
             rows, = workspace.load([path.access(
                 self.name, prefix, low, high, size,
@@ -466,6 +472,12 @@ class PageStep(RangeStep):
             if full is not None and (not self._page.order or _is_before(
                     full, last, path.reverse)):
                 return
+            if rival is not None:
+                # Whichever ends first: neither reads twice as much.
+                workspace.load([access.ByEntries(
+                    self.name, rival, size, True)], [state])
+                if rival.is_done:
+                    return
             # From the last row on: others may have the same values.
             if last and path.reverse:
                 high = last
@@ -474,9 +486,21 @@ class PageStep(RangeStep):
             size = max(size, min(size * 4, LARGEST_PAGE)) + (
                 len(rows) if size >= LARGEST_PAGE else 0)
 
+    def _below(self, parameters):
+        """Return a Cursor of the rows below the rival's bound, or None."""
+        column = self._rival.columns[0]
+        bounds = self._bounds_of(column, parameters)
+        if bounds is None or bounds[1] is None:
+            return None
+        return by_entries.Cursor(self.table, self._rival, (),
+                                 [(column, True)], start=bounds[1])
+
     def explain(self):
         """Return a text, the same for the same statement."""
-        return "first of %s" % self.path.explain()
+        text = "first of %s" % self.path.explain()
+        if self._rival is not None:
+            text += ", or all below a bound of %s" % self._rival.columns[0]
+        return text
 
 
 def _is_before(values, others, reverse):
@@ -517,7 +541,7 @@ def step_of(step, rank, pages, compiled, is_alone):
             try:
                 return PageStep(step, path, page, Probe(
                     compiled, page, path.columns if page.order else ()),
-                    is_alone)
+                    is_alone, _rival_of(table, path, source.ranges))
             except LookupError:
                 pass
     path = ranged
@@ -528,6 +552,22 @@ def step_of(step, rank, pages, compiled, is_alone):
             or set(path.prefix).issuperset(step.path.columns))):
         return RangeStep(step, path)
     return step
+
+
+def _rival_of(table, path, bounds):
+    """Return an index that may have fewer rows than a page goes over.
+
+    :param path: a planner path, of the page.
+    :param bounds: as of ``_passes_over_more``.
+    :returns: as PageStep takes it, or None.
+    """
+    if path.rank >= planner.Rank.BROAD:
+        for column, is_low in sorted(bounds):
+            index = planner.coarse_index(table, column)
+            if index is not None and not is_low and (
+                    path.columns[:1] != (column,)):
+                return index
+    return None
 
 
 def _passes_over_more(ranged, path, bounds):

@@ -35,7 +35,9 @@ instances = sa.Table(
     # The other columns of the index whose entries tell what lists ask.
     sa.Column("image_ref", sa.Text), sa.Column("key_name", sa.Text),
     sa.Column("instance_type_id", sa.Integer),
-    sa.Column("availability_zone", sa.Text), sa.Column("locked", sa.Integer))
+    sa.Column("availability_zone", sa.Text), sa.Column("locked", sa.Integer),
+    # Its index has the hours only.
+    sa.Column("updated_at", sa.Text))
 
 _LONG = "n" * 95
 _NAMES = st.sampled_from([
@@ -46,6 +48,9 @@ _NUMBERS = st.one_of(st.none(), st.integers(-2, 2), st.sampled_from([
     1e300, -1e300, 1e-300, float(2 ** 53)]))
 _STATUS = st.sampled_from([None, "x", "y"])
 _DELETED = st.sampled_from([None, 0, 0, 0, 1])
+_TIMES = st.sampled_from([None, *[
+    "2026-01-01 %02d:%s" % (hour, minute)
+    for hour in (3, 14, 15) for minute in ("00:00", "59:59.5")]])
 
 
 class Number(sa.types.UserDefinedType):
@@ -65,7 +70,7 @@ def _rows(table):
     kinds = {"name": _NAMES, "size": _NUMBERS, "status": _STATUS,
              "deleted": _DELETED, "host": _STATUS, "project_id": _STATUS,
              "created_at": _NUMBERS, "display_name": _NAMES,
-             "user_id": _NAMES, "locked": _DELETED}
+             "user_id": _NAMES, "locked": _DELETED, "updated_at": _TIMES}
     return st.lists(st.fixed_dictionaries({
         column.name: kinds[column.name] for column in table.c
         if column.name in kinds}), max_size=25)
@@ -79,6 +84,7 @@ def _queries(draw, table):
     status = table.c.status if table is images else table.c.host
     number = draw(_NUMBERS.filter(lambda value: value is not None))
     name = draw(_NAMES.filter(lambda value: value is not None))
+    time = draw(_TIMES.filter(lambda value: value is not None))
     criteria = draw(st.lists(st.sampled_from([
         table.c.deleted == 0, status == draw(_STATUS), numbers > number,
         numbers <= number, numbers.between(-1, number), names >= name,
@@ -96,7 +102,8 @@ def _queries(draw, table):
         sa.not_(names.in_(["a", name])), names != name,
         *([] if table is images else [
             table.c.user_id == name, table.c.user_id == names,
-            table.c.deleted != 0, table.c.locked.in_([0, number])]),
+            table.c.deleted != 0, table.c.locked.in_([0, number]),
+            table.c.updated_at <= time, table.c.updated_at > time]),
     ]), max_size=3))
     if draw(st.integers(0, 4)) == 0:
         return sa.select(draw(st.sampled_from([sa.func.min, sa.func.max]))(
@@ -265,7 +272,8 @@ def filled():
          "deleted": 0} for number in numbers])
     _fill(engine, instances, [
         {"created_at": number // 2, "host": "h%d" % (number % 2),
-         "deleted": 0, "display_name": "n%d" % number}
+         "deleted": 0, "display_name": "n%d" % number,
+         "updated_at": "2026-01-01 %02d:%02d" % divmod(number, 20)}
         for number in numbers])
     with engine.connect() as connection:
         yield connection
@@ -363,6 +371,14 @@ CHEAP = {
         sa.select(instances).where(
             instances.c.display_name.regexp_match("^n7.?$")).order_by(
             _created.desc(), instances.c.uuid).limit(20), 11),
+    "changed before, few": (
+        sa.select(instances).where(
+            instances.c.updated_at <= "2026-01-01 00:04").order_by(
+            _created.desc(), instances.c.uuid).limit(5), 20),
+    "changed before, many": (
+        sa.select(instances).where(
+            instances.c.updated_at <= "2026-01-01 09:04").order_by(
+            _created.desc(), instances.c.uuid).limit(5), 20),
     "sorted by name": (
         sa.select(instances).where(instances.c.deleted == 0).order_by(
             instances.c.display_name, instances.c.id).limit(5), 5),
