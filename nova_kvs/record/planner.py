@@ -10,7 +10,8 @@ A path is better the fewer rows it is expected to read:
 
 * a partition, a primary key, a unique key whose values are known;
 * one of these whose values come from rows that were read (a join);
-* a declared index, longest prefix first, then in order of declaration;
+* a declared index, longest prefix first, then one of which no column is left,
+  then in order of declaration;
 * an index by nothing but a column that most live rows agree on;
 * a scan.
 
@@ -187,8 +188,9 @@ def paths(table):
             found.append(Path(
                 Rank.UNIQUE, INDEX, unique.columns, None, unique))
     # The sort is stable: what is equal stays in order of declaration.
-    found.sort(key=lambda path: (path.rank, path.kind != KEY,
-                                 -len(path.columns)))
+    found.sort(key=lambda path: (
+        path.rank, path.kind != KEY, -len(path.columns),
+        path.index is not None and path.index.columns != path.columns))
     return tuple(found)
 
 

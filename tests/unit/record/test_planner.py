@@ -20,10 +20,11 @@ DDL = (
     "token_hash TEXT, host TEXT, instance_uuid VARCHAR(36), "
     "UNIQUE (token_hash))",
     "CREATE TABLE services (id INTEGER NOT NULL PRIMARY KEY, host TEXT, "
-    "topic TEXT, report_count INTEGER, deleted INTEGER, "
+    "topic TEXT, report_count INTEGER, deleted INTEGER, zone TEXT, "
     "UNIQUE (host, topic))",
     "CREATE INDEX by_topic ON services (topic, report_count)",
     "CREATE INDEX by_deleted ON services (deleted, report_count)",
+    "CREATE INDEX by_zone ON services (zone)",
 )
 
 
@@ -50,6 +51,8 @@ def tables():
     ("services", "topic report_count", "index (topic, report_count)"),
     ("services", "topic deleted", "index (topic)"),
     ("services", "host deleted", "index (host)"),
+    # Equally long: the one that ends there.
+    ("services", "host zone", "index (zone)"),
     ("services", "deleted", "broad index (deleted)"),
 ])
 def test_the_most_selective_path_is_chosen(tables, known, table, expected):
