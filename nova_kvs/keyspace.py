@@ -25,6 +25,9 @@ KEPT_COMPONENT_BYTES = 96
 #: Longest component kept whole, bytes: shorter than a cut one, so that
 #: neither can be mistaken for the other.
 MAX_COMPONENT_BYTES = KEPT_COMPONENT_BYTES + 31
+#: Longest encoded text that is surely whole, and in its exact place among
+#: those that are cut.
+LONGEST_WHOLE_BYTES = 1 + KEPT_COMPONENT_BYTES + 2
 #: Buckets of the housekeeping queue of a database.
 GC_BUCKETS = 16
 

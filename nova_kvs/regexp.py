@@ -45,6 +45,8 @@ class Expression:
         """
         self._compiled = re.compile(pattern)
         self._longest = _longest(self._compiled)
+        #: What each text that it is found in contains; perhaps nothing.
+        self.part = _part(self._compiled)
         #: It once took too long: it would for other values, too.
         self._is_endless = False
 
@@ -105,6 +107,25 @@ def _longest(expression):
             RecursionError):
         is_plain = re.fullmatch(r"[\w\s-]*", expression.pattern)
         return LENGTH if is_plain else -1
+
+
+def _part(expression):
+    """Return the longest text that an expression asks for as it is."""
+    if expression.flags & re.IGNORECASE:
+        return ""
+    try:
+        tree = importlib.import_module("re._parser").parse(
+            expression.pattern, expression.flags)
+        parts = [""]
+        for operation, argument in tree:
+            if str(operation) == "LITERAL":
+                parts[-1] += chr(argument)
+            else:
+                parts.append("")
+        return max(parts, key=len)
+    except (ImportError, AttributeError, TypeError, ValueError,
+            RecursionError):
+        return ""
 
 
 def _is_cheap(tree, length):

@@ -43,7 +43,7 @@ class Query:
     tests: list = dataclasses.field(default_factory=list)
     #: As of nova_kvs.db.session.Find.
     ranges: dict | None = None
-    #: pairs of a column and a function of its stored value.
+    #: As of nova_kvs.db.session.Find.
     column_tests: list = dataclasses.field(default_factory=list)
     #: Equalities of one of which a server satisfies all; empty: it need not.
     alternatives: tuple = ()
@@ -53,7 +53,7 @@ class Query:
     def test(self, stored):
         """Return whether a server passes all tests but the equalities."""
         return all(test(stored) for test in self.tests) and all(
-            test(stored.get(name)) for name, test in self.column_tests)
+            test(stored.get(name)) for name, test, _ in self.column_tests)
 
     def find(self, more=()):
         """Return the Find of all but the tests of tags.
@@ -209,8 +209,10 @@ def _regex(query, filters):
             value = str(value)
         if operator == "LIKE":
             test = matching.like("%" + value + "%")
+            part = matching.part_of_like(value)
         elif operator == "REGEXP":
             test = matching.matches(safe(value))
+            part = matching.part_of_expression(safe(value))
         else:
             raise native.Fallback()
-        query.column_tests.append((name, test))
+        query.column_tests.append((name, test, part))

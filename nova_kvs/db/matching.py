@@ -40,6 +40,11 @@ def like(pattern):
     return test
 
 
+def part_of_like(pattern):
+    """Return the longest text that a pattern of LIKE asks for."""
+    return max(re.split("[%_\0]", pattern), key=len)
+
+
 def _text(value):
     return value if isinstance(value, str) else str(value)
 
@@ -77,6 +82,11 @@ def matches(pattern):
         raise native.Fallback() from exc
     return lambda value: value is not None and (
         expression.matches(str(value)))
+
+
+def part_of_expression(pattern):
+    """Return text that all that a regular expression finds contains."""
+    return regexp.compiled(pattern).part
 
 
 def regexp_ops(connection):

@@ -146,7 +146,8 @@ def passing_entries(s, found, limit, after, sort_keys, sort_dirs,
         return None
     table = s.schema_table(found.table)
     conditions = [*_conditions(equal), *[
-        (name, entry_columns.text(test)) for name, test in found.column_tests]]
+        (name, entry_columns.text(test, part=part))
+        for name, test, part in found.column_tests]]
     order = [] if limit is None else [
         (name, direction == "desc")
         for name, direction in zip(sort_keys, sort_dirs)]

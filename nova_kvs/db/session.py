@@ -50,8 +50,9 @@ class Find(typing.NamedTuple):
     #: column name -> (lowest, highest stored value, or None), of rows that
     #: can pass the test; None if nothing is known.
     ranges: typing.Any = None
-    #: pairs of a column and a function of its stored value, of which the test
-    #: is made among others.
+    #: Of which the test is made among others: a column, a function of its
+    #: stored value and what that contains if it passes and is text, whatever
+    #: the case of its ASCII letters.
     column_tests: tuple = ()
 
 

@@ -13,6 +13,7 @@ Invariant: as that of :mod:`nova_kvs.dialect.paging`.
 
 import sqlalchemy
 from sqlalchemy.sql import elements
+from sqlalchemy.sql import operators
 from sqlalchemy.sql import visitors
 
 from nova_kvs.dialect import paging
@@ -20,8 +21,28 @@ from nova_kvs.record import access
 from nova_kvs.record.indexes import entry_columns
 from nova_kvs.record.paths import by_entries
 from nova_kvs.record import planner
+from nova_kvs import regexp
 
 _VALUE = "kvs_value"
+
+
+def _part_of_expression(pattern):
+    try:
+        return regexp.compiled(pattern).part
+    except regexp.error:
+        return ""
+
+
+def _part_of_like(pattern):
+    # Nothing behind a NUL is compared.
+    return max(paging.WILDCARD.split(pattern.split("\0")[0]), key=len)
+
+
+#: Operator -> function that returns what all that matches a pattern contains.
+_PARTS = {
+    operators.like_op: _part_of_like, "LIKE": _part_of_like,
+    operators.regexp_match_op: _part_of_expression,
+    "REGEXP": _part_of_expression}
 
 
 class ColumnTest(paging.Expression):
@@ -47,6 +68,21 @@ class ColumnTest(paging.Expression):
 
         super().__init__(compiled, sqlalchemy.select(
             visitors.replacement_traverse(criterion, {}, replace)), (_VALUE,))
+        self._part_of, self._pattern = self._pattern_of(criterion)
+
+    def _pattern_of(self, criterion):
+        """Return (function of a pattern, parameter that is the pattern).
+
+        The function returns what all that matches contains.
+        """
+        if isinstance(criterion, elements.BinaryExpression) and isinstance(
+                criterion.left, elements.ColumnClause) and isinstance(
+                criterion.right, elements.BindParameter):
+            part_of = _PARTS.get(getattr(
+                criterion.operator, "opstring", criterion.operator))
+            if part_of is not None and not criterion.modifiers.get("escape"):
+                return part_of, self._compiled.bind_names[criterion.right]
+        return None, None
 
     def condition(self, workspace, parameters):
         """Return the condition on an entry's value."""
@@ -59,7 +95,12 @@ class ColumnTest(paging.Expression):
                 values[place] = value
             return bool(execute(sql, values).fetchone()[0])
 
-        return entry_columns.text(passes, passes(None))
+        part = ""
+        if self._pattern in names:
+            pattern = values[names.index(self._pattern)]
+            if isinstance(pattern, str):
+                part = self._part_of(pattern)
+        return entry_columns.text(passes, passes(None), part)
 
 
 class EntriesStep(paging.PageStep):

@@ -60,14 +60,35 @@ class ReadIndex(typing.NamedTuple):
     reverse: bool = False
 
 
+class Having(typing.NamedTuple):
+    """What is asked of one of the values that a member begins with.
+
+    The values are of ``keyspace.encode_tuple``, one behind the other.
+
+    :ivar place: how many values are in front of it.
+    :ivar values: encoded values, one of which it is; None: ``part`` counts.
+    :ivar part: what its text contains, in small letters of ASCII, whatever
+        the case. Text that the encoding may have cut passes.
+    """
+
+    place: int
+    values: tuple | None
+    part: bytes = b""
+
+
 class ReadMembers(typing.NamedTuple):
-    """Read members of an ordered set: a list, in order."""
+    """Read members of an ordered set: a list, in order.
+
+    ``having``: Havings, the lowest place first. A driver may leave out members
+    without these. There is no limit then.
+    """
 
     key: bytes
     low: bytes
     high: bytes
     limit: int | None = None
     reverse: bool = False
+    having: tuple = ()
 
 
 class ReadScores(typing.NamedTuple):

@@ -299,7 +299,8 @@ class MembersRead(typing.NamedTuple):
 
     Bounds, limit and order as for IndexRead. ``names`` is a function that
     returns the partition, the field and the version of the record that a
-    member was written for; None: members are not of records.
+    member was written for; None: members are not of records. Of ``having``
+    see ReadMembers.
     """
 
     key: bytes
@@ -308,10 +309,11 @@ class MembersRead(typing.NamedTuple):
     limit: int | None = None
     reverse: bool = False
     names: typing.Callable | None = None
+    having: tuple = ()
 
     def item(self):
         """Return the operation that asks for it."""
-        return operations.ReadMembers(*self[:5])
+        return operations.ReadMembers(*self[:5], self.having)
 
     def result(self, reply, met):
         """Return the result."""

@@ -144,6 +144,50 @@ def test_members_of_a_range_in_both_orders(store, keys, bucket, bounds,
                 expected[::-1][:2]]
 
 
+_LONG = "n" * keyspace.KEPT_COMPONENT_BYTES
+_VALUES = [
+    (0, None, "a"), (0, "Name\0.1", "a"), (0, "NAME.1", "b"), (0, "a", "b"),
+    (1, "\0\1name", "a"), (1, "\u20acname\u20ac", None), (1, 5, "a"),
+    (1.5, b"name", "b"), (1, _LONG, "a"), (1, _LONG + "b" * 50, "b")]
+
+
+def _one_of(place, *values):
+    return operations.Having(place, tuple(
+        [keyspace.encode_tuple((value,)) for value in values]))
+
+
+@pytest.mark.parametrize("having, expected", [
+    ([_one_of(0, 1)], [4, 5, 6, 8, 9]),
+    ([_one_of(1, None, 5, "a")], [0, 3, 6]),
+    ([_one_of(1, "a")], [3]),
+    ([_one_of(1, _LONG + "b" * 50)], [9]),
+    ([_one_of(2, "b", "c")], [2, 3, 7, 9]),
+    ([_one_of(0, 0), _one_of(2, "b")], [2, 3]),
+    # What is no text, or may have been cut, passes.
+    ([operations.Having(1, None, b"name")], [1, 2, 4, 5, 6, 7, 9]),
+    ([operations.Having(1, None, b"nname")], [6, 7, 9]),
+    ([_one_of(0, 1), operations.Having(1, None, b"name"), _one_of(2, "a")],
+     [4, 6]),
+])
+def test_members_having_some_values(store, bucket, having, expected):
+    members = [keyspace.encode_tuple(values) + b"\3a\0\1end"
+               for values in _VALUES]
+    store.batch([operations.Add(bucket, member) for member in members])
+    wanted = sorted([members[number] for number in expected])
+    for reverse in (False, True):
+        found, = store.batch([operations.ReadMembers(
+            bucket, b"-", b"+", None, reverse, tuple(having))])
+        # A driver may leave the others out, or all in.
+        assert found in [sorted(some, reverse=reverse)
+                         for some in (wanted, members)]
+        if store.url.driver == "memory":
+            assert len(found) == len(wanted)
+    found, = store.batch([operations.ReadMembers(
+        bucket, b"[" + members[2], b"[" + members[2], None, False,
+        (_one_of(2, "b"),))])
+    assert found == [members[2]]
+
+
 def test_members_are_added_once_and_removed(store, bucket):
     store.batch([operations.Add(bucket, b"a"), operations.Add(bucket, b"b"),
                  operations.Add(bucket, b"a")])

@@ -51,7 +51,16 @@ def compiled(pattern):
 def test_matches_are_those_of_re(pattern, text):
     expected = compiled(pattern).search(text) is not None
     with warnings.catch_warnings(action="ignore"):
-        assert regexp.compiled(pattern).matches(text) == expected
+        found = regexp.compiled(pattern)
+    assert found.matches(text) == expected
+    assert not expected or found.part in text
+
+
+@pytest.mark.parametrize("pattern, part", [
+    ("server7$", "server7"), ("^a.bc*d", "a"), ("x[bc]ab+ab", "ab"),
+    ("(?i)server", ""), ("ab|ac", "a"), ("a?(bcd)", ""), ("\\.é!", ".é!")])
+def test_what_each_text_that_is_found_contains(pattern, part):
+    assert regexp.compiled(pattern).part == part
 
 
 @given(pattern=_patterns, text=_texts)

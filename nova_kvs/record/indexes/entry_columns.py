@@ -7,10 +7,12 @@ cut: what is asked of it passes here, and the row decides.
 """
 
 import re
+import typing
 from urllib import parse
 
 from nova_kvs import keyspace
 from nova_kvs.record.indexes import global_index
+from nova_kvs.store import operations
 
 NULL = keyspace.encode_tuple((None,))
 _TEXT = keyspace.encode_tuple(("",))[:1]
@@ -21,7 +23,7 @@ _VALUE = (rb"(?:\x01|\x02.{%d}|[\x03\x04][^\0]*(?:\0\xff[^\0]*)*\0\x01)"
           % _NUMBER_BYTES)
 #: Longest encoded value that is surely not cut, and in its exact place among
 #: those that are.
-_EXACT_BYTES = keyspace.KEPT_COMPONENT_BYTES + len(_TEXT + _END)
+_EXACT_BYTES = keyspace.LONGEST_WHOLE_BYTES
 
 
 def encode(value):
@@ -105,21 +107,48 @@ def offered(table, index):
     return frozenset(found.difference(getattr(index, "coarse", ())))
 
 
-# Conditions: functions of an encoded value, true of all rows that may pass ---
+# Conditions -----------------------------------------------------------------
+
+class Condition(typing.NamedTuple):
+    """A condition that is true of all rows that may pass.
+
+    :ivar test: function of an encoded value.
+    :ivar values: those that pass, if there are no others; or None.
+    :ivar part: text that a value that passes contains, if it is text, in small
+        letters of ASCII, whatever the case; empty: it need not, or NULL
+        passes.
+    """
+
+    test: typing.Callable
+    values: frozenset | None = None
+    part: str = ""
+
+    def having(self, place):
+        """Return what a store is asked of an entry's value, or None.
+
+        :param place: of the value.
+        """
+        if not self.values and not self.part:
+            return None
+        return operations.Having(
+            place, tuple(sorted(self.values)) if self.values else None,
+            self.part.encode("ascii"))
+
 
 def among(values):
     """Return the condition that a column equals one of some values.
 
     :param values: as stored; None stands for NULL.
     """
-    return frozenset(map(encode, values)).__contains__
+    encoded = frozenset(map(encode, values))
+    return Condition(encoded.__contains__, encoded)
 
 
 def unequal(values):
     """Return the condition that a column is none of some values, nor NULL.
     """
     refused = frozenset(map(encode, (*values, None)))
-    return lambda encoded: encoded not in refused
+    return Condition(lambda encoded: encoded not in refused)
 
 
 def within(low, high):
@@ -136,19 +165,25 @@ def within(low, high):
         low = NULL
     if high is not None and not is_exact(high):
         high = None
-    return lambda encoded: low <= encoded and (
-        high is None or encoded <= high)
+    return Condition(lambda encoded: low <= encoded and (
+        high is None or encoded <= high))
 
 
-def text(test, passes_null=False):
+def text(test, passes_null=False, part=""):
     """Return the condition that a test of a value is true.
 
     :param test: function of text. What is no text may pass.
     :param passes_null: whether NULL may pass.
+    :param part: text that all that passes contains, whatever the case of its
+        ASCII letters.
     """
     def may_pass(encoded):
         if encoded[:1] != _TEXT:
             return encoded != NULL or passes_null
         return is_cut(encoded) or test(
             _unescaped(encoded).decode("utf-8", "surrogatepass"))
-    return may_pass
+
+    # A store knows the case of no other letters.
+    parts = [] if passes_null else re.findall("[ -~]+", part)
+    return Condition(
+        may_pass, part=max(parts, key=len, default="").lower())

@@ -9,6 +9,8 @@ entry that passes names each row that passes. This is the path of ByEntries.
 Invariant: a row that was not read sorts behind ``Cursor.last``, or at it.
 """
 
+import operator
+
 from nova_kvs.record.indexes import base
 from nova_kvs.record.indexes import entry_columns
 from nova_kvs.record.indexes import global_index
@@ -29,7 +31,7 @@ class Cursor:
     :param prefixes: values of its first column, as stored, one of which a
         row has; None: any. :param refused: those that none has, nor NULL.
     :param conditions: pairs of a column of ``entry_columns.offered`` and a
-        condition of that module.
+        Condition of that module.
     :param order: pairs of such a column, or at last a coarse one, and whether
         it descends.
     :param start: values of the order's columns: rows before these do not
@@ -108,6 +110,18 @@ class Cursor:
                 low = b"[" + prefix + self.start[0]
         return low, high
 
+    def having(self):
+        """Return what a store is asked of entries, beside ranges."""
+        places = {name: place for place, name in enumerate(
+            self.index.columns)}
+        if self.prefixes is not None:
+            del places[self.index.columns[0]]
+        found = [condition.having(places[name])
+                 for name, condition in self.conditions if name in places]
+        return tuple(sorted(
+            [one for one in found if one is not None],
+            key=operator.attrgetter("place")))
+
     def precedes(self, values):
         """Tell whether a row comes before all that were not read.
 
@@ -132,7 +146,8 @@ class Cursor:
 
         :param columns: entry_columns.Columns. :param members: stored entries.
         """
-        tests = [(columns.at[name], test) for name, test in self.conditions]
+        tests = [(columns.at[name], condition.test)
+                 for name, condition in self.conditions]
         places = [columns.at[name] for name, _ in self.order]
         cut, found = [], []
         for member in members:
@@ -211,9 +226,11 @@ def _look(tx, table, cursor, limit):
     size = None
     if is_first and cursor.is_head and limit is not None:
         size = 2 * limit // len(keys) + HEAD_SLACK
+    # The first ones are cheap to look at; among all the store may choose.
+    having = cursor.having() if size is None else ()
     results = yield [
         reading.MembersRead(key, low, high, size, cursor.reverse,
-                            global_index.named)
+                            global_index.named, having)
         for low, high in cursor.ranges() for key in keys]
     members = [member for found in results for member in found]
     ends = [found[-1] for found in results if len(found) == size]

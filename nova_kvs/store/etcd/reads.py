@@ -151,7 +151,7 @@ class Reads:
         return members, [item for pair in pairs.items() for item in pair]
 
     def _read_members(self, operation, serializable):
-        key, low, high, limit, reverse = operation
+        key, low, high, limit, reverse, _having = operation
         (found,), _ = yield rounds.Ranges([
             _members(key, low, high, limit, reverse, serializable)])
         return _names(key, found, reverse)

@@ -8,6 +8,7 @@ in ``_ENCODERS`` only. This runs for each item of each batch.
 import functools
 import struct
 
+from nova_kvs import keyspace
 from nova_kvs.store import freeing
 from nova_kvs.store import operations
 from nova_kvs.store.redis import commits
@@ -17,6 +18,7 @@ from nova_kvs.store.redis import scripts
 _PACKAGE = "nova_kvs.store.redis"
 READ_PREFIXES = scripts.load(_PACKAGE, "read_prefixes")
 READ_INDEX = scripts.load(_PACKAGE, "read_index")
+READ_HAVING = scripts.load(_PACKAGE, "read_having")
 CLOCK = scripts.load(_PACKAGE, "clock")
 ENQUEUE = scripts.load(_PACKAGE, "enqueue")
 LEASE = scripts.load(_PACKAGE, "lease")
@@ -102,14 +104,24 @@ def _read_index(operation):
 
 
 def _read_members(operation):
-    key, low, high, limit, reverse = operation
+    key, low, high, limit, reverse, having = operation
     if reverse:
         args = (b"ZREVRANGEBYLEX", key, high, low)
     else:
         args = (b"ZRANGEBYLEX", key, low, high)
+    if having:
+        return _read_having(key, args, having)
     if limit is not None:
         args += (b"LIMIT", 0, limit)
     return _Command(key, args)
+
+
+def _read_having(key, args, having):
+    found = [args[0], *args[2:], keyspace.LONGEST_WHOLE_BYTES]
+    for place, values, part in having:
+        found += (place, 0, part) if values is None else (
+            place, len(values), *values)
+    return _ScriptCall(READ_HAVING, (key,), tuple(found))
 
 
 def _page(command):

@@ -76,7 +76,7 @@ def conditions_of(chosen):
             parameters += some
         else:
             found.append((column, entry_columns.text(
-                lambda value: "a" in value)))
+                lambda value: "a" in value, part="a")))
             clauses.append("instr(%s, 'a')" % column)
     return found, " AND ".join(clauses), parameters
 
