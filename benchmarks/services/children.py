@@ -5,6 +5,7 @@ On one Redis server and on a cluster of three masters, which it starts, with
 foreign keys and without, in turn. It passes no judgement.
 """
 
+import argparse
 import statistics
 import time
 import typing
@@ -91,6 +92,9 @@ def _compare(servers):
 
 
 def main():
+    argparse.ArgumentParser(
+        prog="python -m benchmarks.services.children", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for title, servers in (
             ("one server", fixtures.RedisServerFixture()),
             ("three masters",
