@@ -61,10 +61,10 @@ CALLS = {
         None, ["uuid"], ["asc"]),
     "servers of a name": (
         "instance_get_all_by_filters",
-        {"display_name": "n15.", "deleted": False}),
+        {"display_name": "n15-", "deleted": False}),
     "a page of a name": (
         "instance_get_all_by_filters_sort",
-        {"display_name": "n15.", "deleted": False}, 5, None, None,
+        {"display_name": "n15-", "deleted": False}, 5, None, None,
         ["created_at", "id"], ["desc", "desc"]),
     "servers of an image": (
         "instance_get_all_by_filters",
@@ -226,7 +226,7 @@ def _cloud(count, make=clouds.KVSCloud):
             {"id": n + 1, "uuid": uuids[n], "deleted": 0, "node": "n",
              "project_id": "p%d" % (n // 10), "host": "h%d" % (n // 10),
              "created_at": when[n], "updated_at": when[n],
-             "display_name": "n%d." % n, "image_ref": "i%d" % n,
+             "display_name": "n%d-" % n, "image_ref": "i%d" % n,
              "vm_state": "active"} for n in some])
         _insert(cloud.main, "migrations", [
             {"id": n + 1, "uuid": "m%d" % n, "instance_uuid": uuids[n],
