@@ -15,6 +15,7 @@ from nova_kvs.db import instance_joins as joins
 from nova_kvs.db import matching
 from nova_kvs.db import native
 from nova_kvs.db import session
+from nova_kvs.record.indexes import entry_columns
 from nova_kvs.record import schema
 
 CONF = conf.CONF
@@ -209,7 +210,7 @@ def _regex(query, filters):
             value = str(value)
         if operator == "LIKE":
             test = matching.like("%" + value + "%")
-            part = matching.part_of_like(value)
+            part = entry_columns.part_of_like(value)
         elif operator == "REGEXP":
             test = matching.matches(safe(value))
             part = matching.part_of_expression(safe(value))

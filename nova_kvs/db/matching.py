@@ -40,11 +40,6 @@ def like(pattern):
     return test
 
 
-def part_of_like(pattern):
-    """Return the longest text that a pattern of LIKE asks for."""
-    return max(re.split("[%_\0]", pattern), key=len)
-
-
 def _text(value):
     return value if isinstance(value, str) else str(value)
 

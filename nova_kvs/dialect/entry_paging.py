@@ -33,14 +33,10 @@ def _part_of_expression(pattern):
         return ""
 
 
-def _part_of_like(pattern):
-    # Nothing behind a NUL is compared.
-    return max(paging.WILDCARD.split(pattern.split("\0")[0]), key=len)
-
-
 #: Operator -> function that returns what all that matches a pattern contains.
 _PARTS = {
-    operators.like_op: _part_of_like, "LIKE": _part_of_like,
+    operators.like_op: entry_columns.part_of_like,
+    "LIKE": entry_columns.part_of_like,
     operators.regexp_match_op: _part_of_expression,
     "REGEXP": _part_of_expression}
 

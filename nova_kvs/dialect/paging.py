@@ -30,7 +30,7 @@ from nova_kvs.record.paths import by_range
 from nova_kvs.record import planner
 
 # SQLite takes a pattern, and what it is compared with, up to the first NUL.
-WILDCARD = re.compile("[%_\0]")
+_WILDCARD = re.compile("[%_\0]")
 # LIKE minds the case of all other letters.
 _TO_UPPER = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 _TO_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
@@ -395,7 +395,7 @@ def _end_of(pattern, is_low):
 
 def start_of(pattern):
     """Return how the text begins that a pattern of LIKE lets pass."""
-    return WILDCARD.split(pattern, 1)[0]
+    return _WILDCARD.split(pattern, 1)[0]
 
 
 def cases_of(text):

@@ -187,3 +187,11 @@ def text(test, passes_null=False, part=""):
     parts = [] if passes_null else re.findall("[ -~]+", part)
     return Condition(
         may_pass, part=max(parts, key=len, default="").lower())
+
+
+def part_of_like(pattern):
+    """Return the longest text that all that a pattern of LIKE finds contains.
+
+    SQLite compares nothing behind a NUL.
+    """
+    return max(re.split("[%_]", pattern.split("\0")[0]), key=len)

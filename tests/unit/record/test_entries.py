@@ -240,3 +240,10 @@ def test_a_row_whose_entry_is_stale_moves(descends):
         names = sorted([row["display_name"] for row in found],
                        reverse=descends)
         assert names[:limit] == sorted("abg", reverse=descends)[:limit]
+
+
+@pytest.mark.parametrize("pattern, part", [
+    ("%web_server%", "server"), ("web%", "web"), ("%", ""),
+    ("a%\0server", "a")])
+def test_what_all_that_like_finds_contains(pattern, part):
+    assert entry_columns.part_of_like(pattern) == part
