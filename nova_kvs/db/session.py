@@ -9,6 +9,7 @@ loaded object (``update``: only real changes count) and through a query
 """
 
 import functools
+import itertools
 import operator
 import typing
 
@@ -147,8 +148,7 @@ class Session:
         :param along: accesses that are made in the same batch. What they find
             comes behind that of the finds.
         """
-        bound = [found._replace(equal=self.bind_equal(found))
-                 for found in finds]
+        bound = [self._bound(found) for found in finds]
         answers = self.transaction.load([
             *[self._access(found, table_only, only_columns)
               for found in bound], *along])
@@ -179,6 +179,10 @@ class Session:
         if found is None:
             raise errors.Fallback()
         return found
+
+    def _bound(self, found):
+        """Return a find with equalities as they are stored."""
+        return Find(found.table, self.bind_equal(found), *found[2:])
 
     def bind_equal(self, found):
         """Return a find's equalities with values as they are stored."""
@@ -243,14 +247,20 @@ class Session:
         :param found: Find with bound values.
         """
         schema_table = self.schema_table(found.table)
-        known = {name: value for name, value in found.equal.items()
-                 if value is not None and type(value) is not Not}
-        path = planner.known_path(schema_table, tuple(known))
-        if path.rank >= planner.Rank.BROAD:
+        path = self._path(schema_table, found)
+        if path.rank >= planner.Rank.BROAD and schema_table.partial_paths:
             return planner.partial_path(schema_table, {
                 name: value.values if type(value) is In else (value,)
-                for name, value in known.items()}) or path
+                for name, value in found.equal.items()
+                if value is not None and type(value) is not Not}) or path
         return path
+
+    @staticmethod
+    def _path(schema_table, found):
+        """Return the best Path by the columns whose values are known."""
+        return planner.known_path(schema_table, tuple([
+            name for name, value in found.equal.items()
+            if value is not None and type(value) is not Not]))
 
     def reads_many(self, found):
         """Tell whether an answer is looked for among many rows.
@@ -260,10 +270,8 @@ class Session:
 
         :param found: Find.
         """
-        return planner.known_path(self.schema_table(found.table), tuple([
-            name for name, value in found.equal.items()
-            if value is not None and type(value) is not Not
-        ])).rank >= planner.Rank.BROAD
+        return self._path(
+            self.schema_table(found.table), found).rank >= planner.Rank.BROAD
 
     def range_path(self, found):
         """Return the best Ordered path by a find's ranges, or None.
@@ -428,8 +436,7 @@ class Session:
             self.transaction.update(record, stored, changed)
         # The versions of what is written are all that matters.
         self.transaction.trust_reads(self._compared)
-        bound = [found._replace(equal=self.bind_equal(found))
-                 for found in finds]
+        bound = [self._bound(found) for found in finds]
         try:
             answers = self.transaction.commit(
                 [self._access(found) for found in bound])
@@ -500,11 +507,12 @@ def matching(records, equal, test):
     :param test: as of Find.
     """
     for name, value in equal.items():
-        if isinstance(value, In):
+        kind = type(value)
+        if kind is In:
             values = frozenset(value.values)
             records = [record for record in records
                        if record.values.get(name) in values]
-        elif isinstance(value, Not):
+        elif kind is Not:
             refused = frozenset(value.values + (None,))
             records = [record for record in records
                        if record.values.get(name) not in refused]
@@ -513,16 +521,13 @@ def matching(records, equal, test):
                        if record.values.get(name) == value]
     if test is not None:
         return [record for record in records if test(record.values)]
-    return list(records)
+    return records if equal else list(records)
 
 
 def _tuples(values):
     """Return the product of single values and alternatives as tuples."""
-    tuples = [()]
-    for value in values:
-        values = value.values if isinstance(value, In) else (value,)
-        tuples = [done + (item,) for done in tuples for item in values]
-    return tuple(tuples)
+    return tuple(itertools.product(*[
+        value.values if type(value) is In else (value,) for value in values]))
 
 
 def _plan(schema_table, names):

@@ -254,7 +254,7 @@ class Changes:
         if not changed and same_rules:
             self.validate(partition, field, original.version)
             return
-        if same_rules and changed.isdisjoint(write.table.indexed):
+        if same_rules and not write.table.changes_entries(old, new, changed):
             # Most of what Nova writes.
             self.mutations.append(mutation.Mutation(
                 partition, field, original.version, codec.encode(new),

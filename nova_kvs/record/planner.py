@@ -253,12 +253,10 @@ def partial_path(table, values):
     :param values: column -> list or tuple of the values, as stored, of the
         rows that are looked for.
     """
-    for path in table.paths:
-        if path.is_partial:
-            found = values.get(path.columns[0])
-            if found and all([value == path.index.only[1]
-                              for value in found]):
-                return path
+    for path in table.partial_paths:
+        found = values.get(path.columns[0])
+        if found and all([value == path.index.only[1] for value in found]):
+            return path
     return None
 
 

@@ -172,6 +172,7 @@ class Table:
                 self.included.names if self.included else (),
                 directory.MARKS if self.lists_parts else ())
         self.prefix = keyspace.record_prefix(name)
+        self._coarse = self._coarse_columns()
         #: Few of its rows are asked for along with others of a partition.
         self.is_history = rule is not None and rule.is_history
         self.id_index = next(
@@ -187,6 +188,8 @@ class Table:
         self._single_key = key[0] if len(key) == 1 else None
         #: Of nova_kvs.record.planner.Path, best first.
         self.paths = planner.paths(self)
+        self.partial_paths = tuple(
+            path for path in self.paths if path.is_partial)
         #: Names of columns -> Path, see nova_kvs.record.planner.known_path.
         self.known_paths = {}
         self._by_name = {index.name: index for index in indexes}
@@ -195,6 +198,39 @@ class Table:
         self.native = {column: native.get(affinity)
                        for column, affinity in affinities.items()}
         self.native[ROWID] = int
+
+    def _coarse_columns(self):
+        """Return columns of which entries have the first characters only.
+
+        :returns: dict, column -> number of these characters.
+        """
+        lengths = {}
+        exact = set()
+        for index in (*self.indexes, *self.unbuilt, *self.uniques):
+            coarse = getattr(index, "coarse", {})
+            exact.update(set(index.columns).difference(coarse))
+            for column, length in coarse.items():
+                lengths[column] = max(length, lengths.get(column, 0))
+        if self.included is not None:
+            exact.update(self.included.names)
+        return {column: length for column, length in lengths.items()
+                if column not in exact}
+
+    def changes_entries(self, old, new, changed):
+        """Tell whether a change of a row changes more than its record.
+
+        :param old: stored values of the row. :param new: as they will be.
+        :param changed: names of the columns that differ.
+        """
+        for column in self.indexed.intersection(changed):
+            length = self._coarse.get(column)
+            if length is None:
+                return True
+            values = old.get(column), new.get(column)
+            if not all([type(value) is str for value in values]) or (
+                    values[0][:length] != values[1][:length]):
+                return True
+        return False
 
     def __repr__(self):
         return "<Table %s>" % self.name

@@ -306,7 +306,8 @@ class RecordTransaction(reader.Reader):
             reads.append(check)
         speculation = self.speculation
         batch, versions, results = self._send(writes, locks, reads)
-        self.add_included(batch.included())
+        if batch.minimums:
+            self.add_included(batch.included())
         if speculation is not None:
             self.remembered.partitions.confirm(speculation.read.partition)
         self.remembered.partitions.write(

@@ -80,9 +80,10 @@ class Done:
                        if change.value is not mutation.LOCK]
         self.mutations = mutations if keeps else None
         self.entries = entries if keeps else None
-        self.size = FIELD_BYTES * len(mutations) + sum(
-            len(change.value) for change in mutations
-            if keeps and type(change.value) is bytes)
+        self.size = FIELD_BYTES * len(mutations)
+        if keeps:
+            self.size += sum([len(change.value) for change in mutations
+                              if type(change.value) is bytes])
         self.told = set()
         self.is_unknown = False
 

@@ -137,3 +137,24 @@ def test_unique_keys_are_inside_where_they_hold_the_partition():
 def test_every_listed_kind_has_a_directory():
     kinds = {rule.kind for rule in partition_rules.RULES.values()}
     assert kinds == set(partition_rules.LISTED)
+
+
+@pytest.mark.parametrize("before, after, expected", [
+    ({"progress": 1}, {"progress": 2}, False),
+    ({"updated_at": "2026-01-02 03:04:05.000000"},
+     {"updated_at": "2026-01-02 03:59:59.000000"}, False),
+    ({"updated_at": "2026-01-02 03:59:59.000000"},
+     {"updated_at": "2026-01-02 04:00:00.000000"}, True),
+    ({}, {"updated_at": "2026-01-02 03:59:59.000000"}, True),
+    ({"updated_at": "2026-01-02 03:59:59.000000"}, {}, True),
+    # No text has an hour, and 3 sorts elsewhere than 4.
+    ({"updated_at": 3}, {"updated_at": 4}, True),
+    ({"deleted": 0}, {"deleted": 1}, True)])
+def test_a_save_within_the_hour_changes_no_entry(before, after, expected):
+    table = table_of(
+        "CREATE TABLE instances (id INTEGER PRIMARY KEY, uuid VARCHAR(36), "
+        "progress INTEGER, updated_at DATETIME, deleted INTEGER)")
+    assert any(index.columns == ("updated_at",)
+               for index in table.global_indexes)
+    assert table.changes_entries(
+        before, after, set(before) | set(after)) == expected
