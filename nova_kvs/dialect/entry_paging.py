@@ -20,7 +20,6 @@ from nova_kvs.dialect import paging
 from nova_kvs.record import access
 from nova_kvs.record.indexes import entry_columns
 from nova_kvs.record.paths import by_entries
-from nova_kvs.record import planner
 from nova_kvs import regexp
 
 _VALUE = "kvs_value"
@@ -205,61 +204,3 @@ def _like(workspace, pattern):
     execute = workspace.sqlite.execute
     return lambda value: execute(
         "SELECT ? LIKE ?", (value, pattern)).fetchone()[0]
-
-
-def step_of(step, rank, pages, compiled, is_alone):
-    """Return a step that reads less than another one, or that one.
-
-    Parameters are those of ``paging.step_of``, whose ranges and orders are
-    better if entries tell nothing beyond these.
-    """
-    found = paging.step_of(step, rank, pages, compiled, is_alone)
-    source, table = step.source, step.table
-    if table is None or rank < planner.Rank.BROAD or step.path.linked:
-        return found
-    known = set()
-    if found is not step:
-        if type(found) is not paging.PageStep or (
-                found.path.rank < planner.Rank.BROAD):
-            return found
-        known.update(found.path.prefix, found.path.columns)
-    page = pages.get(source)
-    tests = _tests(source, table, page, compiled)
-    # Without an order the first ids are read, as in planner.in_any_order.
-    order = () if page is None else page.order or (
-        (table.auto_id, False),) * (table.auto_id in table.columns)
-    path = planner.by_entries(
-        table, {*source.values, *source.unequal, *tests,
-                *[column for column, _is_low in source.ranges]}, order)
-    if path is None or found is not step and not path.columns.difference(
-            path.index.columns[:1], known):
-        return found
-    try:
-        return EntriesStep(step, path, page, None if page is None else (
-            paging.Probe(compiled, page,
-                         [column for column, _ in path.order]
-                         if page.order else ())),
-            is_alone, tests)
-    except LookupError:
-        return found
-
-
-def _tests(source, table, page, compiled):
-    """Return column -> list of ColumnTests of what a page asks of text.
-
-    What is known of the column in another way is not tested.
-    """
-    found = {}
-    for criterion in () if page is None else page.criteria:
-        named = {element.name for element in visitors.iterate(criterion)
-                 if isinstance(element, elements.ColumnClause)}
-        column = min(named, default=None)
-        if len(named) == 1 and column not in source.values and (
-                column, True) not in source.ranges and (
-                table.affinities.get(column) == "TEXT"):
-            try:
-                test = ColumnTest(compiled, criterion)
-            except LookupError:
-                continue
-            found.setdefault(column, []).append(test)
-    return found

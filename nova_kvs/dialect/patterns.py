@@ -11,7 +11,6 @@ Invariant: as that of :mod:`nova_kvs.dialect.analysis`.
 
 from nova_kvs.dialect import paging
 from nova_kvs.record.paths import by_range
-from nova_kvs.record import planner
 
 #: Beginnings that are looked for before a range has all that are left.
 _MOST_SEEKS = 16
@@ -107,23 +106,3 @@ def _next_of(text, value, place=None):
                     [found[0] for found in letters[place + 1:]])
         place -= 1
     return None
-
-
-def step_of(step, rank):
-    """Return a PatternStep that reads less than a step, or None.
-
-    :param step: plan.Step. :param rank: of its path.
-    """
-    source, table = step.source, step.table
-    if table is None or not source.patterns or step.path.linked or (
-            rank <= planner.Rank.LINKED_UNIQUE):
-        return None
-    path = planner.in_range(
-        table, {column for column, values in source.values.items()
-                if len(values) == 1 and not values[0].is_list},
-        source.patterns)
-    if path is None or not path.columns or path.rank > rank or (
-            path.rank == rank
-            and not set(path.prefix).issuperset(step.path.columns)):
-        return None
-    return PatternStep(step, path)

@@ -9,8 +9,7 @@ from sqlalchemy.sql import elements
 
 from nova_kvs.compatibility import private
 from nova_kvs.dialect import analysis
-from nova_kvs.dialect import entry_paging
-from nova_kvs.dialect import patterns
+from nova_kvs.dialect import narrower_steps
 from nova_kvs.dialect import plan
 from nova_kvs.dialect import sqltext
 from nova_kvs.dialect import subqueries
@@ -168,31 +167,45 @@ class StatementPlanner:
             level = []
             for rank, path, source in sorted(
                     chosen, key=lambda item: item[2].order):
-                table = self._schema.tables.get(source.table)
-                finds_deleted = (
-                    rank == planner.Rank.SCAN and table is not None
-                    and table.finds_parts and not table.is_shadow
-                    and (planner.BROAD_COLUMN in source.unequal
-                         or planner.must_be_deleted(
-                             source.ranges, source.unequal)))
-                step = (plan.DeletedStep if finds_deleted else plan.Step)(
-                    source, table, path)
-                union = None
-                if source not in pages:
-                    union = _union(step, rank)
-                    if union is None:
-                        union = patterns.step_of(step, rank)
-                    if union is None:
-                        union, before = self._union_of_joins(step, rank)
-                        if before:
-                            levels.append(before)
-                level.append(union or (
-                    step if finds_deleted else entry_paging.step_of(
-                        step, rank, pages, compiled, len(sources) == 1)))
+                step, before = self._step(
+                    source, path, rank, pages.get(source), compiled,
+                    len(sources) == 1)
+                if before:
+                    levels.append(before)
+                level.append(step)
                 pending.remove(source)
             resolved.update(step.source for step in level)
             levels.append(level)
         return levels
+
+    def _step(self, source, path, rank, page, compiled, is_alone):
+        """Return the step that reads least of a source's rows.
+
+        :param path: plan.Path. :param rank: its Rank.
+        :param page: paging.Page, or None.
+        :param is_alone: whether the statement has no other table.
+        :returns: the step, and Steps of a level before it.
+        """
+        table = self._schema.tables.get(source.table)
+        step = plan.Step(source, table, path)
+        if table is None:
+            return step, ()
+        if page is None:
+            found = _union(step, rank) or narrower_steps.by_beginning(
+                step, rank)
+            before = ()
+            if found is None:
+                found, before = self._union_of_joins(step, rank)
+            if found is not None:
+                return found, before
+        if rank == planner.Rank.SCAN and (
+                table.finds_parts and not table.is_shadow
+                and (planner.BROAD_COLUMN in source.unequal
+                     or planner.must_be_deleted(
+                         source.ranges, source.unequal))):
+            return plan.DeletedStep(source, table, path), ()
+        return narrower_steps.choose(
+            step, rank, page, compiled, is_alone), ()
 
     def _best(self, source, resolved):
         """Return the best (Rank, plan.Path) that is possible now."""
