@@ -168,7 +168,7 @@ class Step:
         values = source.values
         self._key_is_known = table is not None and all(
             column in values for column in table.key)
-        #: Columns of which the index of one value may find the rows.
+        #: Columns of which an index of some values may find the rows.
         self._states = []
         if table is not None and path.chosen.rank >= planner.Rank.BROAD:
             self._states = [one.columns[0] for one in table.paths
@@ -196,8 +196,9 @@ class Step:
         path = self.path
         partial = self.partial_path(parameters)
         if partial is not None:
-            loads.add(state, partial, partial.columns,
-                      [(partial.index.only[1],)])
+            loads.add(state, partial, partial.columns, [
+                (value,) for value in self._values(
+                    partial.columns[0], parameters)])
             return
         if path.kind == planner.SCAN:
             loads.scan(state)
@@ -209,14 +210,17 @@ class Step:
             loads.add(state, path.chosen, columns, tuples)
 
     def partial_path(self, parameters):
-        """Return the Path by an index of the rows with one value, or None.
+        """Return the Path by an index of rows with some values, or None.
 
-        :param parameters: Parameters: only they tell which value.
+        :param parameters: Parameters: only they tell which values.
         """
         return self._states and planner.partial_path(self.table, {
-            column: parameters.values(
-                self.source.values[column], self.table, column)
+            column: self._values(column, parameters)
             for column in self._states}) or None
+
+    def _values(self, column, parameters):
+        return parameters.values(
+            self.source.values[column], self.table, column)
 
     def _has_keys(self, workspace, state, parameters):
         """Tell whether every row that a known key names is loaded."""

@@ -48,8 +48,14 @@ class FormatVersion(enum.IntEnum):
     nobody find these rows.
     """
 
+    TAGS = 6
+    """Indexes of servers by tag, and by what is done to them. An earlier
+    writer would leave rows without entries in them, and nobody find these
+    rows.
+    """
 
-CURRENT = FormatVersion.LISTS
+
+CURRENT = FormatVersion.TAGS
 
 
 class State(typing.NamedTuple):

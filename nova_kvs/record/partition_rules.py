@@ -50,6 +50,8 @@ class Global(typing.NamedTuple):
     buckets: int = 1
     #: ``(column, value)``: only rows that have it are in the index.
     only: tuple | None = None
+    #: Values of the first column: rows that have one are not in the index.
+    without: tuple = ()
     #: It includes the columns of ``Rule.covered``.
     covering: bool = False
     #: It is an ordered index: not stored by the first column's values, and
@@ -132,6 +134,13 @@ _LISTED = Global((
 _IN_ERROR, _RESTORABLE = (
     Global(("vm_state",), only=("vm_state", state), since=5,
            name="vm_state." + state) for state in ("error", "soft-delete"))
+# What is done to servers, but for what each boot goes through: these four
+# would cost it four entries more. Other work on a server writes one for each
+# state (a deletion, a migration: one).
+_BUSY = Global(
+    ("task_state",), without=(
+        "scheduling", "networking", "block_device_mapping", "spawning"),
+    since=6, name="task_state.busy")
 
 RULES = {
     # The servers of a cell.
@@ -140,11 +149,10 @@ RULES = {
         Global(("project_id", "deleted", "created_at", "id"), covering=True),
         Global(("host", "deleted", "created_at", "id"), covering=True),
         _LIVE, _CREATED, _CHANGED,
-        # Each compute looks for servers that hang in a reboot. Entries of
-        # other states would cost a boot five writes.
+        # Each compute looks for servers that hang in a reboot.
         Global(("task_state",), only=("task_state", "rebooting"), since=2),
         # Servers that failed, and those that may still be restored.
-        _IN_ERROR, _RESTORABLE, _LISTED
+        _IN_ERROR, _RESTORABLE, _LISTED, _BUSY
     ), covered=Covered(
         ("deleted", 0),
         # What quotas count, and lists of UUIDs.
@@ -178,7 +186,7 @@ RULES = {
         Global(("security_group_id",)),)),
     "share_mapping": Rule(SERVER, "instance_uuid", (
         Global(("share_id",)), _FEW)),
-    "tags": Rule(SERVER, "resource_id"),
+    "tags": Rule(SERVER, "resource_id", (Global(("tag",), since=6),)),
     "pci_devices": Rule(NODE, "compute_node_id", (
         _ID, Global(("instance_uuid",)))),
     # The API database.
@@ -206,13 +214,13 @@ WITHOUT = {
     "console_auth_tokens": {"id": _NO_IDS},
     "instances": {
         "compute_id": "no query of Nova's names it; its host is indexed",
-        "reservation_id": "lists that filter by it are of a project",
+        "reservation_id": "lists compare it with a regular expression, for "
+        "which SQL reads all rows, too",
         "terminated_at": "usage of all projects is asked for a time in which "
         "most servers were there: reading all of them costs the same"},
     "project_user_quotas": {"id": _NO_IDS,
                             "user_id": "asked with the project"},
     "quotas": {"id": _NO_IDS},
-    "tags": {"tag": "asked for with servers, which other filters find"},
     "block_device_mapping": {"snapshot_id": "no query of Nova's names it"},
     "instance_actions": {"request_id": "asked with the server"},
     "instance_extra": {"id": _NO_IDS},

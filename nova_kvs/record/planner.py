@@ -15,8 +15,8 @@ A path is better the fewer rows it is expected to read:
 * an index by nothing but a column that most live rows agree on;
 * a scan.
 
-An index of the rows with one value is not among these, for it finds nothing
-else: ``partial_path`` tells whether a condition asks for that value.
+An index of the rows with some values is not among these, for it finds nothing
+else: ``partial_path`` tells whether a condition asks for these only.
 """
 
 import enum
@@ -83,7 +83,7 @@ class Path(typing.NamedTuple):
 
     @property
     def is_partial(self):
-        """True for an index of the rows that have one value.
+        """True for an index of the rows that have some values.
 
         Live rows do not count: most conditions ask for these.
         """
@@ -244,18 +244,21 @@ def known_path(table, names):
 
 
 def _is_partial(index):
-    return index.only is not None and index.only[0] != BROAD_COLUMN
+    return bool(index.without) or (
+        index.only is not None and index.only[0] != BROAD_COLUMN)
 
 
 def partial_path(table, values):
-    """Return a Path by an index of the rows that have one value, or None.
+    """Return a Path by an index of the rows that have some values, or None.
 
     :param values: column -> list or tuple of the values, as stored, of the
         rows that are looked for.
     """
     for path in table.partial_paths:
-        found = values.get(path.columns[0])
-        if found and all([value == path.index.only[1] for value in found]):
+        column = path.columns[0]
+        found = values.get(column)
+        if found and all([path.index.holds({column: value})
+                          for value in found]):
             return path
     return None
 

@@ -403,7 +403,7 @@ def _ruled(table, rule, index):
             table, _name(index.columns), index.columns,
             names_partition=rule.parent is None)
     definition = (table, index.name or _name(index.columns), index.columns,
-                  index.buckets, index.only)
+                  index.buckets, index.only, index.without)
     if index.ordered:
         return ordered_index.OrderedIndex(*definition, index.coarse)
     if index.covering:

@@ -23,6 +23,7 @@ class Index(abc.ABC):
     :ivar is_covering: its entries include columns.
     :ivar is_ordered: all its entries have one order.
     :ivar only: ``(column, value)``: rows that have it are in it; or None.
+    :ivar without: values of its first column: rows that have one are not.
     """
 
     is_global = False
@@ -30,6 +31,7 @@ class Index(abc.ABC):
     is_covering = False
     is_ordered = True
     only = None
+    without = ()
 
     def __init__(self, table, name, columns, *definition):
         self.table = table

@@ -42,24 +42,28 @@ class GlobalEntry(typing.NamedTuple):
 
 class GlobalIndex(base.Index):
     """An index across partitions. Rows with NULL in its first column, and
-    those that ``only`` leaves out, are not in it.
+    those that ``only`` or ``without`` leaves out, are not in it.
 
     :ivar buckets: sorted sets for each value of the first column.
     :ivar only: ``(column, value)``: only rows that have it are in it.
+    :ivar without: values of the first column: rows that have one are not.
     """
 
     is_global = True
     is_ordered = False
 
     def __init__(self, table, name, columns, buckets=1, only=None,
-                 *definition):
-        super().__init__(table, name, columns, buckets, only, *definition)
+                 without=(), *definition):
+        super().__init__(
+            table, name, columns, buckets, only, without, *definition)
         self.buckets = buckets
         self.only = only
+        self.without = frozenset(without)
         self._stored_name = "%s.%s" % (table, name)
 
     def holds(self, values):
-        if values.get(self.columns[0]) is None:
+        first = values.get(self.columns[0])
+        if first is None or first in self.without:
             return False
         return self.only is None or values.get(self.only[0]) == self.only[1]
 

@@ -27,8 +27,9 @@ class OrderedIndex(global_index.GlobalIndex):
     is_ordered = True
 
     def __init__(self, table, name, columns, buckets=1, only=None,
-                 coarse=()):
-        super().__init__(table, name, columns, buckets, only, coarse)
+                 without=(), coarse=()):
+        super().__init__(
+            table, name, columns, buckets, only, without, coarse)
         self.coarse = dict(coarse)
 
     @property

@@ -259,7 +259,7 @@ def test_json(capsys):
     document = json.loads(out)
     assert document["status"] == "WARNING"
     assert document["checks"][1] == {
-        "name": "format", "status": "OK", "text": "version 5"}
+        "name": "format", "status": "OK", "text": "version 6"}
 
 
 @pytest.mark.parametrize("url", [

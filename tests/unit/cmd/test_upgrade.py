@@ -38,14 +38,14 @@ def test_a_database_of_format_1(db, capsys):
     url = "kvs+memory:///" + db.name
     status, text = format_line(url)
     assert status == "WARNING"
-    assert text.startswith("version 1 of 5: ")
+    assert text.startswith("version 1 of 6: ")
     status, out, err = run(capsys, url)
     assert (status, err) == (0, "")
     assert out.startswith(
-        "%s: format 5, 3 rows in its new indexes after " % db.name)
-    assert format_line(url) == ("OK", "version 5")
+        "%s: format 6, 3 rows in its new indexes after " % db.name)
+    assert format_line(url) == ("OK", "version 6")
     assert run(capsys, url) == (
-        0, "%s: has format 5, nothing to do\n" % db.name, "")
+        0, "%s: has format 6, nothing to do\n" % db.name, "")
 
 
 def test_json(db, capsys):
@@ -53,13 +53,13 @@ def test_json(db, capsys):
     found = json.loads(out)
     assert found.pop("seconds") >= 0
     assert (status, found) == (0, {
-        "database": db.name, "format_before": 1, "format": 5, "rows": 3})
+        "database": db.name, "format_before": 1, "format": 6, "rows": 3})
 
 
 def test_one_that_is_not_built_is_told(db):
     building.Builder(db)._declare(db.schema)
     status, text = format_line("kvs+memory:///" + db.name)
-    assert (status, text[:14]) == ("WARNING", "version 1 of 5")
+    assert (status, text[:14]) == ("WARNING", "version 1 of 6")
 
 
 def test_no_database(capsys):

@@ -86,6 +86,12 @@ LISTS = (
     "availability_zone VARCHAR(255), locked BOOLEAN, deleted INTEGER, "
     "created_at DATETIME)",)
 
+TAGS = (
+    "CREATE TABLE instances (id INTEGER NOT NULL PRIMARY KEY, "
+    "uuid VARCHAR(36), task_state VARCHAR(255))",
+    "CREATE TABLE tags (resource_id VARCHAR(36) NOT NULL, "
+    "tag VARCHAR(80) NOT NULL, PRIMARY KEY (resource_id, tag))")
+
 SERVER = {
     "uuid": "u1", "project_id": "p", "user_id": "x", "host": "h1",
     "node": "h1", "vcpus": 2, "memory_mb": 512, "hidden": 0,
@@ -459,8 +465,26 @@ def lists(world):
 
 lists.version = 5
 
+
+def tags(world):
+    """Format 6 has indexes of servers by tag and by what is done to them."""
+    database = _database(world, TAGS)
+    _commit(world, "insert", database,
+            ("instances", {"uuid": "u1", "task_state": "scheduling"}),
+            ("instances", {"uuid": "u2", "task_state": "deleting"}),
+            ("tags", {"resource_id": "u1", "tag": "t"}))
+    yield "inserted"
+    yield from _save_and_tidy(
+        world, database,
+        ("boot", {"task_state": "spawning"}), ("done", {"task_state": None}),
+        ("reboot", {"task_state": "rebooting"}),
+        ("migrate", {"task_state": "migrating"}))
+
+
+tags.version = 6
+
 SCENARIOS = (schema, tables, servers, placement, pending, committed, refused,
-             ordered, parts, history, lists)
+             ordered, parts, history, lists, tags)
 
 
 def at_rest(world, one_server):

@@ -3,18 +3,15 @@
 
 import pytest
 
-from nova_kvs.inspection import fsck
 from nova_kvs.record import access
 from nova_kvs.record import building
 from nova_kvs.record import database as record_database
-from nova_kvs.record import format as stored_format
-from nova_kvs.record.indexes import global_index
 from nova_kvs.record import planner
 from tests.unit.golden import scenarios
 from tests.unit.record import databases
+from tests.unit.record.indexes import formats
 
 COUNT = 9
-FOURTH = stored_format.State(4, 4)
 
 
 def rows():
@@ -24,34 +21,17 @@ def rows():
             for n in range(COUNT)]
 
 
-def make(monkeypatch, state):
-    with monkeypatch.context() as earlier:
-        earlier.setattr(stored_format, "NEW", state)
-        return databases.make(scenarios.LISTS)
-
-
-def listed(database, name, value=None):
+def listed(database, *index):
     """Return the numbers of the rows that an index's entries name."""
-    table = database.schema.tables["instances"]
-    index, = [index for index in table.global_indexes if index.name == name]
-    fields = {table.field((number,)): number
+    fields = {database.schema.tables["instances"].field((number,)): number
               for number in range(1, COUNT + 2)}
-    found = database.begin()._database.coordinator.read(
-        index.reads(database.name, [() if value is None else (value,)]))
-    return sorted(fields[global_index.field_of(member)]
-                  for members in found for member in members)
-
-
-def is_clean(database):
-    databases.tidy(database)
-    report = fsck.Fsck(databases.another(database), 10000).run()
-    return report.is_clean and not report.found, report.details
+    return sorted(map(fields.get, formats.listed(database, *index)))
 
 
 def test_an_upgrade_gives_all_rows_their_entries(monkeypatch):
     monkeypatch.setattr(record_database, "SCHEMA_AGE_S", 0)
     monkeypatch.setattr(record_database, "SCHEMA_CHECK_S", 0)
-    database = make(monkeypatch, FOURTH)
+    database = formats.make(monkeypatch, scenarios.LISTS, 4)
     databases.insert(database, "instances", *rows())
     table = database.schema.tables["instances"]
     assert {"list", "vm_state.error"}.isdisjoint(
@@ -62,11 +42,11 @@ def test_an_upgrade_gives_all_rows_their_entries(monkeypatch):
     assert listed(database, "vm_state.error", "error") == [2, 5, 8]
     assert listed(database, "vm_state.soft-delete", "soft-delete") == [
         3, 6, 9]
-    assert is_clean(database) == (True, [])
+    assert formats.is_clean(database) == (True, [])
 
 
 def test_they_are_written_and_not_read_until_they_are_built(monkeypatch):
-    database = make(monkeypatch, stored_format.State(5, 4))
+    database = formats.make(monkeypatch, scenarios.LISTS, 5, 4)
     databases.insert(database, "instances", *rows())
     assert listed(database, "list") == list(range(1, COUNT + 1))
     table = database.schema.tables["instances"]
@@ -89,7 +69,7 @@ def test_a_state_that_a_server_leaves(state, number):
     assert [row["id"] for row in found] == sorted(
         {1, number + 3, number + 6})
     assert database.store.stats.commands - before <= 4
-    assert is_clean(database) == (True, [])
+    assert formats.is_clean(database) == (True, [])
 
 
 def test_other_states_are_not_looked_for_there():
