@@ -6,6 +6,7 @@
 """
 
 import dataclasses
+import typing
 
 from nova.compute import vm_states
 from nova import conf
@@ -50,6 +51,10 @@ class Query:
     alternatives: tuple = ()
     #: functions of the stored values and of a Related.
     tags: list = dataclasses.field(default_factory=list)
+    #: Tuples of tags: a server has one of each tuple.
+    tagged: list = dataclasses.field(default_factory=list)
+    #: As of nova_kvs.db.session.Find.
+    choose: typing.Any = None
 
     def test(self, stored):
         """Return whether a server passes all tests but the equalities."""
@@ -63,7 +68,7 @@ class Query:
         """
         return session.Find(
             INSTANCES, {**self.equal, **dict(more)}, self.test, self.ranges,
-            tuple(self.column_tests))
+            tuple(self.column_tests), self.choose)
 
 
 def parse(context, filters):
@@ -123,11 +128,13 @@ def _live_tags(stored, related):
 def _tags(query, filters):
     if "tags" in filters:
         wanted = _wanted(filters, "tags", False)
+        query.tagged.extend((tag,) for tag in wanted)
         query.tags.append(
             lambda stored, related, wanted=wanted:
             all(tag in _live_tags(stored, related) for tag in wanted))
     if "tags-any" in filters:
         any_of = _wanted(filters, "tags-any")
+        query.tagged.append(tuple(any_of))
         query.tags.append(
             lambda stored, related, wanted=any_of:
             any(tag in _live_tags(stored, related) for tag in wanted))

@@ -11,6 +11,7 @@ the most selective filter finds, then filters and sorts.
 import collections
 import copy
 import datetime
+import functools
 
 from nova.compute import task_states
 from nova.compute import vm_states
@@ -95,21 +96,24 @@ def _by_filters(s, context, filters, limit, marker, columns_to_join,
         query.tests.append(
             matching.after_marker(after, sort_keys, sort_dirs))
     table_only = joins.are_elsewhere(names, manual)
-    records = None
-    if not query.tags:
-        page = limit, after, sort_keys, sort_dirs, table_only
-        records = _one_of(s, query, *page)
-        if records is None:
-            records = pages.passing_entries(s, query.find(), *page)
-        if records is None:
-            records = pages.by_change(s, query.find(), *page)
-        if records is None:
-            records = pages.page(s, query.find(), *page)
+    if query.tags:
+        query.choose = functools.partial(_with_tags, s, query.tags)
+        _find_tagged(s, query)
+    page = limit, after, sort_keys, sort_dirs, table_only
+    records = _one_of(s, query, *page)
+    if records is None:
+        records = pages.passing_entries(s, query.find(), *page)
+    if records is None:
+        records = pages.by_change(s, query.find(), *page)
+    if records is None:
+        records = pages.page(s, query.find(), *page)
     if records is None:
         found = query.find()
-        records = _with_tags(s, query) if query.tags else s.records(
-            found, table_only=table_only
-            or limit is not None and s.reads_many(found))[0]
+        records = s.records(
+            found, table_only=not query.tags and (
+                table_only or limit is not None and s.reads_many(found)))[0]
+    if query.tags:
+        records = query.choose(records)
     matching.sort(records, sort_keys, sort_dirs)
     records = matching.limited(records, limit)
     return joins.fill(s, context, s.rows(INSTANCES, records),
@@ -139,12 +143,25 @@ def _one_of(s, query, *page):
     return list(found.values())
 
 
-def _with_tags(s, query):
-    """Return the records of a query that looks at tags or metadata."""
-    records = s.records(query.find())[0]
-    uuids = session.In(tuple(record.values["uuid"] for record in records))
+def _find_tagged(s, query):
+    """Restrict a query to the servers that its tags find, if that is best.
+    """
+    finds = [session.find(joins.TAGS, tag=session.In(tags))
+             for tags in query.tagged]
+    found = query.find()
+    found = found._replace(equal=s.bind_equal(found))
+    if finds and s.path(found).rank >= planner.Rank.BROAD and (
+            s.path(finds[0]).rank < planner.Rank.BROAD):
+        query.equal["uuid"] = session.In(tuple(sorted(set.intersection(*[
+            {record.values["resource_id"] for record in records}
+            for records in s.records(*finds)]))))
+
+
+def _with_tags(s, tests, records):
+    """Return the records of servers whose tags and metadata pass tests."""
     if not records:
         return []
+    uuids = session.In(tuple(record.values["uuid"] for record in records))
     tags, metadata, system = s.records(
         session.find(joins.TAGS, resource_id=uuids),
         session.find(joins.METADATA, instance_uuid=uuids, deleted=0),
@@ -161,7 +178,7 @@ def _with_tags(s, query):
     result = []
     for record in records:
         mine = related[record.values["uuid"]]
-        if all(test(record.values, mine) for test in query.tags):
+        if all(test(record.values, mine) for test in tests):
             result.append(record)
     return result
 

@@ -59,14 +59,14 @@ def page(s, found, limit, after, sort_keys, sort_dirs, table_only=False):
         # What belongs to the rows comes along while few are looked at.
         records = s.transaction.load([path.access(
             found.table.name, prefix, low, high, chunk,
-            table_only=table_only or chunk > limit + 2)])[0]
+            table_only=_are_alone(found, table_only, chunk, limit))])[0]
         if not all([key in record.values for record in records]):
             return None
         positions = [tuple(map(record.values.get, columns))
                      for record in records]
-        chosen += session.matching(
+        chosen += _passing(
             [record for record, position in zip(records, positions)
-             if position != last], equal, found.test)
+             if position != last], found._replace(equal=equal))
         if len(records) < chunk:
             return chosen
         last = positions[-1]
@@ -78,7 +78,7 @@ def page(s, found, limit, after, sort_keys, sort_dirs, table_only=False):
             others += s.transaction.load([access.ByEntries(
                 found.table.name, changed, chunk, True)])[0]
             if changed.is_done:
-                return session.matching(others, equal, found.test)
+                return _passing(others, found._replace(equal=equal))
         low, high = (None, last) if path.reverse else (last, None)
         # Few of the rows pass: look at more of them at once.
         chunk = min(chunk * 4, LARGEST_CHUNK)
@@ -120,8 +120,9 @@ def by_change(s, found, limit, after, sort_keys, sort_dirs,
     chunk = limit + 2
     while not cursor.is_done:
         records = s.transaction.load([access.ByEntries(
-            table.name, cursor, chunk, table_only or chunk > limit + 2)])[0]
-        chosen += session.matching(records, equal, found.test)
+            table.name, cursor, chunk,
+            _are_alone(found, table_only, chunk, limit))])[0]
+        chosen += _passing(records, found)
         if sum([cursor.precedes(record.values)
                 for record in chosen]) >= limit:
             return chosen
@@ -172,13 +173,25 @@ def passing_entries(s, found, limit, after, sort_keys, sort_dirs,
     while True:
         records = s.transaction.load([access.ByEntries(
             table.name, cursor, chunk,
-            table_only or limit is not None and chunk > limit + 2)])[0]
-        chosen += session.matching(records, equal, found.test)
+            _are_alone(found, table_only, chunk, limit))])[0]
+        chosen += _passing(records, found)
         if cursor.is_done or sum(
                 [cursor.precedes(record.values)
                  for record in chosen]) >= limit:
             return chosen
         chunk = min(chunk * 4, LARGEST_CHUNK)
+
+
+def _are_alone(found, table_only, chunk, limit):
+    """Tell whether so many rows are read without what belongs to them."""
+    return found.choose is None and (
+        table_only or limit is not None and chunk > limit + 2)
+
+
+def _passing(records, found):
+    """Return the Records that pass a Find with bound values."""
+    passing = session.matching(records, found.equal, found.test)
+    return passing if found.choose is None else found.choose(passing)
 
 
 def _conditions(equal):

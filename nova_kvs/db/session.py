@@ -55,6 +55,9 @@ class Find(typing.NamedTuple):
     #: stored value and what that contains if it passes and is text, whatever
     #: the case of its ASCII letters.
     column_tests: tuple = ()
+    #: function of a list of Records that returns those that pass, or None: it
+    #: looks at other rows of theirs. Only pages make use of it.
+    choose: typing.Any = None
 
 
 def find(table, test=None, **equal):
