@@ -6,6 +6,7 @@ those that the columns have. It is empty where that is not known.
 """
 
 from sqlalchemy.sql import elements
+from sqlalchemy.sql import functions
 from sqlalchemy.sql import selectable
 
 from nova_kvs.compatibility import private
@@ -70,9 +71,11 @@ class Columns:
     def origin(self, scope, element, as_limited=False):
         """Return the origin of a column: where its values come from.
 
+        :param element: a column, or the highest or lowest value of one.
         :param as_limited: of a column of a limited subquery, whether that
             is the origin.
         """
+        element = _of_extreme(element)
         if not isinstance(element, elements.ColumnClause):
             return ()
         while scope is not None:
@@ -115,6 +118,9 @@ class Columns:
         """Return the origin of a subquery's column."""
         arms = _arms(_query_of(column.table))
         proxies = getattr(column, private.PROXIES)
+        if len(arms) == 1:
+            # A label stands behind what it labels.
+            proxies = proxies[-1:]
         if not arms or len(proxies) != len(arms):
             return ()
         origin = ()
@@ -179,6 +185,16 @@ class Columns:
         return subqueries.Subquery(text, frozenset(chosen), {
             text: name for name, text
             in compiled.escaped_bind_names.items()}) if chosen else None
+
+
+def _of_extreme(element):
+    """Return the column whose MAX or MIN an element is, or the element."""
+    if isinstance(element, functions.FunctionElement) and (
+            element.name.lower() in ("max", "min")):
+        arguments = list(element.clauses)
+        if len(arguments) == 1:
+            return plain(arguments[0])
+    return element
 
 
 def _is_numeric(affinity):

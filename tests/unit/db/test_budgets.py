@@ -129,6 +129,12 @@ CALLS = {
     # What hangs off them.
     "metadata": ("instance_metadata_get", _UUID),
     "faults": ("instance_fault_get_by_instance_uuids", [_UUID]),
+    "newest fault": (
+        "instance_fault_get_by_instance_uuids", [_UUID], True),
+    "newest faults of a page": (
+        "instance_fault_get_by_instance_uuids",
+        ["%08d-0000-4000-8000-000000000000" % n for n in range(10, 40)],
+        True),
     "actions": ("actions_get", _UUID),
     "volumes of a server": (
         "block_device_mapping_get_all_by_instance", _UUID),
@@ -275,6 +281,9 @@ def _cloud(count, make=clouds.KVSCloud):
              "display_name": "n%d-" % n, "image_ref": "i%d" % n,
              "vm_state": "active",
              "task_state": "migrating" if n == 15 else None} for n in some])
+        _insert(cloud.main, "instance_faults", [
+            {"id": n + 1, "instance_uuid": uuids[n], "deleted": 0,
+             "code": 500, "created_at": when[n]} for n in some])
         _insert(cloud.main, "tags", [
             {"resource_id": uuids[n], "tag": "t%d" % n} for n in some])
         _insert(cloud.main, "instance_metadata", [

@@ -259,6 +259,47 @@ def test_in_subquery(connection):
         "instances: partition (uuid = (:instance_uuid_1))")
 
 
+def _newest(value):
+    faults = Fault.__table__
+    chosen = sa.select(value.label("chosen")).where(
+        faults.c.instance_uuid.in_(["u", "v"])).group_by(
+            faults.c.instance_uuid).subquery("newest")
+    return sa.select(faults.c.id).join(
+        chosen, faults.c.id == chosen.c.chosen).order_by(faults.c.id)
+
+
+@pytest.mark.parametrize("name", ["max", "min", "MAX"])
+def test_an_extreme_is_one_of_the_rows(connection, name):
+    statement = _newest(getattr(sa.func, name)(Fault.id))
+    assert plan(connection, statement) == level(
+        0, "instance_faults: partition (instance_uuid = (:instance_uuid_1))"
+    ) + level(1, "instance_faults: key (id = instance_faults.id)")
+
+
+@pytest.mark.parametrize("value", [
+    sa.func.count(Fault.id), sa.func.max(Fault.id + 1),
+    sa.func.max(Fault.id, 1), sa.func.total(Fault.id)])
+def test_other_functions_may_be_any_row(connection, value):
+    assert "  instance_faults: full scan" in plan(connection, _newest(value))
+
+
+def test_rows_that_are_loaded_are_not_asked_for_again(connection):
+    connection.execute(Fault.__table__.insert(), [
+        {"id": number, "instance_uuid": uuid} for number, uuid in enumerate(
+            "uuvww", 1)])
+    connection.commit()
+    statement = _newest(sa.func.max(Fault.id))
+    stats = connection.connection.dbapi_connection.workspace.database \
+        .store.stats
+    before = stats.round_trips
+    assert connection.execute(statement).scalars().all() == [2, 3]
+    assert stats.round_trips == before + 1
+    # What the transaction itself changes counts.
+    connection.execute(sa.delete(Fault).where(Fault.id == 2))
+    assert connection.execute(statement).scalars().all() == [1, 3]
+    connection.rollback()
+
+
 def test_in_union(connection):
     statement = sa.select(services).where(services.c.id.in_(
         sa.union(sa.select(notes.c.service_id).where(notes.c.name == "a"),
