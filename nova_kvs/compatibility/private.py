@@ -92,6 +92,8 @@ GROUP_BY_CLAUSES = Name("sqlalchemy.sql.selectable:Select",
 HAVING_CRITERIA = Name("sqlalchemy.sql.selectable:Select",
                        "_having_criteria")
 LABEL_REFERENCE = Name("sqlalchemy.sql.elements", "_label_reference")
+TEXT_REFERENCE = Name(
+    "sqlalchemy.sql.elements", "_textual_label_reference")
 LIMIT_CLAUSE = Name("sqlalchemy.sql.selectable:Select", "_limit_clause")
 OFFSET_CLAUSE = Name("sqlalchemy.sql.selectable:Select", "_offset_clause")
 ORDER_BY_CLAUSES = Name("sqlalchemy.sql.selectable:Select",

@@ -15,6 +15,7 @@ from oslo_utils import timeutils
 
 from nova_kvs.db import matching
 from nova_kvs.db import native
+from nova_kvs.db import pages
 from nova_kvs.db import rows
 from nova_kvs.db import session
 
@@ -29,9 +30,12 @@ _scope = session.scope
 
 def _select(s, context, test=None, **equal):
     """Return compute nodes as dicts, ordered by id."""
-    if context.read_deleted == "no":
-        equal["deleted"] = 0
-    return [_as_dict(row) for row in s.all(COMPUTE_NODES, test, **equal)]
+    return [_as_dict(row) for row in s.all(
+        COMPUTE_NODES, test, **equal, **_live(context))]
+
+
+def _live(context):
+    return {"deleted": 0} if context.read_deleted == "no" else {}
 
 
 def _as_dict(row):
@@ -138,14 +142,21 @@ def compute_node_get_all_by_pagination(s, context, limit=None, marker=None):
 
     :raises: MarkerNotFound if there is no node with the marker's id.
     """
-    test = None
+    test = after = None
     if marker is not None:
         try:
-            marker = _get(s, context, marker)["id"]
+            after = _get(s, context, marker)
         except exception.ComputeHostNotFound:
             raise exception.MarkerNotFound(marker=marker)
-        test = lambda stored: stored["id"] > marker  # noqa: E731
-    return matching.limited(_select(s, context, test), limit)
+        test = lambda stored: stored["id"] > after["id"]  # noqa: E731
+    records = pages.page(
+        s, session.find(COMPUTE_NODES, test, **_live(context)), limit, after,
+        ["id"], ["asc"])
+    if records is None:
+        return matching.limited(_select(s, context, test), limit)
+    matching.sort(records, ["id"], ["asc"])
+    return [_as_dict(row) for row in s.rows(
+        COMPUTE_NODES, matching.limited(records, limit))]
 
 
 @native.main_reader()
@@ -238,9 +249,8 @@ def compute_node_delete(s, context, compute_id, constraint=None):
 @native.main_reader()
 def compute_node_statistics(s, context):
     """Compute statistics over all compute nodes."""
-    equal = {"deleted": 0} if context.read_deleted == "no" else {}
     nodes, services = s.records(
-        session.find(COMPUTE_NODES, **equal),
+        session.find(COMPUTE_NODES, **_live(context)),
         session.find(SERVICES, disabled=False, binary="nova-compute",
                      deleted=0))
     totals = dict.fromkeys(("count",) + _SUMS, 0)

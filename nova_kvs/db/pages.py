@@ -20,7 +20,8 @@ SLACK = 8
 
 
 def page(s, found, limit, after, sort_keys, sort_dirs, table_only=False):
-    """Return records of an ordered index: the page's, and some more.
+    """Return records in an index's order, or in their ids': the page's, and
+    some more.
 
     What else a list is sorted by, after its first key, decides among rows
     that have the same first key: those of the page's last one are all read.
@@ -44,7 +45,7 @@ def page(s, found, limit, after, sort_keys, sort_dirs, table_only=False):
     if not path.holds(prefix):
         return None
     key = sort_keys[0]
-    columns = path.index.columns[len(prefix):]
+    columns = path.position
     low = high = last = None
     if after is not None:
         if after.get(key) is None:

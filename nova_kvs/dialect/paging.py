@@ -104,26 +104,30 @@ def page_of(select, source_of, value_of):
         if offset is None:
             return None
     criteria = getattr(select, private.WHERE_CRITERIA)
-    clauses = getattr(select, private.ORDER_BY_CLAUSES)
+    clauses = list(getattr(select, private.ORDER_BY_CLAUSES))
+    selected = list(map(_plain, getattr(
+        select, private.ALL_SELECTED_COLUMNS)))
     order = []
-    for clause in clauses:
+    for at, clause in enumerate(clauses):
         clause, descends = _direction(clause)
+        if isinstance(clause, getattr(elements, private.TEXT_REFERENCE)):
+            clause = _named(clause.element, select)
+            if clause is not None:
+                clauses[at] = clause.desc() if descends else clause.asc()
         if not _is_column(clause):
             return None
         column = source_of(clause)[1]
         if column is None:
             break
         order.append((column, descends))
-    selected = list(map(_plain, getattr(
-        select, private.ALL_SELECTED_COLUMNS)))
     sample = next((column for column in selected
                    if source_of(column)[1] is not None), None)
     if limit is None or sample is None or clauses and not order or not all(
             map(_is_column, selected)) or not all(
             [_is_own(criterion, source_of) for criterion in criteria]):
         return None
-    return Page(tuple(order), limit, offset, criteria, clauses[:len(order)],
-                sample, told_by=tuple([
+    return Page(tuple(order), limit, offset, criteria,
+                tuple(clauses[:len(order)]), sample, told_by=tuple([
                     frozenset([source_of(_plain(clause))[1]
                                for clause in merged])
                     for merged in (
@@ -214,6 +218,20 @@ def _direction(clause):
                 return None, False
         clause = clause.element
     return clause, descends
+
+
+def _named(name, select):
+    """Return the column that an ORDER BY means by a name, or None.
+
+    With several tables, or labels, it may be another one's.
+    """
+    selected = getattr(select, private.ALL_SELECTED_COLUMNS)
+    tables = {getattr(column, "table", None) for column in selected}
+    if len(tables) != 1 or not set(select.get_final_froms()) <= tables:
+        return None
+    found = [column for column in selected if name in (
+        column.key, "%s_%s" % (column.table.name, column.key))]
+    return found[0] if len(found) == 1 and _is_column(found[0]) else None
 
 
 def _is_own(criterion, source_of):

@@ -292,6 +292,11 @@ class Ordered(typing.NamedTuple):
     columns: tuple
     reverse: bool = False
 
+    @property
+    def position(self):
+        """The columns whose values tell where a row is in the order."""
+        return self.index.columns[len(self.prefix):]
+
     def holds(self, values):
         """Tell whether every row with these first values is in the index.
 
@@ -362,6 +367,11 @@ class ById(typing.NamedTuple):
     columns: tuple
     reverse: bool
     prefix: tuple = ()
+
+    @property
+    def position(self):
+        """The columns whose values tell where a row is in the order."""
+        return self.columns
 
     def holds(self, values):
         """Tell whether every row with these first values is found."""

@@ -151,8 +151,15 @@ CALLS = {
         _WHEN - datetime.timedelta(minutes=1)),
     "a share": ("share_mapping_get_by_share_id", "s"),
     "a server's devices": ("pci_device_get_all_by_instance_uuid", _UUID),
+    # Hosts.
+    "page of compute nodes": (
+        "compute_node_get_all_by_pagination", 5, None),
+    "page of compute nodes behind a marker": (
+        "compute_node_get_all_by_pagination", 5, 3),
     # Migrations.
     "a migration": ("migration_get", 16),
+    "page of migrations by id": (
+        "migration_get_all_by_filters", {}, ["id"], ["desc"], 5),
     "a migration by UUID": ("migration_get_by_uuid", "m15"),
     "a node's migrations": (
         "migration_get_in_progress_and_error_by_host_and_node", _A_HOST,
@@ -309,6 +316,13 @@ def _cloud(count, make=clouds.KVSCloud):
             for n in some])
         _insert(cloud.api, "request_specs", [
             {"id": n + 1, "instance_uuid": uuids[n], "spec": "{}"}
+            for n in some])
+        _insert(cloud.main, "compute_nodes", [
+            {"id": n + 1, "uuid": "n%d" % n, "host": "h%d" % n,
+             "hypervisor_hostname": "n%d" % n, "deleted": 0, "mapped": 0,
+             "cpu_info": "", "hypervisor_type": "q", **dict.fromkeys((
+                 "vcpus", "memory_mb", "local_gb", "vcpus_used",
+                 "memory_mb_used", "local_gb_used", "hypervisor_version"), 1)}
             for n in some])
         _insert(cloud.main, "task_log", [
             {"id": n + 1, "task_name": "t", "state": "DONE", "message": "m",

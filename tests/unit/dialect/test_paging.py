@@ -118,6 +118,8 @@ def _queries(draw, table):
     directions = draw(st.one_of(
         st.sampled_from([[True], [False]]).map(lambda one: one * len(order)),
         st.lists(st.booleans(), min_size=len(order), max_size=len(order))))
+    named = [(sa.desc if descends else sa.asc)(one.name)
+             for one, descends in zip(order, directions)]
     order = [one.desc() if descends else one.asc()
              for one, descends in zip(order, directions)]
     other = table.alias()
@@ -129,7 +131,8 @@ def _queries(draw, table):
                     other.c.id != table.c.id)).order_by(*order, other.c.id)
         merged = (table.c.id, other.c.id)
     else:
-        query = sa.select(table).where(*criteria).order_by(*order)
+        query = sa.select(table).where(*criteria).order_by(
+            *draw(st.sampled_from([order, named])))
         merged = (table.c.id,)
     merge = draw(st.sampled_from([None, None, "key", "all", "others"]))
     if merge == "key":
@@ -348,6 +351,8 @@ CHEAP = {
             instances.c.id).limit(5), 10),
     "last ids": (
         sa.select(images).order_by(images.c.id.desc()).limit(5), 10),
+    "ids, as text": (
+        sa.select(images.alias()).order_by(sa.desc("id")).limit(5), 10),
     "range of ids": (
         sa.select(images).where(images.c.id.between(50, 60)), 6),
     "oldest": (sa.select(sa.func.min(_created)), 3),
@@ -415,6 +420,12 @@ def test_as_few_rows_as_it_takes_are_loaded(filled, name):
 DEAR = {
     "no limit": sa.select(images).order_by(images.c.name),
     "other order": sa.select(images).order_by(images.c.deleted).limit(1),
+    "a label, as text": sa.select(
+        images.c.id, images.c.deleted.label("name")).order_by(
+            sa.asc("name")).limit(1),
+    "text that may be another table's": sa.select(images.c.id).outerjoin_from(
+        images, instances, instances.c.id == images.c.size).order_by(
+            sa.asc("id")).limit(1),
     "function": sa.select(images).order_by(
         sa.func.lower(images.c.name)).limit(1),
     "aggregate": sa.select(sa.func.max(images.c.id)).order_by(
