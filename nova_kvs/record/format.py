@@ -49,9 +49,9 @@ class FormatVersion(enum.IntEnum):
     """
 
     TAGS = 6
-    """Indexes of servers by tag, and by what is done to them. An earlier
-    writer would leave rows without entries in them, and nobody find these
-    rows.
+    """Indexes of servers by tag, by what is done to them and by state. An
+    earlier writer would leave rows without entries in them, and nobody find
+    these rows.
     """
 
 

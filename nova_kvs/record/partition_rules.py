@@ -141,6 +141,13 @@ _BUSY = Global(
     ("task_state",), without=(
         "scheduling", "networking", "block_device_mapping", "spawning"),
     since=6, name="task_state.busy")
+# States that few servers are in: of one that many are in a page is found
+# sooner among all servers, in the order of their creation.
+_UNUSUAL = Global(
+    ("vm_state",), without=(
+        "building", "active", "stopped", "shelved_offloaded", "error",
+        "soft-delete", "deleted"),
+    since=6, name="vm_state.unusual")
 
 RULES = {
     # The servers of a cell.
@@ -152,7 +159,7 @@ RULES = {
         # Each compute looks for servers that hang in a reboot.
         Global(("task_state",), only=("task_state", "rebooting"), since=2),
         # Servers that failed, and those that may still be restored.
-        _IN_ERROR, _RESTORABLE, _LISTED, _BUSY
+        _IN_ERROR, _RESTORABLE, _LISTED, _BUSY, _UNUSUAL
     ), covered=Covered(
         ("deleted", 0),
         # What quotas count, and lists of UUIDs.

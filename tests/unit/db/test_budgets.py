@@ -99,6 +99,14 @@ CALLS = {
         {"vm_state": ["active", "stopped"],
          "task_state": ["migrating", "rebooting"], "deleted": False}, 5,
         None, None, ["created_at", "id"], ["desc", "desc"]),
+    "a page of a state": (
+        "instance_get_all_by_filters_sort",
+        {"vm_state": ["resized"], "deleted": False}, 5, None, None,
+        ["created_at", "id"], ["desc", "desc"]),
+    "a page of booting servers": (
+        "instance_get_all_by_filters_sort",
+        {"vm_state": ["building"], "deleted": False}, 5, None, None,
+        ["created_at", "id"], ["desc", "desc"]),
     "a page of a boot's task": (
         "instance_get_all_by_filters_sort",
         {"task_state": "spawning", "deleted": False}, 5, None, None,
@@ -200,6 +208,7 @@ _NO_INDEX = "SQL has no index for it either; of each server one row is read"
 EXCEPTIONS = {
     "a page of rare metadata": "SQL has no index by a value either: both look "
     "at servers in the page's order until it is full",
+    "a page of booting servers": "a boot would write an entry more",
     "a page of a boot's task": "a boot would write four entries more",
     "a page of a reservation": "compared by a regular expression",
     "a page without a host": "no query of Nova's asks for it",

@@ -88,7 +88,7 @@ LISTS = (
 
 TAGS = (
     "CREATE TABLE instances (id INTEGER NOT NULL PRIMARY KEY, "
-    "uuid VARCHAR(36), task_state VARCHAR(255))",
+    "uuid VARCHAR(36), task_state VARCHAR(255), vm_state VARCHAR(255))",
     "CREATE TABLE tags (resource_id VARCHAR(36) NOT NULL, "
     "tag VARCHAR(80) NOT NULL, PRIMARY KEY (resource_id, tag))")
 
@@ -467,18 +467,22 @@ lists.version = 5
 
 
 def tags(world):
-    """Format 6 has indexes of servers by tag and by what is done to them."""
+    """Format 6 has indexes of servers by tag, task and state."""
     database = _database(world, TAGS)
     _commit(world, "insert", database,
-            ("instances", {"uuid": "u1", "task_state": "scheduling"}),
-            ("instances", {"uuid": "u2", "task_state": "deleting"}),
+            ("instances", {"uuid": "u1", "task_state": "scheduling",
+                           "vm_state": "building"}),
+            ("instances", {"uuid": "u2", "task_state": "deleting",
+                           "vm_state": "paused"}),
             ("tags", {"resource_id": "u1", "tag": "t"}))
     yield "inserted"
     yield from _save_and_tidy(
         world, database,
-        ("boot", {"task_state": "spawning"}), ("done", {"task_state": None}),
+        ("boot", {"task_state": "spawning"}),
+        ("done", {"task_state": None, "vm_state": "active"}),
         ("reboot", {"task_state": "rebooting"}),
-        ("migrate", {"task_state": "migrating"}))
+        ("migrate", {"task_state": "migrating"}),
+        ("rescue", {"task_state": None, "vm_state": "rescued"}))
 
 
 tags.version = 6

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The indexes of format 6: of tags, and of what is done to servers."""
+"""The indexes of format 6: of tags, and of servers' tasks and states."""
 
 import pytest
 
@@ -17,7 +17,8 @@ STATES = ("spawning", "migrating", None, "rebooting", "migrating")
 
 def insert(database):
     databases.insert(database, "instances", *[
-        {"uuid": "u%d" % number, "task_state": state}
+        {"uuid": "u%d" % number, "task_state": state,
+         "vm_state": "paused" if number < 3 else "active"}
         for number, state in enumerate(STATES, 1)])
     databases.insert(database, "tags", *[
         {"resource_id": "u%d" % number, "tag": tag}
@@ -49,6 +50,9 @@ def test_an_upgrade_gives_all_rows_their_entries(monkeypatch):
     assert formats.listed(database, _BUSY, "migrating") == formats.fields(
         database, (2,), (5,))
     assert formats.listed(database, _BUSY, "spawning") == []
+    assert formats.listed(
+        database, "vm_state.unusual", "paused") == formats.fields(
+            database, (1,), (2,))
     assert formats.listed(database, "tag", "a", "tags") == formats.fields(
         database, ("u1", "a"), ("u3", "a"), table="tags")
     assert formats.is_clean(database) == (True, [])
