@@ -359,7 +359,8 @@ class RecordTransaction(reader.Reader):
         """Return what has to be so at the commit, beside the mutations.
 
         :param batch: Changes; rows that are relied on are validated with
-            the rest, where one step of the store commits all of it.
+            the rest, where one step of the store compares all of them and
+            commits.
         :returns: dict of reads and results, and whether they are to be so
             when nobody else can write any more what the transaction writes.
         """
@@ -367,11 +368,10 @@ class RecordTransaction(reader.Reader):
                    if name not in self.writes and name not in self._locks]
         if not parents and not self._expected:
             return self.to_verify, self.serializable
-        partitions = {change.partition for change in batch.mutations}
-        partitions.update(record.partition for record in parents)
         fields = [self._place_of_parent(record) for record in parents]
         if not self._expected and not self.serializable and (
-                len(partitions) == 1 or self._database.is_atomic):
+                self._database.is_atomic
+                or len({record.partition for record in parents}) == 1):
             for where in fields:
                 batch.validate(*where)
             return self.to_verify, False

@@ -15,6 +15,7 @@ from nova_kvs import keyspace
 from nova_kvs.store import operations
 from nova_kvs.store.operations import Verdict
 from nova_kvs.txn import commit
+from nova_kvs.txn import mutation
 from nova_kvs.txn import parts
 from nova_kvs.txn import reading
 from nova_kvs.txn import recovery
@@ -24,6 +25,11 @@ from nova_kvs.txn import validation
 SETTLE = b"settle"
 
 LOG = logging.getLogger(__name__)
+
+
+def _is_validated(mutations):
+    """Return whether one of a partition's mutations only validates."""
+    return any([change.value is mutation.LOCK for change in mutations])
 
 
 class ByIntents:
@@ -48,6 +54,9 @@ class ByIntents:
                serializable=False):
         """Commit in several partitions: two round trips.
 
+        Where records are validated is the primary partition, of several one:
+        the Commit itself compares them, so that others may do so meanwhile.
+
         A third, if replicas are to have it: else nobody waits until intents
         are records. One more, if it is to be serializable: then a single
         partition has intents, too.
@@ -63,7 +72,8 @@ class ByIntents:
             primary = keyspace.outcome_partition(
                 keyspace.database_of(next(iter(groups)).key), txn_id)
         else:
-            primary = max(groups, key=lambda partition: len(groups[partition]))
+            primary = max(groups, key=lambda partition: (
+                _is_validated(groups[partition]), len(groups[partition])))
         moment = self._steps.moment()
         rest = groups, side_writes, reads, verified, serializable
         try:

@@ -436,6 +436,28 @@ def test_primary_is_where_most_is_written(store, database, partitions):
     assert wrapper.batches[1][0].keys[0] == partitions[1].key
 
 
+def test_one_record_is_validated_by_several_at_once(
+        store, database, partitions):
+    coordinator = txn.Coordinator(store, database)
+    coordinator.commit([txn.Mutation(partitions[0], FIELD, 0, b"x",
+                                     version=1)])
+
+    def mutations(partition):
+        return [txn.Mutation(partitions[0], FIELD, 1, txn.LOCK),
+                txn.Mutation(partition, FIELD, 0, b"x"),
+                txn.Mutation(partition, OTHER, 0, b"x")]
+
+    def failpoint(reached):
+        if reached == "after_prewrite":
+            coordinator.commit(mutations(partitions[1]))
+
+    txn.Coordinator(store, database, failpoint=failpoint).commit(
+        mutations(partitions[2]))
+    assert coordinator.stats.conflicts == 0
+    assert payloads(coordinator, partitions[1]) == payloads(
+        coordinator, partitions[2])
+
+
 class Replicas(stores.Wrapper):
     """Answers how many replicas acknowledged."""
 

@@ -189,7 +189,7 @@ def test_an_entry_that_is_there_before_its_record(
 def test_a_row_that_is_only_locked_may_be_read(
         store, database, partitions, pauses):
     coordinator = txn.Coordinator(store, database)
-    coordinator.commit([insert(partitions[0])])
+    coordinator.commit([insert(partitions[0]), insert(partitions[1])])
     seen = read(coordinator, txn.PartitionRead(partitions[0]))
     met = []
 
@@ -200,7 +200,8 @@ def test_a_row_that_is_only_locked_may_be_read(
 
     other = txn.Coordinator(store, database, failpoint=failpoint)
     other.commit([txn.Mutation(partitions[0], FIELD, 1, txn.LOCK),
-                  insert(partitions[1]), insert(partitions[1], OTHER)])
+                  txn.Mutation(partitions[1], FIELD, 1, txn.LOCK),
+                  insert(partitions[1], OTHER)])
     assert met
 
 
