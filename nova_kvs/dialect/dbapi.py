@@ -278,6 +278,8 @@ class Connection:
 
     def _run_savepoint(self, cursor, statement, sql, parameters):
         self._begin()
+        # It could not begin below it.
+        self.workspace.enforce_keys()
         cursor.run(sql, (), False)
         self.workspace.savepoint(statement.tokens[-1].name)
 

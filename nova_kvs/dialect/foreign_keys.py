@@ -166,6 +166,42 @@ class Values:
                 if key in self.parents}
 
 
+class Switch:
+    """Has SQLite enforce foreign keys, or not: it only listens between its
+    own transactions. Off at first.
+
+    :param sqlite: a sqlite3.Connection, outside of a transaction.
+    """
+
+    def __init__(self, sqlite):
+        sqlite.execute("PRAGMA foreign_keys = OFF")
+        self._sqlite = sqlite
+        self._left = ()
+        self.is_on = False
+
+    def turn_on(self, tables):
+        """Enforce them from here on, within a transaction.
+
+        What it holds is committed and stays, results that are being read
+        included.
+
+        :param tables: names of all that have rows.
+        """
+        self._sqlite.execute("COMMIT")
+        self._sqlite.execute("PRAGMA foreign_keys = ON")
+        self._sqlite.execute("BEGIN")
+        self._left = tables
+        self.is_on = True
+
+    def turn_off(self):
+        """Enforce them no more, outside of a transaction; remove all rows."""
+        if self.is_on:
+            self._sqlite.execute("PRAGMA foreign_keys = OFF")
+            for name in self._left:
+                self._sqlite.execute("DELETE FROM main." + _quote(name))
+            self.is_on = False
+
+
 class Enforcement:
     """Keeps a workspace's foreign keys while a statement runs.
 
@@ -200,12 +236,13 @@ class Enforcement:
 
         The pragma has SQLite compile all statements again.
         """
-        if not self._is_deferring:
+        if self._space.enforces_keys and not self._is_deferring:
             self._space.sqlite.execute("PRAGMA defer_foreign_keys = ON")
             self._is_deferring = True
 
     def enforce(self):
         """Have SQLite look at the keys of the statements that follow."""
+        self._space.enforce_keys()
         if self._is_deferring:
             self._space.sqlite.execute("PRAGMA defer_foreign_keys = OFF")
             self._is_deferring = False

@@ -316,6 +316,10 @@ class StatementPlanner:
 
     def _parent_checks(self, compiled, dml, table):
         """Return a Check for each foreign key of a new row, or None."""
+        text = compiled.string
+        if not text.startswith("INSERT INTO ") or "ON CONFLICT" in text:
+            # It may remove or change another row.
+            return None
         if dml.select is not None or getattr(
                 compiled.dml_compile_state,
                 private.HAS_MULTI_PARAMETERS) or any(

@@ -143,7 +143,8 @@ class Statements:
         else:
             space.number_rows()
         written = None if plan.is_insert else target
-        if space.enforcement is None:
+        if space.enforcement is None or target is None or plan.parents == ():
+            # There is nothing that SQLite could refuse.
             self._run(cursor, written, sql, parameters, many)
         elif plan.parents and space.enforcement.is_assuming:
             space.enforcement.defer()
@@ -232,6 +233,7 @@ class Statements:
         if plan.parents is None:
             # These are of the statement before: this one may not be tried.
             space.ids.given = []
+            space.enforcement.enforce()
             space.enforcement.follow(plan.target, sql, lambda: (
                 self._try(cursor, sql, parameters, many)))
             space.ids.repeat(plan.target, space.ids.given)

@@ -4,7 +4,7 @@
 Invariant: within a transaction a workspace holds, of every table, the rows
 that were loaded with this transaction's changes applied, and nothing else;
 between transactions it holds no rows. All of it happens inside one SQLite
-transaction that is always rolled back.
+transaction that is always rolled back, or two: see foreign_keys.Switch.
 
 :mod:`nova_kvs.dialect.writing` finds the changes at the commit.
 """
@@ -43,7 +43,7 @@ class Workspace:
         self.checks_foreign_keys = database.checks_foreign_keys
         #: Of the transaction: foreign_keys.Enforcement, or None.
         self.enforcement = None
-        self._pragma = None
+        self._switch = foreign_keys.Switch(self.sqlite)
         self._template = None
         self._transaction = None
         self._is_begun = False
@@ -100,23 +100,34 @@ class Workspace:
         self._is_begun = True
 
     def _begin_enforcing(self):
-        """Have SQLite enforce foreign keys in the transaction, or not."""
+        """See to foreign keys in the transaction, if there are any."""
         self.enforcement = None
         if self.checks_foreign_keys:
             keys = self._template.foreign_keys
             if keys.of:
                 self.enforcement = foreign_keys.Enforcement(self, keys)
-        wanted = "ON" if self.enforcement is not None else "OFF"
-        if wanted != self._pragma:
-            self.sqlite.execute("PRAGMA foreign_keys = " + wanted)
-            self._pragma = wanted
+
+    @property
+    def enforces_keys(self):
+        """True while SQLite itself enforces foreign keys."""
+        return self._switch.is_on
+
+    def enforce_keys(self):
+        """Have SQLite enforce foreign keys, for the rest of the transaction.
+
+        Rows that are read, and children whose parents are assumed, go
+        without: they would have to be deferred.
+        """
+        if self.enforcement is not None and not self._switch.is_on:
+            self._switch.turn_on([
+                state.name for state in self._states.values()
+                if state.rows or state.written])
 
     def _end_enforcing(self):
         """Have SQLite enforce nothing for the rest of the transaction.
 
-        To drop or to make a table again would run the actions of keys. It
-        only listens between its own transactions, so the rows move to
-        another one.
+        To drop or to make a table again would run the actions of keys. The
+        rows move to another transaction of SQLite's.
         """
         if self.enforcement is None:
             return
@@ -124,12 +135,13 @@ class Workspace:
             raise exceptions.UnsupportedStatementError(
                 "a change of the schema under a savepoint is not supported "
                 "where foreign keys are enforced")
+        self.enforcement = None
+        if not self._switch.is_on:
+            return
         rows = [(info, self.sqlite.execute(info.select).fetchall())
                 for info in map(self.info, self._states) if info is not None]
-        self.enforcement = None
         self.sqlite.execute("ROLLBACK")
-        self.sqlite.execute("PRAGMA foreign_keys = OFF")
-        self._pragma = "OFF"
+        self._switch.turn_off()
         self.sqlite.execute("BEGIN")
         for info, values in rows:
             self.sqlite.executemany(info.insert, values)
@@ -140,6 +152,7 @@ class Workspace:
             self._transaction = None
             if self.sqlite.in_transaction:
                 self.sqlite.execute("ROLLBACK")
+            self._switch.turn_off()
             self._forget()
 
     def rollback(self):
@@ -273,7 +286,7 @@ class Workspace:
         """Put loaded rows into the workspace."""
         self._number(state, info)
         try:
-            if self.enforcement is None:
+            if not self._switch.is_on:
                 self.sqlite.executemany(info.insert, rows)
             else:
                 with self.enforcement.deferred():

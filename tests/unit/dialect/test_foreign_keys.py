@@ -166,6 +166,66 @@ def test_a_row_below_one_of_its_own_table_is_changed(engine, connection):
         owned.c.owned_id == 3)).scalars().all() == [2]
 
 
+@pytest.fixture
+def pragmas(connection):
+    """Return what is told to the SQLite of a connection, PRAGMAs only."""
+    _insert_child(connection, 1)
+    connection.commit()
+    connection.execute(sa.select(1))
+    connection.rollback()
+    told = []
+    connection.connection.dbapi_connection.workspace.sqlite \
+        .set_trace_callback(lambda text: text.startswith("PRAGMA")
+                            and told.append(text))
+    return told
+
+
+def test_what_refuses_nothing_does_not_ask_sqlite_to(connection, pragmas):
+    # Each PRAGMA has all statements compiled again.
+    _insert_child(connection, 1)
+    connection.execute(parents.insert().values(name="d"))
+    connection.execute(sa.select(owned)).all()
+    connection.commit()
+    assert pragmas == []
+    connection.execute(owned.delete().where(owned.c.id == 2))
+    assert pragmas[0] == "PRAGMA foreign_keys = ON"
+
+
+def test_rows_stay_when_keys_begin_to_be_enforced(engine):
+    raw = engine.raw_connection()
+    with contextlib.closing(raw):
+        reading, writing = raw.cursor(), raw.cursor()
+        reading.execute("SELECT id FROM parents ORDER BY id")
+        assert reading.fetchone() == (1,)
+        writing.execute("DELETE FROM parents WHERE id = 1")
+        writing.execute("SELECT parent_id FROM owned ORDER BY id")
+        assert writing.fetchall() == [(2,), (None,)]
+        assert reading.fetchall() == [(2,), (3,)]
+        raw.rollback()
+        # None of another transaction, though.
+        for table, expected in (("parents", 3), ("owned", 3)):
+            writing.execute("SELECT count(*) FROM " + table)
+            assert writing.fetchall() == [(expected,)]
+
+
+def test_keys_are_enforced_after_a_savepoint(connection):
+    with connection.begin_nested():
+        _insert_child(connection, 1)
+    with pytest.raises(db_exception.DBReferenceError), \
+            connection.begin_nested():
+        _insert_child(connection, 99)
+    connection.commit()
+    assert [row.parent_id for row in rows(connection, owned)].count(1) == 2
+
+
+def test_a_row_that_replaces_another_takes_what_was_read(connection):
+    rows(connection, owned)
+    connection.execute(parents.insert().prefix_with("OR REPLACE").values(
+        id=1, name="new"))
+    connection.commit()
+    assert 1 not in [row.parent_id for row in rows(connection, owned)]
+
+
 def test_a_parent_that_was_there_a_moment_ago_is_not_loaded(
         connection, trips):
     _insert_child(connection, 1)
