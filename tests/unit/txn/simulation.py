@@ -22,6 +22,7 @@ it runs. This runs a seed, and as many that follow it as wanted:
 import argparse
 import collections
 import dataclasses
+import functools
 import itertools
 import os
 import random as stdlib_random
@@ -37,13 +38,13 @@ from nova_kvs.store import base
 from nova_kvs.store import operations
 from nova_kvs.store.redis import commands
 from nova_kvs.store.redis import raw
-from nova_kvs.store import registry
 from nova_kvs import txn
 from nova_kvs.txn import lost_commits
 from nova_kvs.txn import mutation
 from nova_kvs.txn import retry
 from tests.fault.blackbox import checker
 from tests.fault import scenarios
+from tests.unit.txn import direct
 
 PAIR = [keyspace.record_field("t", (row,)) for row in (1, 2)]
 LOCKED = keyspace.record_field("t", (3,))
@@ -52,7 +53,6 @@ UNIQUE = keyspace.unique_field("t", "name", ("n",))
 
 DATABASE = "simulation"
 COMMITTED, ABORTED, UNKNOWN = "committed", "aborted", "unknown"
-STORE = "kvs+memory:///txn-simulation"
 #: The time at the start, and seconds that each item takes.
 START_S = 1.7e9
 STEP_S = 0.001
@@ -702,11 +702,16 @@ class Simulation:
             if change.expected == state[0])
 
 
+@functools.cache
+def _store():
+    """Return the store of this process's simulations."""
+    return direct.DirectStore()
+
+
 def simulate(random, faults, writers, readers, housekeepers, check_every=1,
              is_filled=False, replicas=None):
     """Return a Simulation that has run and in which all is settled."""
-    store = registry.get_store(STORE)
-    # The embedded store keeps all databases.
+    store = _store()
     scenarios.send(store, b"", b"FLUSHALL")
     world = Simulation(store, random, faults, check_every, replicas)
 
