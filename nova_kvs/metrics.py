@@ -218,9 +218,8 @@ class Writer:
     def _observed(self, databases):
         """Yield what observers have seen, and the pools of connections."""
         from prometheus_client import core
-        stores, calls, commits = {}, {}, {}
+        calls, commits = {}, {}
         errors, scans = collections.Counter(), collections.Counter()
-        running, idle = {}, {}
         for one in databases:
             observer = one.observer
             if observer is None:
@@ -237,17 +236,7 @@ class Writer:
                 errors[*where, "lost"] += one.coordinator.stats.lost
             for text, count in list(observer.scans.items()):
                 scans[*where, text] += count
-            if one.store not in stores:
-                stores[one.store] = name, observer.store
-        operations = {}
-        for store, (name, observer) in stores.items():
-            for kind, count in list(observer.errors.items()):
-                errors[name, "", kind] += count
-            for operation, histogram in list(observer.operations.items()):
-                operations.setdefault((name, operation), []).append(histogram)
-            running[name,] = running.get((name,), 0) + observer.running
-            for server, count in store.idle_connections().items():
-                idle[name, server] = idle.get((name, server), 0) + count
+        operations, running, idle = _of_stores(databases, errors)
         own = self._program, str(self.pid)
         for name, text, labels, found in (
                 ("store_operation", "Round trips to the store, by their "
@@ -300,6 +289,29 @@ class Writer:
                 metric.add_metric(
                     (*values, self._program, str(self.pid)), total)
             yield metric
+
+
+def _of_stores(databases, errors):
+    """Return what observers of stores have seen, and idle connections.
+
+    :param errors: Counter that gets theirs.
+    :returns: dicts of (store, operation) -> histograms, (store,) -> batches
+        that are under way, (store, server) -> idle connections.
+    """
+    stores = {one.store: one.observer.store for one in databases
+              if one.observer is not None}
+    operations = {}
+    running, idle = collections.Counter(), collections.Counter()
+    for store, observer in stores.items():
+        name = _name(store.url)
+        for kind, count in list(observer.errors.items()):
+            errors[name, "", kind] += count
+        for operation, histogram in list(observer.operations.items()):
+            operations.setdefault((name, operation), []).append(histogram)
+        running[name,] += observer.running
+        idle.update({(name, server): count for server, count
+                     in store.idle_connections().items()})
+    return operations, running, idle
 
 
 def _buckets(histograms):

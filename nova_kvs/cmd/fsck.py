@@ -58,30 +58,13 @@ def _look_through(args, url):
 
     :returns: the exit status, and a document.
     """
-    from nova_kvs.inspection import fsck
-    from nova_kvs.inspection import quarantine
     from nova_kvs import record
     from nova_kvs.record import importing
     from nova_kvs.txn import loss_reports
-    settings = url.settings()
     database = record.open_database(url)
     source = importing.source(database.coordinator, database.name)
-    progress = console.Progress()
     started = time.monotonic()
-    store = None
-    if args.repair:
-        store = quarantine.Quarantine(
-            args.quarantine or "nova-kvs-%s.quarantine" % url.database).add
-    try:
-        report = fsck.Fsck(
-            database, int(settings.transaction_lifetime * 1000), store,
-            progress.count, args.all).run()
-    finally:
-        progress.close()
-    if not report.keys:
-        raise exceptions.ConfigurationError(
-            "the store has no database of this name: nothing was looked at",
-            database=url.database)
+    report = _report(args, url, database)
     seconds = time.monotonic() - started
     lost = loss_reports.reports(database.store, database.name)
     if not args.json:
@@ -106,6 +89,31 @@ def _look_through(args, url):
         "lost_commits": list(lost.values()),
         "seconds": round(seconds, 3),
     }
+
+
+def _report(args, url, database):
+    """Return the Report of a database.
+
+    :raises nova_kvs.exceptions.ConfigurationError: if it is not there.
+    """
+    from nova_kvs.inspection import fsck
+    from nova_kvs.inspection import quarantine
+    store = None
+    if args.repair:
+        store = quarantine.Quarantine(
+            args.quarantine or "nova-kvs-%s.quarantine" % url.database).add
+    progress = console.Progress()
+    try:
+        report = fsck.Fsck(
+            database, int(url.settings().transaction_lifetime * 1000), store,
+            progress.count, args.all).run()
+    finally:
+        progress.close()
+    if not report.keys:
+        raise exceptions.ConfigurationError(
+            "the store has no database of this name: nothing was looked at",
+            database=url.database)
+    return report
 
 
 def _print_lost(reports):

@@ -92,19 +92,12 @@ class Housekeeper:
                 LOG.warning("The indexes of a record are left as they are "
                             "until nova-kvs fsck --repair: %s", error)
                 continue
-            # Up to this version nobody is at work who has raised the
-            # minimum version.
-            left = covering_index.HIGHEST
-            if records[partition, field][1] is not None:
-                left = max([version] + [
-                    global_index.version_of(own)
-                    for _, _, own in buckets if own])
+            commands.update(self._droppings(
+                partition + field, buckets, needed, places,
+                version if records[partition, field][1] is not None
+                else None))
             for bucket, prefix, own in buckets:
-                place = covering_index.Place(bucket, partition + field)
                 is_needed = (bucket, prefix) in needed
-                if not is_needed and (
-                        places is not None and place not in places):
-                    commands[place] = covering_index.dropping(place, left)
                 removed, later = global_index.sort_out(
                     listed[bucket, prefix], version, is_needed, own)
                 for member in removed:
@@ -118,6 +111,31 @@ class Housekeeper:
             (*where, list(buckets)) for where, buckets in again.items()])
         if calls:
             self._database.store.batch(calls)
+
+    @staticmethod
+    def _droppings(where, buckets, needed, places, version):
+        """Return {Place: operation} for the included columns to remove.
+
+        :param where: the partition's key and the field, joined.
+        :param buckets: of a check. :param needed: entries that the row has.
+        :param places: where it has included columns; None: not in such an
+            index.
+        :param version: of the row; None: it is gone.
+        """
+        if places is None:
+            return {}
+        # Up to this version nobody is at work who has raised the minimum
+        # version.
+        left = covering_index.HIGHEST
+        if version is not None:
+            left = max([version] + [
+                global_index.version_of(own) for _, _, own in buckets if own])
+        found = {}
+        for bucket, prefix, _ in buckets:
+            place = covering_index.Place(bucket, where)
+            if (bucket, prefix) not in needed and place not in places:
+                found[place] = covering_index.dropping(place, left)
+        return found
 
     def _list(self, checks):
         """Return (bucket, prefix) -> members, read before the records."""

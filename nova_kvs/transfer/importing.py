@@ -99,25 +99,8 @@ class Import:
             copy is not complete then.
         """
         state = transfer_state.State(self._database)
-        if state.source is None or state.is_clearing or replace and (
-                state.source != self._source.name or state.differs):
-            replace = replace or (
-                state.is_clearing and state.source == self._source.name)
-            is_empty = self._target.is_empty()
-            if not is_empty and not replace and not self._holds_a_part():
-                return self._finished()
-            state.end()
-            if not is_empty:
-                # So that a kill meanwhile leaves no half a database that
-                # passes as a whole one.
-                state.begin(self._source.name, is_clearing=True)
-                self._progress("removing what is in the target", 0, None)
-                self._target.clear()
-            state.begin(self._source.name)
-        elif state.source != self._source.name:
-            raise exceptions.ConfigurationError(
-                "the target holds a part of a copy from another source: "
-                "complete that, or say --replace", source=state.source)
+        if not self._begin(state, replace):
+            return self._finished()
         self.goes_on = True
         counts = self.counts()
         if state.differs:
@@ -150,6 +133,34 @@ class Import:
         self.goes_on = False
         state.end()
         return counts
+
+    def _begin(self, state, replace):
+        """Make the target one that holds a part of this copy.
+
+        :param state: transfer_state.State. :param replace: as of ``run``.
+        :returns: whether it is. If not it has something of which nobody
+            knows where it is from, and that was not to be removed.
+        """
+        if state.source is None or state.is_clearing or replace and (
+                state.source != self._source.name or state.differs):
+            replace = replace or (
+                state.is_clearing and state.source == self._source.name)
+            is_empty = self._target.is_empty()
+            if not is_empty and not replace and not self._holds_a_part():
+                return False
+            state.end()
+            if not is_empty:
+                # So that a kill meanwhile leaves no half a database that
+                # passes as a whole one.
+                state.begin(self._source.name, is_clearing=True)
+                self._progress("removing what is in the target", 0, None)
+                self._target.clear()
+            state.begin(self._source.name)
+        elif state.source != self._source.name:
+            raise exceptions.ConfigurationError(
+                "the target holds a part of a copy from another source: "
+                "complete that, or say --replace", source=state.source)
+        return True
 
     def _holds_a_part(self):
         """Return whether the target has few rows, all of them the source's.
