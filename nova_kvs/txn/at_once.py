@@ -13,7 +13,6 @@ from nova_kvs.store.operations import Verdict
 from nova_kvs.txn import commit
 from nova_kvs.txn import parts
 from nova_kvs.txn import reading
-from nova_kvs.txn import recovery
 from nova_kvs.txn import retry
 from nova_kvs.txn import validation
 
@@ -113,6 +112,7 @@ class AtOnce:
         versions = {}
         txn_id = os.urandom(16)
         together = options.atomic
+        life_ms = steps.settler.lives.outcome_ms
         assumed = None if speculation is None else speculation.read.partition
         request = operations.Commit(
             next(iter(groups)).outcome_key(txn_id), [
@@ -120,8 +120,8 @@ class AtOnce:
                     partition, changes, versions,
                     speculation if partition == assumed else None)
                 for partition, changes in groups.items()],
-            side_writes if together else (), recovery.OUTCOME_LIFE_MS,
-            recovery.OUTCOME_LIFE_MS, unchanged=unchanged, since=since)
+            side_writes if together else (), life_ms, life_ms,
+            unchanged=unchanged, since=since)
         commit.check_fields(versions, len(mutations))
         early = bool(side_writes) and not together
         first = mutations[0].partition
@@ -140,7 +140,8 @@ class AtOnce:
             # commit once housekeeping may have removed these.
             steps.clock.learn(now_ms)
             request = commit.valid_since(
-                request, moment, now_ms, options.side_write_life_ms)
+                request, moment, now_ms, options.side_write_life_ms
+                if early else options.lifetime_ms)
         else:
             request = commit.valid_for(
                 request, steps.clock.now(), options.lifetime_ms)

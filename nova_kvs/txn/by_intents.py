@@ -109,7 +109,7 @@ class ByIntents:
         request = operations.Commit(
             primary.outcome_key(txn_id),
             [parts.commit_part(primary, own, versions)],
-            refused_life_ms=recovery.OUTCOME_LIFE_MS)
+            refused_life_ms=steps.settler.lives.outcome_ms)
         commit.check_fields(versions, sum(map(len, groups.values())))
         task = self._queue.task(SETTLE, [
             txn_id, primary.key, [partition.key for partition in others]])

@@ -54,20 +54,10 @@ def flat(groups):
 def valid_for(commit, now_ms, valid_ms):
     """Return a Commit that does nothing after a time.
 
-    The outcome that it writes lives for longer, so a copy that comes late
-    meets the outcome or the limit.
-
-    :param now_ms: the time by the clock of the partition's server; None if
-        it is not known: then the Commit is returned as it is.
+    :param now_ms: the time by the clock of the partition's server.
     :param valid_ms: ms from then on for which the Commit is valid.
     """
-    if now_ms is None:
-        return commit
-    committed_ms = commit.committed_life_ms
-    return commit._replace(
-        committed_life_ms=committed_ms and max(committed_ms, valid_ms),
-        refused_life_ms=max(commit.refused_life_ms, valid_ms),
-        valid_until_ms=now_ms + valid_ms)
+    return commit._replace(valid_until_ms=now_ms + valid_ms)
 
 
 class Moment(typing.NamedTuple):
@@ -92,7 +82,7 @@ def valid_since(commit, moment, now_ms, valid_ms):
     may have stood still meanwhile, with its machine, and the moment's server
     may be another one, whose clock is ahead.
 
-    :param moment: Moment before that; None: it is not known.
+    :param moment: Moment before that; None: nothing was sent.
     :param now_ms: the time after that, by the clock of the partition's server.
     :raises nova_kvs.exceptions.HeldUpError: if more time has passed for
         servers than for this process. It stood still, or the moment is of
@@ -165,14 +155,25 @@ class Steps:
         self.options = options
         self.clock = ServerClock()
 
+    def hear(self, key):
+        """Ask for a server's clock, unless one is known.
+
+        Without it a commit would have no end, and could come at any time.
+
+        :param key: one of that server.
+        :raises nova_kvs.exceptions.StoreUnavailableError: if it does not
+            answer.
+        """
+        if self.clock.now() is None:
+            self.clock.learn(*self.store.batch([operations.ReadClock(key)]))
+
     def moment(self):
-        """Return the Moment before a commit; None if no clock is known.
+        """Return the Moment before a commit.
 
         It is earlier than it should be if this machine's own clock has stood
         still, never later.
         """
-        now_ms = self.clock.now()
-        return None if now_ms is None else Moment.at(now_ms)
+        return Moment.at(self.clock.now())
 
     def validate(self, comparison, txn_id=b"", deadline=None):
         """Return if what a serializable transaction has read is unchanged.
@@ -327,7 +328,7 @@ class Steps:
                 # may have stood still, too.
                 now_ms, = self.store.batch(
                     [operations.ReadClock(commit.outcome_key)])
-                if self.settler.may_have_forgotten(
+                if self.settler.lives.may_be_over(
                         commit.valid_until_ms, now_ms):
                     raise exceptions.UndeterminedError(cause=cause)
         except exceptions.UndeterminedError:

@@ -105,7 +105,8 @@ class Coordinator:
         self.queue = housekeeping.Queue(store, database)
         self.recovery = recovery.Recovery(
             store, lifetime_ms, self.stats, commit_replicas,
-            replica_timeout_ms, max(lifetime_ms, side_write_life_ms))
+            replica_timeout_ms,
+            recovery.Lives(max(lifetime_ms, side_write_life_ms)))
         self.queue.register(by_intents.SETTLE, self.recovery.settle)
         self._lost = None
         if base.Characteristics.REPLICAS in characteristics:
@@ -122,9 +123,7 @@ class Coordinator:
     def learn_clock(self, server_ms):
         """Take in what a server's clock shows, as a ClockRead tells.
 
-        Commits of a process that heard of no clock, by this or by an earlier
-        commit, stay valid for ever, or count their time from later than
-        their first prewrite.
+        The first commit of a process that heard of none asks for it.
         """
         self._steps.clock.learn(server_ms)
 
@@ -289,6 +288,8 @@ class Coordinator:
     def _commit_groups(self, groups, side_writes, reads, speculation, verified,
                        serializable):
         """Commit mutations that are grouped by their partitions."""
+        if groups:
+            self._steps.hear(next(iter(groups)).key)
         in_one_step = len(groups) == 1 or self._atomic
         if speculation is not None and not (
                 in_one_step and speculation.read.partition in groups):

@@ -8,6 +8,7 @@ holds the intent.
 """
 
 import logging
+import typing
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
@@ -22,6 +23,38 @@ OUTCOME_LIFE_MS = 60000
 ABORT_LIFE_MS = 600000
 
 LOG = logging.getLogger(__name__)
+
+
+class Lives(typing.NamedTuple):
+    """How long what is known of transactions is kept.
+
+    Longer than a commit is valid. So one that comes late meets the outcome,
+    or finds that its time is over.
+    """
+
+    #: The longest time for which a commit is valid.
+    valid_ms: int
+
+    @property
+    def outcome_ms(self):
+        """Life of an outcome that no intent needs any more."""
+        return max(OUTCOME_LIFE_MS, self.valid_ms)
+
+    @property
+    def abort_ms(self):
+        """Life of an outcome "a" of others."""
+        return max(ABORT_LIFE_MS, self.valid_ms)
+
+    def may_be_over(self, valid_until_ms, now_ms):
+        """Return whether a commit may have been done and be forgotten.
+
+        Outcomes live longer than commits are valid. So there is some time
+        after that in which the store still knows.
+
+        :param valid_until_ms: of the Commit.
+        :param now_ms: the time by its server's clock.
+        """
+        return now_ms > valid_until_ms - self.valid_ms + self.outcome_ms
 
 
 def resolving(partition, txn_id, committed, fields=None):
@@ -51,37 +84,22 @@ class Recovery:
     :param replicas: replicas that must have what was settled before the
         outcome may go.
     :param replica_timeout_ms: how long to wait for them.
-    :param valid_ms: the longest time for which a commit is valid: outcomes
-        live for longer.
+    :param lives: Lives.
     """
 
     def __init__(self, store, lifetime_ms, stats, replicas=0,
-                 replica_timeout_ms=0, valid_ms=0):
+                 replica_timeout_ms=0, lives=Lives(0)):
         self._store = store
         self._lifetime_ms = lifetime_ms
         self._stats = stats
         self._replicas = replicas
         self._replica_timeout_ms = replica_timeout_ms
-        self._outcome_life_ms = max(OUTCOME_LIFE_MS, valid_ms)
-        self._abort_life_ms = max(ABORT_LIFE_MS, valid_ms)
-        self._valid_ms = valid_ms
+        self.lives = lives
 
     def expiry(self, outcome_key):
         """Return the operation that lets an outcome go, once all is resolved.
         """
-        return operations.SetLife(outcome_key, self._outcome_life_ms)
-
-    def may_have_forgotten(self, valid_until_ms, now_ms):
-        """Return whether a commit may have been done and be forgotten.
-
-        Outcomes live longer than commits are valid. So there is some time
-        after that in which the store still knows.
-
-        :param valid_until_ms: of the Commit.
-        :param now_ms: the time by its server's clock.
-        """
-        return now_ms > (
-            valid_until_ms - self._valid_ms + self._outcome_life_ms)
+        return operations.SetLife(outcome_key, self.lives.outcome_ms)
 
     def ask(self, found):
         """Return what holds for the transactions of some intents.
@@ -180,7 +198,7 @@ class Recovery:
             have all of them, also of those that were decided before.
         :raises nova_kvs.exceptions.KVSError: as ``Store.batch``.
         """
-        items = [operations.AbortIfUndecided(key, self._abort_life_ms)
+        items = [operations.AbortIfUndecided(key, self.lives.abort_ms)
                  for key in outcome_keys]
         if self._replicas:
             # What finds an outcome writes nothing that could be waited for.

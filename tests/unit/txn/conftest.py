@@ -7,6 +7,7 @@ from nova_kvs import keyspace
 from nova_kvs.store import registry
 from nova_kvs import txn
 from nova_kvs.txn import retry
+from tests.unit.txn import stores
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def store(database):
 
 @pytest.fixture
 def coordinator(store, database):
-    return txn.Coordinator(store, database)
+    return stores.knowing(txn.Coordinator(store, database))
 
 
 @pytest.fixture

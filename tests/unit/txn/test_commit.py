@@ -294,7 +294,7 @@ def test_two_mutations_of_one_field(coordinator, some):
 
 def test_round_trips(store, database, partitions):
     wrapper = stores.Wrapper(store)
-    coordinator = txn.Coordinator(wrapper, database)
+    coordinator = stores.knowing(txn.Coordinator(wrapper, database))
     entry = operations.Add(b"h", b"m")
 
     coordinator.commit([txn.Mutation(partitions[0], FIELD, 0, b"x")])
@@ -330,7 +330,7 @@ def test_nobody_waits_until_intents_are_records(store, database, partitions):
 
     posted = []
     wrapper = Posting(store)
-    coordinator = txn.Coordinator(wrapper, database)
+    coordinator = stores.knowing(txn.Coordinator(wrapper, database))
 
     def commit(field):
         wrapper.batches.clear()
@@ -429,7 +429,7 @@ def test_reads_along_with_a_commit(store, database, some, atomic):
 
 def test_primary_is_where_most_is_written(store, database, partitions):
     wrapper = stores.Wrapper(store)
-    txn.Coordinator(wrapper, database).commit([
+    stores.knowing(txn.Coordinator(wrapper, database)).commit([
         txn.Mutation(partitions[0], FIELD, 0, b"x"),
         txn.Mutation(partitions[1], FIELD, 0, b"x"),
         txn.Mutation(partitions[1], OTHER, 0, b"x")])

@@ -291,3 +291,28 @@ def test_a_commit_that_only_its_second_copy_brings_and_late_is_tried_again(
     coordinator.learn_clock(1000 * time.time())
     coordinator.commit([txn.Mutation(partitions[0], FIELD, 0, b"x")])
     assert payload(store, database, partitions[0]) == b"x"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_process_that_heard_of_no_clock_asks_before_its_first_commit(
+        store, database, partitions, passes, count):
+    """Without an end its commit could come when all is forgotten."""
+    wrapper = stores.Wrapper(store)
+    coordinator = txn.Coordinator(wrapper, database)
+    versions = coordinator.commit([
+        txn.Mutation(partition, FIELD, 0, b"x")
+        for partition in partitions[:count]])
+    assert wrapper.names()[0] == ["clock"]
+    copy, = [item for batch in wrapper.batches for item in batch
+             if hasattr(item, "script") and item.script.name == "commit"]
+    coordinator.commit([
+        txn.Mutation(partition, field, version, txn.DELETE)
+        for (partition, field), version in versions.items()])
+    assert [name for batch in wrapper.names()[1:] for name in batch].count(
+        "clock") == (2 if count > 1 else 0)
+    scenarios.make_due(store, database)
+    coordinator.queue.run_all()
+    passes(LONG_S)
+    reply, = store.batch([copy])
+    assert reply.startswith(b"al")
+    assert payload(store, database, partitions[0]) is None

@@ -327,8 +327,8 @@ def slow_at(monkeypatch):
 def test_a_transaction_that_took_too_long_is_given_up(
         store, database, client, slow_at):
     wrapper = stores.Wrapper(store)
-    coordinator = txn.Coordinator(
-        wrapper, database, failpoint=slow_at("before_commit"))
+    coordinator = stores.knowing(txn.Coordinator(
+        wrapper, database, failpoint=slow_at("before_commit")))
     with pytest.raises(exceptions.ConflictError, match="too long"):
         coordinator.commit(client.mutations())
     assert wrapper.names() == [
@@ -348,7 +348,7 @@ def test_hints_may_take_longer_than_a_transaction_lives(
 def test_a_late_prewrite_stages_nothing(store, database, partitions):
     """Neither after the commit, when its version may fit again."""
     wrapper = stores.Wrapper(store)
-    coordinator = txn.Coordinator(wrapper, database)
+    coordinator = stores.knowing(txn.Coordinator(wrapper, database))
     changes = [txn.Mutation(partitions[0], FIELD, 0, b"x"),
                txn.Mutation(partitions[0], OTHER, 0, b"x"),
                txn.Mutation(partitions[1], FIELD, 0, b"x")]

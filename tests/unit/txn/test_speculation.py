@@ -170,7 +170,7 @@ def test_duplicate_is_told_by_a_right_speculation_only(coordinator, partition):
 def test_speculation_with_entries_and_reads(
         store, database, coordinator, partition, partitions, atomic,
         entries):
-    other = txn.Coordinator(store, database, atomic=atomic)
+    other = stores.knowing(txn.Coordinator(store, database, atomic=atomic))
     coordinator.commit([txn.Mutation(partitions[1], FIELD, 0, b"x")])
     known = speculate(coordinator, partition)
     before = store.stats.round_trips
@@ -202,7 +202,7 @@ def test_wrong_speculation_whose_reply_is_lost(
     change(coordinator, partition)
     faulty = stores.Faulty(store, "commit", fault)
     with pytest.raises(exceptions.SpeculationFailedError) as caught:
-        write(txn.Coordinator(faulty, database), known)
+        write(stores.knowing(txn.Coordinator(faulty, database)), known)
     assert caught.value.reply is None
     # Even if all becomes as it was, and the script arrives once more.
     store.batch([raw.Command(partition.key, (
@@ -222,7 +222,7 @@ def test_reads_that_are_lost_with_a_commit(
     known = speculate(plain, partition)
     half = stores.Faulty(Dead(store), "commit", "lost")
     with pytest.raises(exceptions.UndeterminedError):
-        write(txn.Coordinator(half, database), known,
+        write(stores.knowing(txn.Coordinator(half, database)), known,
               txn.PartitionRead(partitions[1]))
     assert payloads(plain, partition)[FIELD] == b"new"
 
