@@ -93,9 +93,11 @@ class UndeterminedError(KVSError):
 
     :ivar store_answers: whether the store answers again, so that it can be
         asked for the outcome.
+    :ivar is_forgotten: whether the store does not know the outcome any more.
     """
 
     store_answers = False
+    is_forgotten = False
     message = "the outcome of a transaction could not be determined"
 
 

@@ -134,7 +134,7 @@ class Builder:
         until_ms = since_ms + (
             1000 * (record_database.SCHEMA_AGE_S
                     + record_database.SCHEMA_CHECK_S)
-            + self._database.grace_ms)
+            + self._database.grace_ms + self._database.held_up_ms)
         while True:
             now_ms, = self._database.coordinator.read(
                 [reading.ClockRead(self._meta)])

@@ -141,26 +141,31 @@ class Database:
         self.reads_masters = settings.read_from != "replica"
         self._replica_timeout_ms = int(
             settings.commit_replicas_timeout * 1000)
-        self.coordinator = coordinator.Coordinator(
-            store, name,
-            lifetime_ms=int(settings.transaction_lifetime * 1000),
-            commit_replicas=self._replicas,
-            replica_timeout_ms=self._replica_timeout_ms,
-            # What is sent last may be repeated for failover_timeout.
-            side_write_life_ms=int(1000 * max(
-                settings.index_grace - settings.failover_timeout,
-                settings.transaction_lifetime)),
-            atomic=base.Characteristics.ATOMIC in store.CHARACTERISTICS,
-            failpoint=failpoint, reapplies=settings.reapply_lost_commits)
         #: One step of the store commits several partitions.
         self.is_atomic = base.Characteristics.ATOMIC in store.CHARACTERISTICS
+        lifetime_ms = int(settings.transaction_lifetime * 1000)
+        # What is sent last may be repeated for failover_timeout.
+        side_write_life_ms = int(1000 * max(
+            settings.index_grace - settings.failover_timeout,
+            settings.transaction_lifetime))
+        self.coordinator = coordinator.Coordinator(
+            store, name, lifetime_ms=lifetime_ms,
+            commit_replicas=self._replicas,
+            replica_timeout_ms=self._replica_timeout_ms,
+            side_write_life_ms=side_write_life_ms, atomic=self.is_atomic,
+            failpoint=failpoint, reapplies=settings.reapply_lost_commits)
+        #: For how long a commit may be applied when its time is over.
+        self.held_up_ms = store.held_up_ms(
+            self.coordinator.recovery.lives.outcome_ms)
         self.stats = Stats()
         self.schema = record_schema.Schema(0, (), {}, stored_format.NEW)
         self.remembered = remembered.Remembered()
         self.grace_ms = int(settings.index_grace * 1000)
         #: For how long a partition that held a record when it was read is
         #: taken to be listed: it takes two graces to tidy it away.
-        self.listed_s = settings.index_grace / 2
+        self.listed_s = max(0, min(
+            settings.index_grace / 2, 2 * settings.index_grace
+            - settings.transaction_lifetime - self.held_up_ms / 1000))
         #: The dialect enforces foreign keys, unless told otherwise.
         self.checks_foreign_keys = settings.foreign_keys
         self.counters = counters.Counters(

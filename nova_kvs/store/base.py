@@ -117,6 +117,15 @@ class Store(abc.ABC):
         """
         done(self.batch(items))
 
+    def held_up_ms(self, life_ms):
+        """Return for how long a commit may be applied after its time.
+
+        Its client may have stood still when it had looked at the time.
+
+        :param life_ms: of the commit's outcome.
+        """
+        return 0
+
     @abc.abstractmethod
     def scan(self, pattern, count=1000):
         """Yield every key that matches, over all servers.

@@ -318,7 +318,8 @@ class Steps:
             isinstance(cause, exceptions.UndeterminedError)
             and not cause.store_answers)
         elapsed_ms = (time.monotonic() - sent) * 1000
-        if is_silent and elapsed_ms > self.options.lifetime_ms / 2:
+        if getattr(cause, "is_forgotten", False) or (
+                is_silent and elapsed_ms > self.options.lifetime_ms / 2):
             raise exceptions.UndeterminedError(cause=cause) from cause
         try:
             (answer,), replicated = self.settler.decide([commit.outcome_key])

@@ -153,7 +153,8 @@ class Client:
             ``request_timeout`` from now.
         :returns: list of answers, bytes (Repeated if an earlier try may
             have done it); for a call that a member refused, the
-            nova_kvs.store.etcd.faults.Refusal that tells why.
+            nova_kvs.store.etcd.faults.Refusal that tells why (of which
+            ``is_repeated`` tells the same).
         :raises nova_kvs.exceptions.UndeterminedError: if no member told
             whether a call was done, and one of them may change something.
         :raises nova_kvs.exceptions.StoreUnavailableError: if no member
@@ -177,6 +178,8 @@ class Client:
                     for number in left:
                         if type(answers[number]) is bytes:
                             answers[number] = Repeated(answers[number])
+                        elif answers[number] is not None:
+                            answers[number].is_repeated = True
                 # What a member says tells more than that one is not there.
                 if error is not None and not (
                         isinstance(cause, faults.Refusal)

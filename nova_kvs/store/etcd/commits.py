@@ -7,6 +7,7 @@ transaction names; so it can be sent again, and a copy that comes late does
 nothing: see nova_kvs.store.etcd.leases.
 """
 
+from nova_kvs import exceptions
 from nova_kvs.store.etcd import faults
 from nova_kvs.store.etcd import layout
 from nova_kvs.store.etcd import messages
@@ -55,25 +56,9 @@ class Commits:
 
     def _commit(self, operation):
         parts = [partition.Part(part, self._heads) for part in operation.parts]
-        if operation.valid_until_ms is not None:
-            now_ms = writes.now_ms()
-            if now_ms > operation.valid_until_ms:
-                return (yield from self._decide(
-                    operation.outcome_key, operation.refused_life_ms,
-                    Answer(Verdict.TOO_LATE, now_ms)))
-        for part in parts:
-            if (part.known is not None and part.revision is None
-                    and len(part.known) > _MOST_KNOWN):
-                found, _ = yield rounds.Ranges([
-                    messages.range_request(*bounds)
-                    for bounds in part.ranges()])
-                return (yield from self._decide(
-                    operation.outcome_key, operation.refused_life_ms, Answer(
-                        Verdict.UNKNOWN,
-                        partition.flat(part.look(found, self._heads)))))
         is_repeated = False
         for _ in range(_TRIES):
-            answer = yield from self._check(parts)
+            answer = yield from self._check(operation, parts)
             if answer is not None:
                 return (yield from self._decide(
                     operation.outcome_key, operation.refused_life_ms, answer))
@@ -83,6 +68,8 @@ class Commits:
                 if not reply.is_lease_missing:
                     raise reply
                 self._leases.forget()
+                if is_repeated or reply.is_repeated:
+                    raise _forgotten(reply)
                 continue
             is_repeated = is_repeated or reply.is_repeated
             if reply.succeeded:
@@ -109,13 +96,34 @@ class Commits:
             return Answer(Verdict.CHANGED)
         return Answer(Verdict.BLOCKED, [])
 
-    def _check(self, parts):
+    def _check(self, operation, parts):
+        """Look whether a commit may be sent.
+
+        :returns: the Answer that refuses it, or None.
+        """
+        if operation.valid_until_ms is not None:
+            # Each time: who gets another lease may have stood still.
+            now_ms = writes.now_ms()
+            if now_ms > operation.valid_until_ms:
+                return Answer(Verdict.TOO_LATE, now_ms)
+        for part in parts:
+            if (part.known is not None and part.revision is None
+                    and len(part.known) > _MOST_KNOWN):
+                found, _ = yield rounds.Ranges([
+                    messages.range_request(*bounds)
+                    for bounds in part.ranges()])
+                return Answer(
+                    Verdict.UNKNOWN,
+                    partition.flat(part.look(found, self._heads)))
+        return (yield from self._check_parts(parts))
+
+    def _check_parts(self, parts):
         """Look at the partitions of a commit that has many conditions.
 
         Those with several are read now: that nothing has changed since is
         one condition for each.
 
-        :returns: the Answer that refuses the commit, or None.
+        :returns: as ``_check``.
         """
         counts = [1 if part.checked is not None else len(part.conditions())
                   for part in parts]
@@ -256,3 +264,14 @@ class Commits:
         decided = outcomes.parse(found.items[0].value)
         # This may be a copy of what has decided it.
         return answer if decided.verdict is answer.verdict else decided
+
+
+def _forgotten(refusal):
+    """Return the error for a copy of a commit whose lease is over.
+
+    An earlier one may have been applied. Its outcome is gone then, so that
+    nothing would keep this one, with another lease, from doing it once more.
+    """
+    error = exceptions.UndeterminedError(cause=refusal)
+    error.is_forgotten = True
+    return error

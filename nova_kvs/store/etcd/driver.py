@@ -137,6 +137,10 @@ class EtcdStore(base.Store):
                 failed = result
         return failed
 
+    def held_up_ms(self, life_ms):
+        # Its lease bounds it. (Each change of the leader begins it anew.)
+        return 1000 * leases.longest_s(life_ms)
+
     def scan(self, pattern, count=1000):
         prefix = _GLOB.split(pattern, maxsplit=1)[0]
         matches = re.compile(fnmatch.translate(

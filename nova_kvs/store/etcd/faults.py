@@ -50,7 +50,11 @@ class Refusal(Exception):
     """A member's answer instead of doing what it was called for.
 
     :param reply: nova_kvs.store.etcd.http2.Reply.
+    :ivar is_repeated: whether an earlier try, which was not answered, may
+        have done what it was called for.
     """
+
+    is_repeated = False
 
     def __init__(self, reply):
         super().__init__(reply.message or "gRPC status %d" % reply.status)

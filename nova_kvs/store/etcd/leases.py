@@ -4,7 +4,9 @@
 A key goes when its lease ends, so a process needs a lease now and then, not
 one for each key. A transaction that names a lease which has ended is refused
 as a whole. So the copy of a commit that comes very late finds either its
-outcome or that the lease of its outcome is over; it never commits twice.
+outcome or that the lease of its outcome is over; it never commits twice. And
+a client that stands still when it has looked at the time sends its commit in
+vain when that lease has ended.
 """
 
 import os
@@ -14,6 +16,15 @@ import time
 from nova_kvs.store.etcd import client as calls
 from nova_kvs.store.etcd import faults
 from nova_kvs.store.etcd import messages
+
+
+def longest_s(life_ms):
+    """Return the seconds for which a lease lives that has to live for a life.
+
+    It is given out for half a life.
+    """
+    life_s = max(1, -(-life_ms // 1000))
+    return life_s + -(-life_s // 2)
 
 
 class Leases:
@@ -56,15 +67,15 @@ class Leases:
             if known is not None and now < known[1]:
                 return known[0]
             # Given out for as long as it outlives those who get it.
-            life_s = max(1, -(-life_ms // 1000))
+            whole_s = longest_s(life_ms)
             answer, = self._client.call(
                 [(calls.LEASE_GRANT,
-                  messages.number_field(1, 2 * life_s))], writes=False)
+                  messages.number_field(1, whole_s))], writes=False)
             if isinstance(answer, faults.Refusal):
                 raise answer.error(None)
             number = next(
                 value for tag, value in messages.fields(answer) if tag == 2)
-            self._leases[life_ms] = (number, now + life_s)
+            self._leases[life_ms] = (number, now + whole_s - life_ms / 1000)
             return number
 
     def forget(self):

@@ -7,7 +7,9 @@ import pytest
 
 from nova_kvs import exceptions
 from nova_kvs import keyspace
+from nova_kvs.store.etcd import client
 from nova_kvs.store.etcd import http2
+from nova_kvs.store.etcd import writes
 from nova_kvs.store import operations
 from nova_kvs.store import registry
 from tests import base
@@ -114,9 +116,7 @@ def test_a_copy_that_comes_after_its_outcome_is_not_applied(
     finally:
         del store._client.call
     store.batch([operations.Delete(partition.key)])
-    for line in servers.control("lease", "list").stdout.splitlines()[1:]:
-        # One of another test may have run out since.
-        servers.control("lease", "revoke", line.strip(), check=False)
+    end_leases(servers)
     answer, = call(sent[-1], True)
     assert answer.is_lease_missing
     assert store.batch([operations.Exists(partition.key)]) == [False]
@@ -133,3 +133,67 @@ def test_members_that_end_in_the_middle_of_an_exchange(servers, store):
         servers.restart(node, waits=False)
     servers.wait_healthy()
     assert store.batch([operations.Get(key)]) == [b"3"]
+
+
+class StandsStill:
+    """A client's way to etcd that stands still once, until leases are over.
+
+    :param arrives: whether what it was about to send is done before, without
+        an answer.
+    """
+
+    def __init__(self, servers, monkeypatch, arrives=False):
+        self._servers = servers
+        self._arrives = arrives
+        self._exchange = http2.Connection.exchange
+        self._left = 1
+        self._clock = monkeypatch
+        self.then = lambda: None
+        monkeypatch.setattr(
+            http2.Connection, "exchange",
+            lambda *args, **kwargs: self._pass_on(*args, **kwargs))
+
+    def _pass_on(self, connection, calls, replies, *args, **kwargs):
+        if self._left and calls[0][0] == client.TXN:
+            self._left = 0
+            if self._arrives:
+                self._exchange(connection, calls, replies, *args, **kwargs)
+                replies[:] = [None] * len(replies)
+            self.then()
+            end_leases(self._servers)
+            late_ms = writes.now_ms() + 100000
+            self._clock.setattr(writes, "now_ms", lambda: late_ms)
+            if self._arrives:
+                raise http2.Lost("lost by the test")
+        return self._exchange(connection, calls, replies, *args, **kwargs)
+
+
+def end_leases(servers):
+    for line in servers.control("lease", "list").stdout.splitlines()[1:]:
+        # One of another test may have run out since.
+        servers.control("lease", "revoke", line.strip(), check=False)
+
+
+def test_who_stands_still_when_it_has_looked_at_the_time_commits_nothing(
+        servers, store, monkeypatch):
+    """With its lease it learns that the time is over."""
+    partition = keyspace.partition("lost", "s", "six")
+    commit = put(partition, 0, b"v")._replace(
+        valid_until_ms=writes.now_ms() + 10000)
+    StandsStill(servers, monkeypatch)
+    answer, = store.batch([commit])
+    assert answer.verdict is operations.Verdict.TOO_LATE
+    assert store.batch([operations.Exists(partition.key)]) == [False]
+
+
+def test_a_copy_of_what_was_done_and_deleted_is_not_done_again(
+        servers, store, monkeypatch):
+    """Its outcome has gone: with another lease nothing would forbid it."""
+    partition = keyspace.partition("lost", "s", "seven")
+    stands = StandsStill(servers, monkeypatch, arrives=True)
+    other = registry.get_store(servers.url(base.database_name()))
+    stands.then = lambda: other.batch([operations.Delete(partition.key)])
+    with pytest.raises(exceptions.UndeterminedError) as caught:
+        store.batch([put(partition, 0, b"v")])
+    assert caught.value.is_forgotten
+    assert store.batch([operations.Exists(partition.key)]) == [False]
