@@ -49,6 +49,7 @@ _COORDINATOR = (
     ("outdated", "Conflicts with what a replica did not have yet."),
     ("lost", "Commits reported as done that a failover has lost."),
     ("lost_unknown", "Commits of which it is unknown if one has lost them."),
+    ("brought_back", "Lost commits that another failover has brought back."),
     ("applied_again", "Lost commits that were applied again."))
 _DATABASE = (
     ("full_scans", "Tables that were read whole."),)

@@ -49,9 +49,11 @@ class Stats:
     #: Commits among them of what rested on a replica that was behind.
     outdated: int = 0
     #: Commits that were reported as done and that a failover has lost, those
-    #: of which that is not known, and lost ones that were applied again.
+    #: of which that is not known, lost ones that another failover has brought
+    #: back as a whole, and those that were applied again.
     lost: int = 0
     lost_unknown: int = 0
+    brought_back: int = 0
     applied_again: int = 0
 
 

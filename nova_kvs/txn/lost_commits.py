@@ -112,6 +112,7 @@ class Found:
 
     :ivar lost: list of (Done, set of the partitions that lack it by now).
     :ivar back: the same of those that were told to lack it, and have it.
+    :ivar whole: number of those back of which nothing is lost any more.
     :ivar unknown: list of Done.
     :ivar again: number of those lost of which other parts were told before.
     :ivar kept: incarnations of servers of which something is there.
@@ -120,6 +121,7 @@ class Found:
     def __init__(self):
         self.lost = []
         self.back = []
+        self.whole = 0
         self.unknown = []
         self.again = 0
         self.kept = set()
@@ -131,7 +133,8 @@ class LostCommits:
     :param store: nova_kvs.store.base.Store.
     :param database: the database's name.
     :param settler: nova_kvs.txn.recovery.Recovery.
-    :param stats: counters ``lost``, ``lost_unknown``, ``applied_again``.
+    :param stats: counters ``lost``, ``lost_unknown``, ``brought_back``,
+        ``applied_again``.
     :param commit: function of mutations and entries that commits them, to
         apply lost commits again; None: they stay lost.
     """
@@ -365,6 +368,7 @@ class LostCommits:
                 done.told -= {partition, *back}
                 if back:
                     found.back.append((done, back))
+                    found.whole += not done.told
 
     def _old(self, missing):
         """Return if outcomes may have been forgotten before they were asked.
@@ -394,6 +398,7 @@ class LostCommits:
                 "Database %s: another failover has brought back what was told "
                 "to be lost of transaction %s: %s", self._database,
                 done.txn_id.hex(), ", ".join(done.keys(partitions)))
+        self._stats.brought_back += found.whole
         if not found.lost and not found.unknown:
             return
         lost = len(found.lost) - found.again

@@ -164,10 +164,30 @@ def test_what_another_failover_brings_back_is_told(
     message, = caplog.messages
     assert "has brought back what was told" in message
     assert "%s rt\\x00row" % lost.key.decode() in message
+    assert (coordinator.stats.lost, coordinator.stats.brought_back) == (1, 1)
     # And when it is lost once more that is told, too.
     replicated.fail_over(lost)
     coordinator.tell_losses()
     assert "has lost transaction" in caplog.messages[-1]
+    assert (coordinator.stats.lost, coordinator.stats.brought_back) == (2, 1)
+
+
+def test_a_transaction_of_which_a_part_is_back_counts_as_lost(
+        coordinator, replicated, partitions, monkeypatch):
+    monkeypatch.setattr(lost_commits, "AGAIN_S", 0)
+    put(coordinator, *partitions[:2])
+    dumps = [dumped(replicated, one) for one in partitions[:2]]
+    for partition in partitions[:2]:
+        replicated.fail_over(partition)
+    coordinator.tell_losses()
+    for partition, dump, count in zip(partitions, dumps, (0, 1)):
+        replicated.fail_over(partition)
+        replicated.store.batch([
+            tests_base.command(b"RESTORE", key, 0, value)
+            for key, value in dump.items()])
+        coordinator.tell_losses()
+        assert coordinator.stats.brought_back == count
+    assert counted(coordinator) == (1, 0, 0)
 
 
 @pytest.mark.parametrize("number", [0, 1])
