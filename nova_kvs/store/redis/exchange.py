@@ -196,22 +196,8 @@ class ExchangingStore(base.Store):
                         forbidden = reply
         except wire.LOST as exc:
             connection.close()
-            self._lose(node)
-            if self._near is not None:
-                self._near.lost(node)
-            if isinstance(exc, redis_exceptions.AuthenticationError):
-                raise wire.reply_error(exc, None, node.address) from exc
-            lost = [index for index in plan[position:] if index >= 0]
-            if wire.WAIT in plan[position:]:
-                # Nor is it known which replicas have the writes before.
-                lost += fences.written(
-                    items, plan[:position], failures[before:])
-            failures.extend(
-                repetition.Failure(index, exc, node) for index in lost)
-            if isinstance(exc, redis_exceptions.BusyLoadingError) and (
-                    plan[position] >= 0):
-                # An answer after all, but the connection was given up.
-                failures[-len(lost)].error = repetition.NotSent(exc)
+            failures += self._unanswered(
+                node, items, plan, position, exc, failures[before:])
         else:
             self._heard(node)
             self.stats.bytes_in += connection.received_bytes
@@ -223,6 +209,31 @@ class ExchangingStore(base.Store):
                 self._lose(node)
             else:
                 node.release(connection)
+
+    def _unanswered(self, node, items, plan, position, error, failed):
+        """Return Failures of items whose replies got lost with a connection.
+
+        :param position: in the plan, of the reply that did not come.
+        :param error: one of LOST.
+        :param failed: Failures of the replies before.
+        :raises nova_kvs.exceptions.ConfigurationError: if the server wants
+            another user or password.
+        """
+        self._lose(node)
+        if self._near is not None:
+            self._near.lost(node)
+        if isinstance(error, redis_exceptions.AuthenticationError):
+            raise wire.reply_error(error, None, node.address) from error
+        lost = [index for index in plan[position:] if index >= 0]
+        if wire.WAIT in plan[position:]:
+            # Nor is it known which replicas have the writes before.
+            lost += fences.written(items, plan[:position], failed)
+        found = [repetition.Failure(index, error, node) for index in lost]
+        if isinstance(error, redis_exceptions.BusyLoadingError) and (
+                plan[position] >= 0):
+            # An answer after all, but the connection was given up.
+            found[0].error = repetition.NotSent(error)
+        return found
 
     def _is_passing(self, error):
         return not isinstance(error, redis_exceptions.ResponseError) or (
