@@ -3,6 +3,7 @@
 """
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -48,6 +49,8 @@ _MANAGE = "from nova.cmd import manage; raise SystemExit(manage.main())"
 _SYNC_TIMEOUT_S = 1800
 _COPY_KEYS = 500
 _INSERT_ROWS = 2000
+#: Servers whose rows are one commit.
+_COMMIT_SERVERS = 10
 
 
 class Servers:
@@ -232,8 +235,7 @@ def _fill_kvs(urls, cloud):
     _take_ids(opened, cloud)
     for model, found in cloud.shared_rows():
         _insert(opened, [(model, found)])
-    for number in range(cloud.servers):
-        _insert(opened, cloud.server_rows(number))
+    _fill_servers(opened, cloud)
     main = opened[main_models.BASE.metadata]
     table = rows.table(main_models.Instance)
     transaction = main.begin()
@@ -243,6 +245,31 @@ def _fill_kvs(urls, cloud):
                 table.new(row)).items()
             if name in main.schema.tables["shadow_instances"].columns})
     transaction.commit()
+
+
+def _fill_servers(opened, cloud):
+    """Insert what belongs to servers, by a process for each core."""
+    commits = [range(first, min(first + _COMMIT_SERVERS, cloud.servers))
+               for first in range(0, cloud.servers, _COMMIT_SERVERS)]
+    # A fork knows the ids that were taken.
+    context = multiprocessing.get_context("fork")
+    count = os.cpu_count()
+    children = [context.Process(target=_insert_servers, args=(
+        opened, cloud, commits[first::count]), daemon=True)
+        for first in range(count)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    if any([child.exitcode for child in children]):
+        raise RuntimeError("a process that fills %s failed" % ", ".join(
+            one.name for one in opened.values()))
+
+
+def _insert_servers(opened, cloud, commits):
+    for numbers in commits:
+        _insert(opened, [found for number in numbers
+                         for found in cloud.server_rows(number)])
 
 
 def _take_ids(opened, cloud):
