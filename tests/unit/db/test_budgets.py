@@ -59,6 +59,19 @@ CALLS = {
     "all projects' page by UUID": (
         "instance_get_all_by_filters_sort", {"deleted": False}, 5, None,
         None, ["uuid"], ["asc"]),
+    "all projects' page by host": (
+        "instance_get_all_by_filters_sort", {"deleted": False}, 5, None,
+        None, ["host"], ["asc"]),
+    "all projects' page by state": (
+        "instance_get_all_by_filters_sort", {"deleted": False}, 5, None,
+        None, ["vm_state"], ["asc"]),
+    "all projects' page by change": (
+        "instance_get_all_by_filters_sort", {"deleted": False}, 5, None,
+        None, ["updated_at"], ["desc"]),
+    "a host's page": (
+        "instance_get_all_by_filters_sort",
+        {"host": _A_HOST, "deleted": False}, 5, None, None,
+        ["created_at", "id"], ["desc", "desc"]),
     "servers of a name": (
         "instance_get_all_by_filters",
         {"display_name": "n15-", "deleted": False}),
@@ -164,6 +177,9 @@ CALLS = {
         "compute_node_get_all_by_pagination", 5, None),
     "page of compute nodes behind a marker": (
         "compute_node_get_all_by_pagination", 5, 3),
+    "usage of a volume": (
+        "vol_usage_update", _A_VOLUME, 1, 2, 3, 4, _UUID, _A_PROJECT, "u",
+        "z"),
     # Migrations.
     "a migration": ("migration_get", 16),
     "page of migrations by id": (
@@ -205,7 +221,12 @@ CALLS = {
 }
 
 _NO_INDEX = "SQL has no index for it either; of each server one row is read"
+_NO_ORDER = "no index of SQL's has this order either: all are sorted"
 EXCEPTIONS = {
+    "all projects' page by host": _NO_ORDER,
+    "all projects' page by state": _NO_ORDER,
+    "all projects' page by change": "the index has the hour: all that changed "
+    "in the last one or two are read",
     "a page of rare metadata": "SQL has no index by a value either: both look "
     "at servers in the page's order until it is full",
     "a page of booting servers": "a boot would write an entry more",
@@ -220,9 +241,12 @@ WIDE = {
     "all projects' page by name": "of each server an entry is sorted",
     "all projects' page by UUID": "of each server an entry is sorted",
     "archive of nothing old": "the log has no index by when a row changed",
+    "usage of a volume": "SQL has no index by volume; hosts do not report it "
+    "unless volume_usage_poll_interval is set",
 }
 DIALECT_EXCEPTIONS = {
     **{name: EXCEPTIONS[name] for name in EXCEPTIONS},
+    "all projects' page by change": _NO_ORDER,
     "a page without a tag": "a subquery decides which rows pass",
     "a page of metadata": "a subquery decides which rows pass",
     "deleted and soft-deleted servers": _NO_INDEX,
@@ -332,6 +356,12 @@ def _cloud(count, make=clouds.KVSCloud):
              "cpu_info": "", "hypervisor_type": "q", **dict.fromkeys((
                  "vcpus", "memory_mb", "local_gb", "vcpus_used",
                  "memory_mb_used", "local_gb_used", "hypervisor_version"), 1)}
+            for n in some])
+        _insert(cloud.main, "volume_usage_cache", [
+            {"id": n + 1, "volume_id": "v%d" % n, "deleted": 0,
+             **dict.fromkeys((total + counted for total in ("tot_", "curr_")
+                              for counted in ("reads", "read_bytes", "writes",
+                                              "write_bytes")), 1)}
             for n in some])
         _insert(cloud.main, "task_log", [
             {"id": n + 1, "task_name": "t", "state": "DONE", "message": "m",
