@@ -99,6 +99,9 @@ SINGLE = {
         sa.select(Service).where(Service.id.is_(None)),
         "services: full scan"),
     "function": (
+        sa.select(Service).where(sa.func.upper(Service.uuid) == "U"),
+        "services: full scan"),
+    "function that an index answers": (
         sa.select(Service).where(sa.func.lower(Service.uuid) == "u"),
         "services: beginnings in order of uuid by (uuid)"),
     "collation": (
