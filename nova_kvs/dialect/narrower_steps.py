@@ -7,8 +7,9 @@ here, in this order:
 
 * ``in_order``: a page in the order of an index;
 * ``in_range``: a range of an index;
-* ``by_entries``: rows whose entries in an index pass, where neither of these
-  is better than an index that most rows are in;
+* ``in_few_orders``: such pages of each value of an IN, if it has few;
+* ``by_entries``: rows whose entries in an index pass, where none of these is
+  better than an index that most rows are in;
 * ``by_beginning``: ranges of what a pattern can match, in place of a union.
 """
 
@@ -36,6 +37,8 @@ def choose(step, rank, page, compiled, is_alone):
     if rank > planner.Rank.LINKED_UNIQUE:
         found = in_order(step, rank, page, compiled, is_alone) or (
             in_range(step, rank))
+        found = in_few_orders(
+            step, found or step, rank, page, compiled, is_alone) or found
     if rank >= planner.Rank.BROAD and (found is None or (
             type(found) is paging.PageStep
             and found.path.rank >= planner.Rank.BROAD)):
@@ -68,6 +71,31 @@ def in_order(step, rank, page, compiled, is_alone):
         return paging.PageStep(step, path, page, paging.Probe(
             compiled, page, path.columns if page.order else ()),
             is_alone, _rival_of(table, path, bounds))
+    except LookupError:
+        return None
+
+
+def in_few_orders(step, otherwise, rank, page, compiled, is_alone):
+    """Return a FewPagesStep, or None.
+
+    Of what most rows have, entries of an index may tell more.
+
+    :param otherwise: the step for an IN of many values. Other parameters are
+        those of ``choose``.
+    """
+    if page is None or not page.order:
+        return None
+    source = step.source
+    lists = {column for column, values in source.values.items()
+             if len(values) == 1 and values[0].is_list}
+    path = lists and planner.in_order(
+        step.table, lists | _single(source), page.order)
+    if not path or path.rank > rank or path.rank >= planner.Rank.BROAD or (
+            lists.isdisjoint(path.prefix)):
+        return None
+    try:
+        return paging.FewPagesStep(otherwise, step, path, page, paging.Probe(
+            compiled, page, path.columns), is_alone)
     except LookupError:
         return None
 

@@ -11,6 +11,7 @@ SELECT returns. Rows that the transaction changed are loaded, so an unloaded
 row is in the index where the store has it: behind what was read of it.
 """
 
+import itertools
 import math
 import re
 import string
@@ -39,6 +40,8 @@ LAST = chr(0x10ffff) * 2
 #: Rows of the first page beyond the limit, and of the largest page.
 SLACK = 8
 LARGEST_PAGE = 4000
+#: Values of an IN whose first rows are read one after the other.
+MOST_PAGES = 3
 
 
 class Page(typing.NamedTuple):
@@ -433,6 +436,8 @@ class PageStep(RangeStep):
             an upper bound: all of these may be fewer than come first.
         """
         super().__init__(step, path)
+        #: What loads the source where the parameters allow for no page.
+        self._otherwise = step
         self._page = page
         self._probe = probe
         self._is_alone = is_alone
@@ -443,16 +448,23 @@ class PageStep(RangeStep):
         state = workspace.state(self.name)
         if state.complete:
             return
-        wanted = prefix = bounds = None
+        wanted = prefixes = bounds = None
         if self.step.partial_path(parameters) is None:
             wanted = self._wanted(parameters)
-            prefix = self._prefix(parameters)
-        if wanted is not None and prefix is not None:
+            prefixes = self._prefixes(parameters)
+        if wanted is not None and prefixes is not None:
             bounds = self._bounds(parameters)
         if bounds is None:
-            self.step.collect(workspace, parameters, loads)
+            self._otherwise.collect(workspace, parameters, loads)
         elif wanted:
-            self._load(workspace, parameters, state, wanted, prefix, *bounds)
+            for prefix in prefixes:
+                self._load(
+                    workspace, parameters, state, wanted, prefix, *bounds)
+
+    def _prefixes(self, parameters):
+        """Return what the path's first columns may be, or None."""
+        prefix = self._prefix(parameters)
+        return None if prefix is None else [prefix]
 
     def _wanted(self, parameters):
         """Return how many rows are needed, or None if it is not known."""
@@ -526,3 +538,28 @@ def _is_before(values, others, reverse):
     first, second = (tuple(map(by_range.sortable, row))
                      for row in (values, others))
     return second < first if reverse else first < second
+
+
+class FewPagesStep(PageStep):
+    """Loads the first rows of each value of an IN, if it has few.
+
+    :param otherwise: the step that loads the source if it has many.
+    """
+
+    def __init__(self, otherwise, *others):
+        super().__init__(*others)
+        self._otherwise = otherwise
+
+    def _prefixes(self, parameters):
+        found = [list(dict.fromkeys(parameters.values(
+            self.source.values[column], self.table, column)))
+            for column in self.path.prefix]
+        if not 0 < math.prod(map(len, found)) <= MOST_PAGES:
+            return None
+        prefixes = list(itertools.product(*found))
+        return prefixes if all(map(self.path.holds, prefixes)) else None
+
+    def explain(self):
+        """Return a text, the same for the same statement."""
+        return "%s; of many values: %s" % (
+            super().explain(), self._otherwise.explain())

@@ -159,7 +159,8 @@ class StatementPlanner:
                 and not self._may_link(item[2], pending, item[0]))
             if not chosen:
                 best = min(ranked, key=lambda item: (
-                    item[0], item[2].nullable, item[2].order))
+                    item[0] if pages else self._expected(*item),
+                    item[2].nullable, item[2].order))
                 chosen = [best]
                 if best[0] == planner.Rank.LINKED_INDEX:
                     chosen = [item for item in ranked
@@ -220,6 +221,17 @@ class StatementPlanner:
         return rank, plan.Path(path, tuple(
             [column for column in path.columns
              if column not in source.values]), origin)
+
+    def _expected(self, rank, path, source):
+        """Return the rank by which a source is loaded before others.
+
+        The beginnings of its text may find rows where no values do.
+        """
+        if rank > planner.Rank.INDEX and narrower_steps.by_beginning(
+                plan.Step(source, self._schema.tables.get(source.table),
+                          path), rank) is not None:
+            return planner.Rank.INDEX
+        return rank
 
     def _union_of_joins(self, step, rank):
         """Return the Union that reads less than a step, over joins, or None.

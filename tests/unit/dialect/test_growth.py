@@ -33,7 +33,9 @@ ports = sa.Table(
     sa.Column("id", sa.String(36), primary_key=True),
     sa.Column("project_id", sa.String(36), index=True),
     sa.Column("net_id", sa.String(36), index=True),
-    sa.Index("ports_by_id", "id"))
+    sa.Column("owner", sa.String(36)),
+    sa.Index("ports_by_id", "id"),
+    sa.Index("ports_of_owner", "owner", "id"))
 addresses = sa.Table(
     "addresses", metadata,
     sa.Column("port_id", sa.String(36), primary_key=True),
@@ -44,7 +46,13 @@ volumes = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("deleted", sa.Boolean),
     sa.Column("host", sa.String(36)),
-    sa.Index("by_host", "deleted", "host"))
+    sa.Index("by_host", "deleted", "host"),
+    sa.Index("by_any_host", "host"))
+snapshots = sa.Table(
+    "snapshots", metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("deleted", sa.Boolean, index=True),
+    sa.Column("volume_id", sa.Integer, index=True))
 
 
 def _of_host(host):
@@ -85,6 +93,16 @@ QUERIES = {
     "number of a host's": (
         sa.select(sa.func.count(volumes.c.id)).where(
             ~volumes.c.deleted, volumes.c.host.like("HOST4#%")), 8),
+    "snapshots of a host and its pools": (
+        sa.select(snapshots).join(
+            volumes, volumes.c.id == snapshots.c.volume_id).where(
+                ~snapshots.c.deleted, _of_host("host3")), 14),
+    "page of one of some owners": (
+        sa.select(ports).where(ports.c.owner.in_(["odd"])).order_by(
+            ports.c.id).limit(5), 13),
+    "page of two owners": (
+        sa.select(ports).where(ports.c.owner.in_(["odd", "even"])).order_by(
+            ports.c.id).limit(5), 26),
     "shared with all": (
         sa.select(networks.c.id).outerjoin(
             shares, shares.c.net_id == networks.c.id).where(
@@ -104,7 +122,9 @@ def _fill(engine, count):
             for number in range(count)])
         connection.execute(ports.insert(), [
             {"id": "%04d" % number, "project_id": "p%d" % (number + 2),
-             "net_id": "n%04d" % number} for number in range(count)])
+             "net_id": "n%04d" % number,
+             "owner": ("even", "odd")[number % 2]}
+            for number in range(count)])
         connection.execute(addresses.insert(), [
             {"port_id": "%04d" % number, "address": "a%d" % number}
             for number in range(count)])
@@ -112,6 +132,9 @@ def _fill(engine, count):
             {"deleted": False, "host": text % (number // 3)}
             for number, text in zip(range(count), itertools.cycle(
                 ("host%d", "host%d#a", "Host%d#b")))])
+        connection.execute(snapshots.insert(), [
+            {"deleted": False, "volume_id": number + 1}
+            for number in range(count)])
     return engine
 
 
