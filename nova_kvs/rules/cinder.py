@@ -9,8 +9,10 @@ _PAGES = (("deleted", "created_at", "id"),
 RULES = {
     "volumes": Rule(("attach_status", "volume_type_id"), (
         *_PAGES, ("display_name",), ("status", "created_at", "id"),
-        # A host's, which is its own name or one with a pool behind it.
-        ("deleted", "host"))),
+        # A host's, which is its own name or one with a pool behind it; its
+        # snapshots' volumes may be deleted.
+        ("deleted", "host"), ("host",))),
+    "volume_metadata": Rule(("volume_id", "key"), (("key", "value"),)),
     "snapshots": Rule(("volume_id", "cgsnapshot_id"), (
         *_PAGES, ("volume_id", "created_at", "id"))),
     "backups": Rule(("volume_id", "container"), (

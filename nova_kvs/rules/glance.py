@@ -13,6 +13,7 @@ RULES = {
     # A user's list asks for the images that others share with its project;
     # all images may have the visibility "shared".
     "image_members": Rule(("image_id", "can_share"), (("member",),)),
+    "image_tags": Rule(("image_id", "value"), (("value",),)),
     # Uploads that go on, by the property that each of them has.
     "image_properties": Rule(("image_id", "value"), (("name", "value"),)),
 }

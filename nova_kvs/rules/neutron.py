@@ -12,7 +12,7 @@ RULES = {
     "ml2_port_bindings": Rule(("port_id", "vif_type"), (("host",),)),
     "networks": Rule(("standard_attr_id",), _BY_ID),
     "ports": Rule(("network_id", "mac_address"), (
-        *_BY_ID, ("mac_address",), ("device_owner",))),
+        *_BY_ID, ("mac_address",), ("device_owner", "id"), ("name", "id"))),
     "routers": Rule(("standard_attr_id",), _BY_ID),
     "securitygrouprules": Rule(("security_group_id",), _BY_ID),
     "securitygroups": Rule(("standard_attr_id",), _BY_ID),
