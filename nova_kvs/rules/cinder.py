@@ -12,7 +12,6 @@ RULES = {
         # A host's, which is its own name or one with a pool behind it; its
         # snapshots' volumes may be deleted.
         ("deleted", "host"), ("host",))),
-    "volume_metadata": Rule(("volume_id", "key"), (("key", "value"),)),
     "snapshots": Rule(("volume_id", "cgsnapshot_id"), (
         *_PAGES, ("volume_id", "created_at", "id"))),
     "backups": Rule(("volume_id", "container"), (
