@@ -132,6 +132,11 @@ def by_entries(step, paged, page, compiled, is_alone):
     if path is None or paged is not None and not path.columns.difference(
             path.index.columns[:1], paged.path.prefix, paged.path.columns):
         return None
+    if page is not None and page.order and not path.order:
+        # Entries do not tell which rows come first.
+        if paged is not None:
+            return None
+        page = None
     try:
         return entry_paging.EntriesStep(
             step, path, page, None if page is None else paging.Probe(

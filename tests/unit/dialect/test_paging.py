@@ -283,6 +283,15 @@ def filled():
     engine.dispose()
 
 
+@pytest.mark.parametrize("criterion", [
+    instances.c.display_name.like("n%"), instances.c.display_name != "n7",
+    instances.c.updated_at.is_not(None)])
+def test_an_order_that_entries_do_not_tell(filled, criterion):
+    query = sa.select(instances.c.id).where(criterion).order_by(
+        instances.c.host.desc(), instances.c.id.desc()).limit(2)
+    assert filled.scalars(query).all() == [200, 198]
+
+
 def _unless_null(column, otherwise=-1):
     return sa.case((column.is_not(None), column), else_=otherwise)
 
