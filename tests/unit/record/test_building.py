@@ -7,6 +7,7 @@ from nova_kvs.record import access
 from nova_kvs.record import building
 from nova_kvs.record import database as record_database
 from nova_kvs.record import format as stored_format
+from nova_kvs.store import base as store_base
 from tests import base
 from tests.unit.record import databases
 
@@ -174,6 +175,38 @@ def test_it_waits_for_what_others_have_begun(db, monkeypatch):
     monkeypatch.setattr(record_database, "SCHEMA_AGE_S", -1)
     building.Builder(databases.another(db), sleep=sleep).run()
     assert len(waited) == 2
+
+
+def test_it_waits_for_commits_that_the_store_holds_up(db):
+    db.held_up_ms = 60000
+    waited = []
+    with pytest.raises(InterruptedError):
+        building.Builder(db, sleep=_raises(waited)).run()
+    assert waited == [1]
+    db.held_up_ms = 0
+    building.Builder(db, sleep=_raises(waited)).run()
+    assert len(waited) == 1
+
+
+def _raises(waited):
+    def sleep(seconds):
+        waited.append(seconds)
+        raise InterruptedError
+    return sleep
+
+
+@pytest.mark.parametrize("held_up_s", [0, 90, 1000])
+def test_a_partition_is_not_taken_for_listed_until_it_is_tidied_away(
+        monkeypatch, held_up_s):
+    monkeypatch.setattr(store_base.Store, "held_up_ms",
+                        lambda store, life_ms: 1000 * held_up_s)
+    database = databases.make(url=base.memory_url())
+    settings = database.store.settings
+    longest_s = 2 * settings.index_grace - settings.transaction_lifetime
+    assert longest_s > 90
+    assert 0 <= database.listed_s <= max(0, longest_s - held_up_s)
+    assert database.listed_s <= settings.index_grace / 2
+    assert bool(database.listed_s) == (held_up_s < longest_s)
 
 
 def test_a_migration_meanwhile(db, monkeypatch):
