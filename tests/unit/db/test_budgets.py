@@ -27,6 +27,19 @@ _UUID = "%08d-0000-4000-8000-000000000000" % 15
 _WHEN = datetime.datetime(2026, 1, 1)
 _A_CELL = "00000000-0000-4000-8000-00000000000c"
 
+
+def _page(filters, after=None, keys=("created_at", "id"), order=None):
+    """Return the call for a page of five live servers.
+
+    :param after: UUID of the last one of the page before.
+    :param order: "asc" or "desc"; None: as the API asks for its own keys,
+        and ascending for others.
+    """
+    order = order or ("desc" if len(keys) > 1 else "asc")
+    return ("instance_get_all_by_filters_sort", {**filters, "deleted": False},
+            5, after, None, list(keys), [order] * len(keys))
+
+
 CALLS = {
     # Servers.
     "a server": ("instance_get_by_uuid", _UUID),
@@ -34,51 +47,26 @@ CALLS = {
     "a host's": ("instance_get_all_by_host", _A_HOST),
     "a host's UUIDs": ("instance_get_all_uuids_by_hosts", [_A_HOST]),
     "a node's": ("instance_get_all_by_host_and_node", _A_HOST, "n"),
-    "a project's page": (
-        "instance_get_all_by_filters_sort",
-        {"project_id": _A_PROJECT, "deleted": False}, 5, None, None,
-        ["created_at", "id"], ["desc", "desc"]),
-    "all projects' page": (
-        "instance_get_all_by_filters_sort", {"deleted": False}, 5, None,
-        None, ["created_at", "id"], ["desc", "desc"]),
-    "all projects' page behind a marker": (
-        "instance_get_all_by_filters_sort", {"deleted": False}, 5, _UUID,
-        None, ["created_at", "id"], ["desc", "desc"]),
+    "a project's page": _page({"project_id": _A_PROJECT}),
+    "all projects' page": _page({}),
+    "all projects' page behind a marker": _page({}, after=_UUID),
     "a project's changes": (
         "instance_get_all_by_filters",
         {"project_id": _A_PROJECT, "changes-since": _WHEN}),
     "all projects' changes": (
         "instance_get_all_by_filters", {"changes-since": _WHEN}),
-    "all projects' servers of a status": (
-        "instance_get_all_by_filters_sort",
-        {"vm_state": "error", "deleted": False}, 5, None, None,
-        ["created_at", "id"], ["desc", "desc"]),
-    "all projects' page by name": (
-        "instance_get_all_by_filters_sort", {"deleted": False}, 5, None,
-        None, ["display_name"], ["asc"]),
-    "all projects' page by UUID": (
-        "instance_get_all_by_filters_sort", {"deleted": False}, 5, None,
-        None, ["uuid"], ["asc"]),
-    "all projects' page by host": (
-        "instance_get_all_by_filters_sort", {"deleted": False}, 5, None,
-        None, ["host"], ["asc"]),
-    "all projects' page by state": (
-        "instance_get_all_by_filters_sort", {"deleted": False}, 5, None,
-        None, ["vm_state"], ["asc"]),
-    "all projects' page by change": (
-        "instance_get_all_by_filters_sort", {"deleted": False}, 5, None,
-        None, ["updated_at"], ["desc"]),
-    "a host's page": (
-        "instance_get_all_by_filters_sort",
-        {"host": _A_HOST, "deleted": False}, 5, None, None,
-        ["created_at", "id"], ["desc", "desc"]),
+    "all projects' servers of a status": _page({"vm_state": "error"}),
+    "all projects' page by name": _page({}, keys=["display_name"]),
+    "all projects' page by UUID": _page({}, keys=["uuid"]),
+    "all projects' page by host": _page({}, keys=["host"]),
+    "all projects' page by state": _page({}, keys=["vm_state"]),
+    "all projects' page by change": _page(
+        {}, keys=["updated_at"], order="desc"),
+    "a host's page": _page({"host": _A_HOST}),
     "servers of a name": (
         "instance_get_all_by_filters",
         {"display_name": "n15-", "deleted": False}),
-    "a page of a name": (
-        "instance_get_all_by_filters_sort",
-        {"display_name": "n15-", "deleted": False}, 5, None, None,
-        ["created_at", "id"], ["desc", "desc"]),
+    "a page of a name": _page({"display_name": "n15-"}),
     "servers of an image": (
         "instance_get_all_by_filters",
         {"image_ref": "i15", "deleted": False}),
@@ -87,51 +75,19 @@ CALLS = {
         {"changes-before": _WHEN - datetime.timedelta(days=900)}),
     "servers of a tag": (
         "instance_get_all_by_filters", {"tags": ["t15"], "deleted": False}),
-    "a page of several tags": (
-        "instance_get_all_by_filters_sort",
-        {"tags-any": ["t15", "t16"], "deleted": False}, 5, None, None,
-        ["created_at", "id"], ["desc", "desc"]),
-    "a page without a tag": (
-        "instance_get_all_by_filters_sort",
-        {"not-tags-any": ["t15"], "deleted": False}, 5, None, None,
-        ["created_at", "id"], ["desc", "desc"]),
-    "a page of metadata": (
-        "instance_get_all_by_filters_sort",
-        {"metadata": {"all": "1"}, "deleted": False}, 5, None, None,
-        ["created_at", "id"], ["desc", "desc"]),
-    "a page of rare metadata": (
-        "instance_get_all_by_filters_sort",
-        {"metadata": {"k": "v15"}, "deleted": False}, 5, None, None,
-        ["created_at", "id"], ["desc", "desc"]),
-    "a page of a task": (
-        "instance_get_all_by_filters_sort",
-        {"task_state": "migrating", "deleted": False}, 5, None, None,
-        ["created_at", "id"], ["desc", "desc"]),
-    "a page of some tasks": (
-        "instance_get_all_by_filters_sort",
+    "a page of several tags": _page({"tags-any": ["t15", "t16"]}),
+    "a page without a tag": _page({"not-tags-any": ["t15"]}),
+    "a page of metadata": _page({"metadata": {"all": "1"}}),
+    "a page of rare metadata": _page({"metadata": {"k": "v15"}}),
+    "a page of a task": _page({"task_state": "migrating"}),
+    "a page of some tasks": _page(
         {"vm_state": ["active", "stopped"],
-         "task_state": ["migrating", "rebooting"], "deleted": False}, 5,
-        None, None, ["created_at", "id"], ["desc", "desc"]),
-    "a page of a state": (
-        "instance_get_all_by_filters_sort",
-        {"vm_state": ["resized"], "deleted": False}, 5, None, None,
-        ["created_at", "id"], ["desc", "desc"]),
-    "a page of booting servers": (
-        "instance_get_all_by_filters_sort",
-        {"vm_state": ["building"], "deleted": False}, 5, None, None,
-        ["created_at", "id"], ["desc", "desc"]),
-    "a page of a boot's task": (
-        "instance_get_all_by_filters_sort",
-        {"task_state": "spawning", "deleted": False}, 5, None, None,
-        ["created_at", "id"], ["desc", "desc"]),
-    "a page of a reservation": (
-        "instance_get_all_by_filters_sort",
-        {"reservation_id": "r-15", "deleted": False}, 5, None, None,
-        ["created_at", "id"], ["desc", "desc"]),
-    "a page without a host": (
-        "instance_get_all_by_filters_sort",
-        {"host": None, "deleted": False}, 5, None, None,
-        ["created_at", "id"], ["desc", "desc"]),
+         "task_state": ["migrating", "rebooting"]}),
+    "a page of a state": _page({"vm_state": ["resized"]}),
+    "a page of booting servers": _page({"vm_state": ["building"]}),
+    "a page of a boot's task": _page({"task_state": "spawning"}),
+    "a page of a reservation": _page({"reservation_id": "r-15"}),
+    "a page without a host": _page({"host": None}),
     "deleted servers": (
         "instance_get_all_by_filters",
         {"deleted": True, "soft_deleted": False}),
