@@ -207,9 +207,8 @@ class Table:
         lengths = {}
         exact = set()
         for index in (*self.indexes, *self.unbuilt, *self.uniques):
-            coarse = getattr(index, "coarse", {})
-            exact.update(set(index.columns).difference(coarse))
-            for column, length in coarse.items():
+            exact.update(set(index.columns).difference(index.coarse))
+            for column, length in index.coarse.items():
                 lengths[column] = max(length, lengths.get(column, 0))
         if self.included is not None:
             exact.update(self.included.names)

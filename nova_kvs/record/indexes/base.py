@@ -2,6 +2,7 @@
 """The base class of the kinds of indexes."""
 
 import abc
+import types
 
 #: Sorts behind all that goes on with an encoded tuple or a field.
 AFTER = b"\xff"
@@ -24,6 +25,7 @@ class Index(abc.ABC):
     :ivar is_ordered: all its entries have one order.
     :ivar only: ``(column, value)``: rows that have it are in it; or None.
     :ivar without: values of its first column: rows that have one are not.
+    :ivar coarse: column -> characters of its text that entries have.
     """
 
     is_global = False
@@ -32,6 +34,7 @@ class Index(abc.ABC):
     is_ordered = True
     only = None
     without = ()
+    coarse = types.MappingProxyType({})
 
     def __init__(self, table, name, columns, *definition):
         self.table = table

@@ -104,7 +104,7 @@ def offered(table, index):
     if table.names_partitions and (
             table.native[table.partition_column] is str):
         found.add(table.partition_column)
-    return frozenset(found.difference(getattr(index, "coarse", ())))
+    return frozenset(found.difference(index.coarse))
 
 
 # Conditions -----------------------------------------------------------------
