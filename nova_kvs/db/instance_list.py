@@ -112,8 +112,6 @@ def _by_filters(s, context, filters, limit, marker, columns_to_join,
         records = s.records(
             found, table_only=not query.tags and (
                 table_only or limit is not None and s.reads_many(found)))[0]
-    if query.tags:
-        records = query.choose(records)
     matching.sort(records, sort_keys, sort_dirs)
     records = matching.limited(records, limit)
     return joins.fill(s, context, s.rows(INSTANCES, records),

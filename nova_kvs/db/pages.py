@@ -65,7 +65,7 @@ def page(s, found, limit, after, sort_keys, sort_dirs, table_only=False):
             return None
         positions = [tuple(map(record.values.get, columns))
                      for record in records]
-        chosen += _passing(
+        chosen += session.passing(
             [record for record, position in zip(records, positions)
              if position != last], found._replace(equal=equal))
         if len(records) < chunk:
@@ -79,7 +79,7 @@ def page(s, found, limit, after, sort_keys, sort_dirs, table_only=False):
             others += s.transaction.load([access.ByEntries(
                 found.table.name, changed, chunk, True)])[0]
             if changed.is_done:
-                return _passing(others, found._replace(equal=equal))
+                return session.passing(others, found._replace(equal=equal))
         low, high = (None, last) if path.reverse else (last, None)
         # Few of the rows pass: look at more of them at once.
         chunk = min(chunk * 4, LARGEST_CHUNK)
@@ -123,7 +123,7 @@ def by_change(s, found, limit, after, sort_keys, sort_dirs,
         records = s.transaction.load([access.ByEntries(
             table.name, cursor, chunk,
             _are_alone(found, table_only, chunk, limit))])[0]
-        chosen += _passing(records, found)
+        chosen += session.passing(records, found)
         if sum([cursor.precedes(record.values)
                 for record in chosen]) >= limit:
             return chosen
@@ -175,7 +175,7 @@ def passing_entries(s, found, limit, after, sort_keys, sort_dirs,
         records = s.transaction.load([access.ByEntries(
             table.name, cursor, chunk,
             _are_alone(found, table_only, chunk, limit))])[0]
-        chosen += _passing(records, found)
+        chosen += session.passing(records, found)
         if cursor.is_done or sum(
                 [cursor.precedes(record.values)
                  for record in chosen]) >= limit:
@@ -187,12 +187,6 @@ def _are_alone(found, table_only, chunk, limit):
     """Tell whether so many rows are read without what belongs to them."""
     return found.choose is None and (
         table_only or limit is not None and chunk > limit + 2)
-
-
-def _passing(records, found):
-    """Return the Records that pass a Find with bound values."""
-    passing = session.matching(records, found.equal, found.test)
-    return passing if found.choose is None else found.choose(passing)
 
 
 def _conditions(equal):

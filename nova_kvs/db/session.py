@@ -56,7 +56,7 @@ class Find(typing.NamedTuple):
     #: the case of its ASCII letters.
     column_tests: tuple = ()
     #: function of a list of Records that returns those that pass, or None: it
-    #: looks at other rows of theirs. Only pages make use of it.
+    #: looks at other rows of theirs.
     choose: typing.Any = None
 
 
@@ -486,7 +486,7 @@ def _chosen(bound, answers):
     """Return which records finds, with bound values, are for, in order."""
     results = []
     for found, records in zip(bound, answers):
-        records = matching(records, found.equal, found.test)
+        records = passing(records, found)
         records.sort(key=_by_key)
         results.append(records)
     return results
@@ -525,6 +525,12 @@ def matching(records, equal, test):
     if test is not None:
         return [record for record in records if test(record.values)]
     return records if equal else list(records)
+
+
+def passing(records, found):
+    """Return the Records that pass a Find with bound values."""
+    records = matching(records, found.equal, found.test)
+    return records if found.choose is None else found.choose(records)
 
 
 def _tuples(values):
